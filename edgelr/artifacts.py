@@ -1,0 +1,438 @@
+"""What flows between the stages: frozen types, and the files each is kept in.
+
+READ SECOND. An artifact is a folder plus a small typed view of it. A stage writes the folder and never
+changes its inputs; the store (``store.py``) keeps the folder under a key, hashes its files and hands the
+view to the next stage. Nothing here imports torch: the light half reads artifacts too.
+
+==========  =====================================================================  ===========
+artifact    files                                                                  written by
+==========  =====================================================================  ===========
+Source      ``source.json``, ``data/{train,calibration,validation,test}.jsonl``    load
+Survey      ``survey.json``, ``statistics.npz`` (Gram matrices), ``spectra.npz``   survey
+Plan        ``plan.json``                                                          plan
+Factored    ``structure.json``, ``weights.safetensors``, ``history.json``          compress, finetune
+Package     ``package.json`` and the files it lists                                export, quantize
+Verdict     ``verdict.json``                                                       validate
+==========  =====================================================================  ===========
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgelr.errors import DamagedArtifactError
+
+Split = Literal["train", "calibration", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "calibration", "validation", "test")
+Variant = Literal["dense-fp32", "dense-int8", "candidate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One example of a text task.
+
+    Attributes:
+        id: Stable name, unique in its data set, such as ``shutil.copy``.
+        group: What must not be shared between splits, such as the module ``shutil``.
+        query: A short text that should find ``passage``; None for a passage without a question.
+        passage: The text to be embedded or found.
+    """
+
+    id: str
+    group: str
+    passage: str
+    query: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The dense model and its data.
+
+    Attributes:
+        folder: Where ``source.json`` and the data splits are.
+        model_folder: The dense model, a local Hugging Face folder.
+        fingerprint: sha256 over the model's configuration, tokenizer and weights.
+        title: What a person calls the model: its path in the recipe.
+        license: What the model card says, or None.
+        counts: Number of examples of each split.
+    """
+
+    folder: Path
+    model_folder: Path
+    fingerprint: str
+    title: str
+    license: str | None
+    counts: dict[str, int]
+
+    def examples(self, split: Split) -> tuple[Example, ...]:
+        """Read one split, in its fixed order."""
+        return read_examples(self.folder / "data" / f"{split}.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One weight matrix that can be factored.
+
+    Attributes:
+        name: Dotted module path in the dense model.
+        kind: What computes with the matrix.
+        out: Rows of the weight ``[out, in]``.
+        in_: Columns of the weight.
+        inputs: Name of the Gram matrix of its input; sites that read the same tensor share it.
+        calls: How often it runs per token (1 for every linear of an encoder).
+        energy: Total output energy on the calibration tokens, Σ‖W x‖².
+        sensitivity: Change of the task output per unit of dropped output energy.
+    """
+
+    name: str
+    kind: Literal["linear"]
+    out: int
+    in_: int
+    inputs: str
+    calls: int
+    energy: float
+    sensitivity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftDense:
+    """A matrix that stays as it is, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Every factorable site of a model, with its cost, spectrum and sensitivity.
+
+    Attributes:
+        folder: Where ``statistics.npz`` (``<inputs>`` -> Gram ``[in, in]``) and ``spectra.npz`` are.
+        sites: In the order the model runs them.
+        skipped: Matrices that cannot or must not be factored.
+        tokens: Unmasked calibration tokens behind the statistics.
+        parameters: All parameters of the dense model, sites or not.
+    """
+
+    folder: Path
+    sites: tuple[Site, ...]
+    skipped: tuple[LeftDense, ...]
+    tokens: int
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitePlan:
+    """The choice for one site.
+
+    Attributes:
+        name: The site.
+        out: Rows of its weight.
+        in_: Columns of its weight.
+        rank: The inner dimension of the two factors, or None to leave the site dense.
+        kept_share: Parameters after / before.
+        error_share: Dropped share of the site's output energy on the calibration tokens.
+        sensitivity: As surveyed.
+    """
+
+    name: str
+    out: int
+    in_: int
+    rank: int | None
+    kept_share: float
+    error_share: float
+    sensitivity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a model costs: parameters, bytes of its weights, multiply-accumulates per token of its sites."""
+
+    parameters: int
+    bytes: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A rank, or dense, for every site.
+
+    Attributes:
+        folder: Where ``plan.json`` is.
+        sites: One entry a site, in the survey's order.
+        dense: Cost of the model before.
+        candidate: Cost after.
+        kept_share: Site parameters after / before.
+        predicted_loss: Σ sensitivity · dropped energy.
+    """
+
+    folder: Path
+    sites: tuple[SitePlan, ...]
+    dense: Cost
+    candidate: Cost
+    kept_share: float
+    predicted_loss: float
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Rank of every factored site."""
+        return {site.name: site.rank for site in self.sites if site.rank is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factored:
+    """The model with low-rank layers, as safetensors plus their structure.
+
+    Attributes:
+        folder: Where ``weights.safetensors`` and ``structure.json`` are.
+        ranks: Rank of every factored site; empty for the dense model itself.
+        method: How the factors were made.
+        metrics: Validation metrics of the torch model, when the stage measured any.
+    """
+
+    folder: Path
+    ranks: dict[str, int]
+    method: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """One graph input or output: name, dtype in ONNX words (``int64``), shape with named dynamic axes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """One ONNX file of a package."""
+
+    file: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """What an app ships: the graphs and everything needed to use and to re-test them.
+
+    Attributes:
+        folder: Where ``package.json`` is.
+        name: The recipe's name.
+        task: Task type, such as ``sentence-embedding``.
+        graphs: By role (``model``).
+        precision: ``fp32`` or the quantization scheme.
+        cost: Parameters, bytes of the whole folder, multiply-accumulates per token.
+        settings: What the runtime needs to turn raw input into graph input (``max_tokens``).
+        source: Model title, fingerprint, recipe hash.
+        gates: The recipe's gates, so that a package can be validated anywhere.
+        accuracy: As validated: metric -> value; empty before validation.
+        files: File name -> sha256.
+    """
+
+    folder: Path
+    name: str
+    task: str
+    graphs: dict[str, Graph]
+    precision: str
+    cost: Cost
+    settings: dict[str, int | str]
+    source: dict[str, str]
+    gates: tuple[dict[str, Any], ...]
+    accuracy: dict[str, float]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyRow:
+    """One metric of one variant on one device, with a 95 % bootstrap interval over ``examples``."""
+
+    variant: str
+    device: str
+    metric: str
+    value: float
+    ci95: tuple[float, float]
+    examples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyRow:
+    """Latency of one variant on one device at one input shape; times in milliseconds over ``runs`` calls."""
+
+    variant: str
+    device: str
+    evidence: str
+    shape: str
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    runs: int
+    peak_bytes: int
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementRow:
+    """How many nodes of a variant's graphs one provider of a device takes."""
+
+    variant: str
+    device: str
+    provider: str
+    nodes: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRow:
+    """One gate of the recipe and what was measured for it."""
+
+    gate: str
+    limit: float
+    value: float
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRow:
+    """One stage of a build: its key in the store, how long it took, and whether it was reused."""
+
+    stage: str
+    key: str
+    seconds: float
+    reused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What validation found: rows for the report, and whether every gate passed."""
+
+    folder: Path
+    passed: bool
+    accuracy: tuple[AccuracyRow, ...]
+    latency: tuple[LatencyRow, ...]
+    placement: tuple[PlacementRow, ...]
+    gates: tuple[GateRow, ...]
+    sizes: dict[str, int]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a build ends with.
+
+    Attributes:
+        out: The output folder.
+        passed: Whether every gate was met.
+        package: The released package, None when there is none.
+        document: The content of ``report.json``.
+    """
+
+    out: Path
+    passed: bool
+    package: Path | None
+    document: dict[str, Any]
+
+
+# --- reading and writing -------------------------------------------------------------------------
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as readable, deterministic JSON (dataclasses become objects; the folder is left out)."""
+    document = asdict(value) if hasattr(value, "__dataclass_fields__") else value  # type: ignore[call-overload]
+    if isinstance(document, dict):
+        document = {key: entry for key, entry in document.items() if not isinstance(entry, Path)}
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
+    """Read a JSON file of an artifact.
+
+    Raises:
+        DamagedArtifactError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedArtifactError(f"{path} cannot be read: {error}", "build the artifact again") from error
+
+
+def write_examples(path: Path, examples: tuple[Example, ...]) -> None:
+    """Write examples as JSON lines, keys in a fixed order, absent queries left out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for example in examples:
+        row = {key: value for key, value in asdict(example).items() if value is not None}
+        lines.append(json.dumps(row, ensure_ascii=False, sort_keys=True))
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def read_examples(path: Path) -> tuple[Example, ...]:
+    """Read examples from JSON lines.
+
+    Raises:
+        DamagedArtifactError: A line is not an example; file and line are named.
+    """
+    examples = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                examples.append(Example(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise DamagedArtifactError(f"{path}:{number}: not an example: {error}") from error
+    return tuple(examples)
+
+
+def read_source(folder: Path) -> Source:
+    """Open a Source folder."""
+    document = read_json(folder / "source.json")
+    return Source(folder=folder, model_folder=Path(document.pop("model_folder")), **document)
+
+
+def read_survey(folder: Path) -> Survey:
+    """Open a Survey folder."""
+    document = read_json(folder / "survey.json")
+    return Survey(
+        folder=folder,
+        sites=tuple(Site(**row) for row in document["sites"]),
+        skipped=tuple(LeftDense(**row) for row in document["skipped"]),
+        tokens=document["tokens"],
+        parameters=document["parameters"],
+    )
+
+
+def read_plan(folder: Path) -> Plan:
+    """Open a Plan folder."""
+    document = read_json(folder / "plan.json")
+    return Plan(
+        folder=folder,
+        sites=tuple(SitePlan(**row) for row in document["sites"]),
+        dense=Cost(**document["dense"]),
+        candidate=Cost(**document["candidate"]),
+        kept_share=document["kept_share"],
+        predicted_loss=document["predicted_loss"],
+    )
+
+
+def read_factored(folder: Path) -> Factored:
+    """Open a Factored folder."""
+    return Factored(folder=folder, **read_json(folder / "structure.json"))
+
+
+def read_verdict(folder: Path) -> Verdict:
+    """Open a Verdict folder."""
+    document = read_json(folder / "verdict.json")
+    return Verdict(
+        folder=folder,
+        passed=document["passed"],
+        accuracy=tuple(AccuracyRow(**{**row, "ci95": tuple(row["ci95"])}) for row in document["accuracy"]),
+        latency=tuple(LatencyRow(**row) for row in document["latency"]),
+        placement=tuple(PlacementRow(**row) for row in document["placement"]),
+        gates=tuple(GateRow(**row) for row in document["gates"]),
+        sizes=document["sizes"],
+        notes=tuple(document["notes"]),
+    )

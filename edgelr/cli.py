@@ -1,0 +1,216 @@
+"""The command line: one thin function a command.
+
+A command prints for people, and returns the document that ``--json`` prints; ``terminal.py`` does that, and
+turns every failure into a message and an exit code. Every import beyond click is inside its command, so that
+``edgelr --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from click.shell_completion import CompletionItem
+
+from edgelr import __version__
+from edgelr.terminal import run_command, say
+
+STAGES = ("load", "survey", "plan", "compress", "finetune", "export", "quantize", "validate")
+
+START = """\b
+Start with:
+  edgelr init recipe.yaml     a commented recipe
+  edgelr plan recipe.yaml     check it, and see the rank of every layer
+  edgelr build recipe.yaml    build, validate and report
+\b
+Shell completion (bash; zsh and fish likewise):
+  eval "$(_EDGELR_COMPLETE=bash_source edgelr)"
+"""
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    help="Print one JSON document, as the last line.",
+)
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the results [build/<name>].",
+    metavar="DIR",
+)
+
+
+def _example(*lines: str) -> str:
+    """An epilog that click does not wrap."""
+    return "\n  ".join(("\b\nExample:", *lines))
+
+
+def _complete_device(context: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
+    """Names of device profiles, for the shell."""
+    from edgelr.device.load import load_devices
+
+    profiles = load_devices().values()
+    return [CompletionItem(each.name, help=each.title) for each in profiles if each.name.startswith(start)]
+
+
+device_option = partial(click.option, metavar="NAME", shell_complete=_complete_device)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code.
+
+    Args:
+        arguments: What follows the program's name; those of this process when None.
+    """
+    sys.exit(run_command(cli, sys.argv[1:] if arguments is None else arguments))
+
+
+@click.group(epilog=START, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="edgelr")
+def cli() -> None:
+    """Make a trained model small and fast with low-rank factors, and prove it."""
+
+
+@cli.command(epilog=_example("edgelr build recipes/docs-search.yaml --device cpu-1t"))
+@click.argument("recipe", type=click.Path(path_type=Path))
+@out_option
+@click.option("--until", type=click.Choice(STAGES), help="Stop after this stage.")
+@device_option(
+    "--device", "devices", multiple=True, help="Validate on this profile instead; may be repeated."
+)
+@json_option
+def build(recipe: Path, out: Path | None, until: str | None, devices: tuple[str, ...]) -> dict[str, Any]:
+    """Build a validated package from RECIPE.
+
+    What is already built is used again; an interrupted build resumes. A package that fails a gate is left in
+    rejected/, and the exit code is 9.
+    """
+    from edgelr import pipeline
+    from edgelr.progress import Progress
+
+    return pipeline.build(recipe, out, until=until, devices=devices, progress=Progress()).document
+
+
+@cli.command(epilog=_example("edgelr plan recipes/docs-search.yaml"))
+@click.argument("recipe", type=click.Path(path_type=Path))
+@out_option
+@json_option
+def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
+    """Check RECIPE and show the rank of every layer.
+
+    Finds every fault of a recipe before any training.
+    """
+    from edgelr import pipeline
+    from edgelr.progress import Progress
+
+    return pipeline.plan(recipe, out, progress=Progress()).document
+
+
+@cli.command(
+    epilog=_example(
+        'edgelr run build/docs-search/package "how do I copy a file"',
+        "cat questions.txt | edgelr run build/docs-search/package - --vectors --json",
+    )
+)
+@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Best matches to show.")
+@click.option("--vectors", is_flag=True, help="Print the vector of each input, not its matches.")
+@device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
+@json_option
+def run(package: Path, inputs: tuple[str, ...], top: int, vectors: bool, device: str) -> dict[str, Any]:
+    """Use PACKAGE on each INPUT: search its own texts, or print vectors.
+
+    The input - reads lines from standard input. Needs neither torch nor transformers.
+    """
+    from edgelr.use import answer
+
+    return answer(package, inputs, top=top, vectors=vectors, device=device)
+
+
+@cli.command(epilog=_example("edgelr validate build/docs-search/package --device cpu-1t"))
+@click.argument("package", type=click.Path(path_type=Path))
+@device_option(
+    "--device", "devices", multiple=True, required=True, help="The profile to measure on; may be repeated."
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="PACKAGE",
+    type=click.Path(path_type=Path),
+    help="The package of a dense model, to measure next to it; may be repeated.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, max=600, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Measuring time a device.",
+)
+@json_option
+def validate(
+    package: Path, devices: tuple[str, ...], baselines: tuple[Path, ...], seconds: float
+) -> dict[str, Any]:
+    """Measure PACKAGE on a device: accuracy, latency, memory, placement, gates.
+
+    The examples and the gates are the package's own. Gates against a dense model need --baseline. Needs
+    neither torch nor transformers.
+    """
+    from edgelr.use import check
+
+    return check(package, devices, baselines, seconds=seconds)
+
+
+@cli.command(epilog=_example("edgelr devices"))
+@json_option
+def devices() -> dict[str, Any]:
+    """List the device profiles, and which of them can run here."""
+    from edgelr.show import list_devices
+
+    return list_devices()
+
+
+@cli.command(epilog=_example("edgelr show build/docs-search/package"))
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def show(path: Path) -> dict[str, Any]:
+    """Explain PATH: a package, an artifact of the store, an --out folder or a recipe.
+
+    Files are checked against their hashes before anything is shown.
+    """
+    from edgelr.show import explain
+
+    return explain(path)
+
+
+@cli.command(epilog=_example("edgelr schema > recipe.schema.json"))
+@json_option
+def schema() -> dict[str, Any]:
+    """Print the JSON Schema of a recipe, for editors."""
+    import json
+
+    from edgelr.recipe.load import json_schema
+
+    document = json_schema()
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    return document
+
+
+@cli.command(epilog=_example("edgelr init my-search.yaml"))
+@click.argument("file", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
+@json_option
+def init(file: Path) -> dict[str, Any]:
+    """Write a commented starter recipe to FILE (default: recipe.yaml).
+
+    An existing file is never overwritten.
+    """
+    from edgelr.recipe.starter import write_starter
+
+    write_starter(file)
+    say(f"wrote {file}; next: edgelr plan {file}")
+    return {"recipe": str(file)}

@@ -1,0 +1,1 @@
+"""Stage compress: write the planned factors into the model."""

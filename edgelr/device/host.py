@@ -1,0 +1,136 @@
+"""This host: what it is, and which device profiles it can run."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import platform
+import re
+from pathlib import Path
+
+from edgelr.device.schema import Device
+from edgelr.errors import MissingRequirementError
+
+# One provider, one build of ONNX Runtime: two of them installed together hide each other.
+_COMMANDS = {
+    "CUDAExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+    "TensorrtExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+    "OpenVINOExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-openvino",
+    "DmlExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-directml",
+    "QNNExecutionProvider": "pip install onnxruntime-qnn",
+}
+
+
+def describe_host() -> dict[str, str | int]:
+    """What this host is, for reports: processor, usable cores, memory in bytes, system, versions."""
+    import onnxruntime
+
+    return {
+        "cpu": _cpu_model(),
+        "cores": usable_cores(),
+        "memory_bytes": _memory_bytes(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "onnxruntime": str(onnxruntime.__version__),
+    }
+
+
+def host_fingerprint() -> str:
+    """16 hex digits that change when anything changes that measured times depend on."""
+    text = json.dumps(describe_host(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_used(device: Device, cores: int | None = None) -> int:
+    """Threads that a session on ``device`` computes with: what the profile asks for, at most the cores.
+
+    Args:
+        device: The profile; its 0 threads mean every core.
+        cores: Usable cores; those of this host when None.
+    """
+    cores = usable_cores() if cores is None else cores
+    return min(device.threads, cores) if device.threads else cores
+
+
+def threads_note(device: Device, cores: int | None = None) -> str | None:
+    """A note for the report when the host has fewer cores than the profile asks for; else None."""
+    cores = usable_cores() if cores is None else cores
+    if device.threads <= cores:
+        return None
+    return f"{device.name} asks for {device.threads} threads, this host has {cores}: timings are with {cores}"
+
+
+def availability(device: Device) -> tuple[bool, str]:
+    """Whether a profile can run on this host.
+
+    Returns:
+        (True, "") when it can; else False with the reason and the command that helps, where there is one. A
+        profile with ``static`` evidence is analyzed only and never runs, which is no fault: see ``require``.
+    """
+    if device.evidence == "static":
+        return False, "graph analysis only, nothing is run (evidence: static)"
+    import onnxruntime
+
+    if device.provider in onnxruntime.get_available_providers():
+        return True, ""
+    return False, f"{device.provider} is not in this ONNX Runtime; {_remedy(device.provider)}"
+
+
+def require(device: Device) -> None:
+    """Make sure that ``device`` can be used: its provider is installed, or nothing of it is run.
+
+    Raises:
+        MissingRequirementError: The provider is not installed; the hint is the command that helps.
+    """
+    if device.evidence == "static":
+        return
+    runs, _ = availability(device)
+    if not runs:
+        raise MissingRequirementError(
+            f"device '{device.name}' needs {device.provider}, which this ONNX Runtime does not have",
+            _remedy(device.provider),
+        )
+
+
+def _remedy(provider: str) -> str:
+    import onnxruntime
+
+    known = {_short(name): name for name in onnxruntime.get_all_providers()}
+    if provider not in known.values():
+        close = difflib.get_close_matches(_short(provider), known, n=1)
+        return (
+            f"did you mean {known[close[0]]}?" if close else f"ONNX Runtime knows {', '.join(known.values())}"
+        )
+    if provider in _COMMANDS:
+        return _COMMANDS[provider]
+    return (
+        "no wheel of ONNX Runtime for this system has it; give the profile 'evidence: static' to analyze only"
+    )
+
+
+def _short(provider: str) -> str:
+    # The common ending would make all names look alike.
+    return provider.removesuffix("ExecutionProvider").lower()
+
+
+def _cpu_model() -> str:
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0  # not known on this system

@@ -1,0 +1,163 @@
+"""ONNX Runtime sessions exactly as a device profile says, or an error: never a quiet fall back to the CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelr.device.host import require, threads_used
+from edgelr.device.schema import Device
+from edgelr.errors import (
+    DamagedArtifactError,
+    EdgelrError,
+    MissingRequirementError,
+    UnsupportedModelError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+CPU = "CPUExecutionProvider"
+_NO_FALLBACK = "session.disable_cpu_ep_fallback"
+# ONNX Runtime reports these as damaged or failed graphs, but the file is fine: the runtime lacks something.
+_UNSUPPORTED = re.compile(
+    r"No Op registered|not a registered function/op|NOT_IMPLEMENTED|Unsupported model IR version|"
+    r"only \*guarantees\* support|fallback to CPU EP has been explicitly disabled"
+)
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", re.DOTALL)
+
+
+def session_options(
+    device: Device, host_threads: int | None = None, entries: Mapping[str, str] = {}
+) -> onnxruntime.SessionOptions:
+    """Session options of a profile: its threads, its optimization level, its entries; one run at a time.
+
+    Args:
+        device: The profile.
+        host_threads: Cores of the host, at most as many threads are used; those that it has when None.
+        entries: Session config entries measured as best for this device; they win over the profile's.
+
+    Raises:
+        UsageError: An entry that ONNX Runtime refuses.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads_used(device, host_threads)
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = _level(device)
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4  # fatal: errors come as exceptions, and would else be printed twice
+    wanted = {**device.session.entries, **entries}
+    if device.provider != CPU:
+        wanted[_NO_FALLBACK] = "1" if device.fallback == "forbid" else "0"
+    for name, value in wanted.items():
+        try:
+            options.add_session_config_entry(name, value)
+        except _runtime_errors() as error:
+            raise UsageError(f"device '{device.name}': session entry {name!r}: {_reason(error)}") from error
+    return options
+
+
+def open_session(
+    model: Path, device: Device, *, entries: Mapping[str, str] = {}, host_threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """Open an ONNX model on a device, on exactly the provider of its profile.
+
+    Args:
+        model: The ONNX file.
+        device: The profile.
+        entries: Session config entries on top of the profile's.
+        host_threads: Cores of the host; those that it has when None.
+
+    Raises:
+        MissingRequirementError: The profile's provider is not installed, or did not start.
+        DamagedArtifactError: The file is missing, or is no valid ONNX model.
+        UnsupportedModelError: The model is valid, but needs what this ONNX Runtime or this provider lacks.
+        UsageError: The profile is analyzed only, or has an entry that ONNX Runtime refuses.
+    """
+    import onnxruntime
+
+    if device.evidence == "static":
+        raise UsageError(f"device '{device.name}' is analyzed only (evidence: static); nothing can run on it")
+    require(device)
+    if not model.is_file():
+        raise DamagedArtifactError(f"{model} does not exist", "build the package again")
+    providers = [device.provider]
+    if device.provider != CPU and device.fallback == "allow":
+        providers.append(CPU)
+    options = session_options(device, host_threads, entries)
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers, disable_fallback=1)
+    except _runtime_errors() as error:
+        raise _opening_error(model, device, error) from error
+    started = session.get_providers()[0]
+    if started != device.provider:
+        raise MissingRequirementError(
+            f"device '{device.name}': {device.provider} did not start, the session is on {started}",
+            "is its driver installed?",
+        )
+    return session
+
+
+def _level(device: Device) -> Any:  # noqa: ANN401 - ONNX Runtime is untyped
+    from onnxruntime import GraphOptimizationLevel
+
+    match device.session.graph_optimization_level:
+        case "disabled":
+            return GraphOptimizationLevel.ORT_DISABLE_ALL
+        case "basic":
+            return GraphOptimizationLevel.ORT_ENABLE_BASIC
+        case "extended":
+            return GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        case "all":
+            return GraphOptimizationLevel.ORT_ENABLE_ALL
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """The exceptions of ONNX Runtime; they have no common base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.EPFail,
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoModel,
+        state.NoSuchFile,
+        state.NotImplemented,
+        state.RuntimeException,
+        RuntimeError,
+    )
+
+
+def _opening_error(model: Path, device: Device, error: Exception) -> EdgelrError:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    text = str(error)
+    lacking = isinstance(error, state.NotImplemented | state.EPFail) or _UNSUPPORTED.search(text) is not None
+    if lacking and "fallback to CPU EP" in text:
+        return UnsupportedModelError(
+            f"{model}: {device.provider} cannot take every node, and '{device.name}' forbids any other",
+            "give the profile 'fallback: allow', or change the model",
+        )
+    if lacking:
+        return UnsupportedModelError(
+            f"{model}: this ONNX Runtime cannot run it on device '{device.name}': {_reason(error)}",
+            "update onnxruntime, or export with a lower opset",
+        )
+    return DamagedArtifactError(
+        f"{model} is not a valid ONNX model: {_reason(error)}", "build the package again"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what ONNX Runtime says, without its codes and C++ signatures."""
+    text = _PREFIX.sub("", str(error)).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", text)
+    return text if len(text) <= 300 else text[:297] + "..."

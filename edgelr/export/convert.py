@@ -1,0 +1,76 @@
+"""Trace a module to ONNX with named dynamic axes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from edgelr.errors import ExportError
+from edgelr.tasks.task import GraphSpec
+
+# The exporter may reuse an output's name for a value inside the graph; no module names a value like this.
+OUTPUT_PREFIX = "edgelr_output_"
+
+
+def convert(spec: GraphSpec, module: torch.nn.Module, opset: int) -> Any:  # noqa: ANN401 - onnx_ir.Model
+    """Trace ``module`` on the first case of ``spec``.
+
+    Args:
+        spec: Cases and axes.
+        module: What to trace; called with the case's tensors in order.
+        opset: ONNX operator set.
+
+    Returns:
+        An ``onnx_ir.Model`` whose outputs are named ``edgelr_output_0`` and so on.
+
+    Raises:
+        ExportError: torch could not trace or convert the module.
+    """
+    case = spec.cases[0]
+    names = {name for axes in spec.dynamic_axes.values() for name in axes.values()}
+    dims = {name: torch.export.Dim(name, min=1, max=65536) for name in sorted(names)}
+    shapes = tuple({axis: dims[dim] for axis, dim in spec.dynamic_axes[name].items()} for name in case)
+    try:
+        with _quiet(), torch.inference_mode():
+            program = torch.onnx.export(
+                module,
+                tuple(case.values()),
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=shapes,
+                input_names=list(case),
+                output_names=[f"{OUTPUT_PREFIX}{number}" for number in range(len(spec.outputs))],
+                verbose=False,
+            )
+    except (RuntimeError, ValueError, TypeError, torch.onnx.OnnxExporterError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(
+            f"{spec.role}: torch cannot export the graph at opset {opset}: {reason}",
+            "the whole reason is in the log; try another export.opset",
+        ) from error
+    assert program is not None
+    return program.model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's warnings about itself away from the user; errors are raised anyway."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal.exporter._registration")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

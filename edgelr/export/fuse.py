@@ -1,0 +1,48 @@
+"""Join each attention into ONNX Runtime's MultiHeadAttention, which survives factoring.
+
+ONNX Runtime's own attention fusion wants three plain MatMuls on one input and finds none once q, k or v is
+factored. Only attention is joined here: norms and activations are fused by the runtime when it loads the
+graph, as the device's session options say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
+    """Fuse in place.
+
+    Args:
+        model: An ``onnx_ir.Model`` with plain attention.
+
+    Returns:
+        How many attentions were fused; 0 leaves a graph that is right, only slower.
+    """
+    import onnx_ir.passes.common as passes
+    from onnxscript.optimizer import optimize
+    from onnxscript.rewriter.ort_fusions import shape_optimization
+    from onnxscript.rewriter.ort_fusions.mha import fuse_mha1, fuse_mha2
+    from onnxscript.rewriter.ort_fusions.sdpa import fuse_sdpa
+
+    passes.ShapeInferencePass()(model)
+    optimize(model)
+    shape_optimization.rules.apply_to_model(model)
+    optimize(model)
+    fuse_sdpa(model, apply_shape_inference=True)
+    count = int(fuse_mha1(model)) + int(fuse_mha2(model))
+    if count:
+        _share_bias(model)
+    optimize(model)  # inlines what was half fused, drops what is unused
+    return count
+
+
+def _share_bias(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model
+    """Expand the mask to ``[batch, 1, tokens, tokens]`` once, not once a layer."""
+    shared: dict[Any, Any] = {}
+    for node in model.graph:
+        if node.op_type != "MultiHeadAttention" or len(node.inputs) < 6 or node.inputs[5] is None:
+            continue
+        expand = node.inputs[5].producer()
+        if expand is not None and expand.op_type == "Expand":
+            node.replace_input_with(5, shared.setdefault(expand.inputs[0], node.inputs[5]))

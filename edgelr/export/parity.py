@@ -1,0 +1,64 @@
+"""Compare a graph in ONNX Runtime with the torch module it was made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgelr.device.load import load_devices
+from edgelr.device.session import open_session
+from edgelr.errors import ExportError
+from edgelr.tasks.task import GraphSpec
+
+Case = dict[str, NDArray[np.generic]]
+
+
+def check_parity(spec: GraphSpec, model: nn.Module, path: Path, tolerance: float) -> tuple[list[Case], float]:
+    """Run every case through torch and through the graph.
+
+    Args:
+        spec: The graph's cases.
+        model: The torch model before any wrapping.
+        path: The exported graph.
+        tolerance: Largest absolute difference allowed.
+
+    Returns:
+        The cases with torch's outputs added, and the largest difference found.
+
+    Raises:
+        ExportError: An output is not finite, or differs by more than ``tolerance``; the shape is named.
+    """
+    session = open_session(path, load_devices()["cpu-1t"])
+    cases: list[Case] = []
+    worst = 0.0
+    for case in spec.cases:
+        with torch.inference_mode():
+            result = model(*case.values())
+        expected = [tensor.float().numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
+        feeds: Case = {name: tensor.numpy() for name, tensor in case.items()}
+        found = session.run(list(spec.outputs), feeds)
+        shape = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in case.items())
+        for name, mine, theirs in zip(spec.outputs, found, expected, strict=True):
+            worst = max(worst, _difference(f"{spec.role}: '{name}' at {shape}", mine, theirs, tolerance))
+        cases.append({**feeds, **dict(zip(spec.outputs, expected, strict=True))})
+    return cases, worst
+
+
+def _difference(
+    where: str, found: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float
+) -> float:
+    if found.shape != expected.shape:
+        raise ExportError(f"{where}: ONNX gives shape {found.shape}, torch {expected.shape}")
+    if not np.isfinite(found).all():
+        raise ExportError(f"{where}: ONNX gives values that are not finite", "please report the model")
+    difference = float(np.abs(found - expected).max(initial=0.0))
+    if difference > tolerance:
+        raise ExportError(
+            f"{where}: torch and ONNX differ by {difference:.3g}, more than the tolerance {tolerance:.3g}",
+            "if the model's outputs are large numbers, raise export.tolerance; otherwise please report the model",
+        )
+    return difference

@@ -1,0 +1,125 @@
+"""Stage export: Source + Factored -> Package. No torch is needed from here on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from edgelr.artifacts import Cost, Factored, Package, Source, write_examples
+from edgelr.export.convert import convert
+from edgelr.export.fuse import fuse_attention
+from edgelr.export.graphs import TextGraph, matrix_count
+from edgelr.export.parity import check_parity
+from edgelr.export.tidy import tidy
+from edgelr.lowrank.checkpoint import load_factored_into
+from edgelr.progress import Progress
+from edgelr.recipe.schema import Export
+from edgelr.runtime.arrays import write_arrays
+from edgelr.runtime.graph import describe_graph
+from edgelr.runtime.package import seal_package
+from edgelr.runtime.text import INDEX
+from edgelr.tasks.task import GraphSpec, Task, get_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What a package says about itself: its name, task, longest text and multiply-accumulates per token."""
+
+    name: str
+    task: str
+    max_tokens: int
+    macs: int
+
+
+def export(
+    source: Source,
+    factored: Factored | None,
+    label: Label,
+    settings: Export,
+    folder: Path,
+    progress: Progress,
+) -> Package:
+    """Write the graphs and everything a package needs, and prove that they equal torch.
+
+    Args:
+        source: The dense model and its data.
+        factored: The model to export; None for the dense model itself, the baseline.
+        label: What the package says about itself.
+        settings: The recipe's section.
+        folder: Where the package is written.
+        progress: Where to show how far it is.
+
+    Raises:
+        ExportError: The export failed, lost a layer, or differs from torch.
+    """
+    task = get_task(label.task)
+    tokenizer = task.tokenizer_json(source.model_folder)
+    dense = task.load_model(source.model_folder)
+    model = dense if factored is None else load_factored_into(task.load_model(source.model_folder), factored)
+    texts = task.texts(source.examples("test"))
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for spec in task.graphs(model, tokenizer, texts, label.max_tokens):
+        arrays |= _write_graph(spec, model, settings, folder, progress)
+    references = _references(task, dense, tokenizer, source, label.max_tokens, progress)
+    write_arrays(folder / "reference.npz", arrays | references)
+    passages = [example.passage for example in source.examples("test")]
+    index = task.embed(model, tokenizer, passages, label.max_tokens)
+    write_arrays(folder / INDEX, {"passages": index.astype(np.float16)})
+    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    write_examples(folder / "examples.jsonl", source.examples("test"))
+    if source.license:
+        (folder / "LICENSE-NOTICE").write_text(
+            f"The model '{source.title}' that this package was made of is licensed under: {source.license}\n",
+            encoding="utf-8",
+        )
+    return seal_package(
+        folder,
+        name=label.name,
+        task=label.task,
+        graphs={"model": describe_graph(folder / "model.onnx")},
+        precision="fp32",
+        cost=Cost(parameters=_parameters(model), bytes=0, macs=label.macs),
+        settings={"max_tokens": label.max_tokens},
+        source={"model": source.title, "fingerprint": source.fingerprint},
+        gates=(),
+        accuracy={},
+    )
+
+
+def _write_graph(
+    spec: GraphSpec, model: nn.Module, settings: Export, folder: Path, progress: Progress
+) -> dict[str, np.ndarray[Any, Any]]:
+    path = folder / f"{spec.role}.onnx"
+    graph = convert(spec, TextGraph(spec.module), settings.opset)
+    fused = fuse_attention(graph)
+    tidy(graph, spec, matrix_count(model), path)
+    cases, worst = check_parity(spec, model, path, settings.tolerance)
+    progress.note(
+        f"{path.name}: {fused} attentions fused, equal to torch within {worst:.2g} on {len(cases)} shapes"
+    )
+    return {f"{name}.{number}": array for number, case in enumerate(cases) for name, array in case.items()}
+
+
+def _references(
+    task: Task, dense: nn.Module, tokenizer: str, source: Source, max_tokens: int, progress: Progress
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The dense model's outputs for the packaged examples, so that accuracy can be measured anywhere."""
+    examples = source.examples("test")
+    sides = {
+        "dense_queries": [example.query or "" for example in examples],
+        "dense_passages": [example.passage for example in examples],
+    }
+    arrays = {}
+    with progress.bar("reference outputs of the dense model", len(sides)) as advance:
+        for name, texts in sides.items():
+            arrays[name] = task.embed(dense, tokenizer, texts, max_tokens).astype(np.float16)
+            advance()
+    return arrays
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum({id(parameter): parameter.numel() for parameter in model.parameters()}.values())

@@ -1,0 +1,84 @@
+"""Clean an exported graph: the package's names, nothing that only the exporter needs, the same bytes each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgelr.errors import ExportError
+from edgelr.export.convert import OUTPUT_PREFIX
+from edgelr.tasks.task import GraphSpec
+
+_EXTERNAL_FROM_BYTES = 2**30  # protobuf ends at 2 GiB; one file is handier as long as it can be
+
+
+def tidy(model: Any, spec: GraphSpec, expected_matrices: int, path: Path) -> None:  # noqa: ANN401 - onnx_ir.Model
+    """Name, strip, check and save a graph.
+
+    Args:
+        model: An ``onnx_ir.Model`` as traced, fused or not.
+        spec: Names of outputs and axes.
+        expected_matrices: Constant matrices that the module multiplies by.
+        path: Where to write; weights go to a file beside it when they exceed 1 GiB.
+
+    Raises:
+        ExportError: The graph multiplies by another number of constant matrices: a factored layer was lost
+            or merged back.
+    """
+    import onnx_ir
+    import onnx_ir.passes.common as passes
+
+    passes.LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=1)(model)
+    passes.ClearMetadataAndDocStringPass()(model)
+    passes.RemoveUnusedNodesPass()(model)
+    proto = onnx_ir.to_proto(model)
+    _check_matrices(proto, expected_matrices, spec.role)
+    _name_outputs(proto, spec)
+    proto.producer_name, proto.producer_version = "edgelr", ""
+    for entry in (proto.graph.value_info, proto.metadata_props):
+        del entry[:]
+    save(proto, path)
+
+
+def save(proto: onnx.ModelProto, path: Path) -> None:
+    """Write deterministic bytes, weights beside the file only when it would exceed 1 GiB."""
+    if proto.ByteSize() > _EXTERNAL_FROM_BYTES:
+        onnx.save(proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+    else:
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def constant_matrices(proto: onnx.ModelProto) -> int:
+    """How many MatMul and Gemm nodes multiply by a constant matrix."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    constants |= {node.output[0] for node in proto.graph.node if node.op_type == "Constant"}
+    return sum(
+        node.op_type in {"MatMul", "Gemm"} and any(name in constants for name in node.input[:2])
+        for node in proto.graph.node
+    )
+
+
+def _check_matrices(proto: onnx.ModelProto, expected: int, role: str) -> None:
+    found = constant_matrices(proto)
+    if found != expected:
+        raise ExportError(
+            f"{role}: the graph multiplies by {found} constant matrices, the model by {expected}",
+            "a factored layer was merged back or lost on the way to ONNX; please report the model",
+        )
+
+
+def _name_outputs(proto: onnx.ModelProto, spec: GraphSpec) -> None:
+    taken = set(spec.outputs)
+    rename = {f"{OUTPUT_PREFIX}{number}": name for number, name in enumerate(spec.outputs)}
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            for at, name in enumerate(names):
+                names[at] = rename.get(name, f"{name}_value" if name in taken else name)
+    for value in proto.graph.output:
+        value.name = rename[value.name]
+        axes = spec.output_axes.get(value.name, {})
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if axis in axes:
+                dim.dim_param = axes[axis]

@@ -1,0 +1,275 @@
+"""One build: its checked recipe, where things go, and how a stage runs through the store."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from edgelr.artifacts import Report, StageRow, Verdict
+from edgelr.device.host import describe_host, host_fingerprint, require
+from edgelr.device.load import get_device, load_devices
+from edgelr.device.schema import Device
+from edgelr.errors import DataError, MissingRequirementError, UsageError
+from edgelr.load.model_folder import find_model, fingerprint
+from edgelr.progress import Progress
+from edgelr.recipe.load import data_path, fault, load_recipe, recipe_hash
+from edgelr.recipe.schema import PairsFile, Recipe, Validation
+from edgelr.release import withdraw
+from edgelr.store import Store, code_digest
+from edgelr.writing import writing
+
+T = TypeVar("T")
+
+# What each stage's result depends on, in this program's own code.
+_CODE: dict[str, tuple[str, ...]] = {
+    "load": ("load", "artifacts"),
+    "survey": ("survey", "lowrank", "tasks", "runtime.text", "artifacts"),
+    "plan": ("plan", "artifacts"),
+    "compress": ("compress", "lowrank", "tasks", "artifacts"),
+    "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "artifacts"),
+    "export": ("export", "lowrank", "tasks", "runtime", "artifacts"),
+    "quantize": ("quantize", "runtime", "artifacts"),
+    "validate": ("validate", "runtime", "metrics", "device", "artifacts"),
+}
+
+
+class ReachedEnd(Exception):  # noqa: N818 - not an error: what --until asked for
+    """The stage named by ``--until`` is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made(Generic[T]):
+    """An artifact and its key."""
+
+    artifact: T
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything about one build that the stages do not compute.
+
+    Attributes:
+        recipe: Checked.
+        recipe_path: Where it was read from.
+        out: Where package and report go.
+        until: Last stage to run, or None.
+        devices: The profiles to validate on.
+        model_folder: The dense model.
+        model_fingerprint: Hash of its content.
+        store: Where artifacts are kept.
+        progress: Where to show what happens.
+        rows: One entry for each stage that ran; grows.
+    """
+
+    recipe: Recipe
+    recipe_path: Path
+    out: Path
+    until: str | None
+    devices: tuple[Device, ...]
+    model_folder: Path
+    model_fingerprint: str
+    store: Store
+    progress: Progress
+    rows: list[StageRow] = field(default_factory=list)
+
+    @property
+    def precision(self) -> str:
+        """The candidate's: ``fp32`` or the quantization scheme."""
+        return self.recipe.quantize.scheme if self.recipe.quantize else "fp32"
+
+    @property
+    def validation(self) -> Validation:
+        """The recipe's section, with the devices of this build."""
+        return self.recipe.validation.model_copy(
+            update={"devices": tuple(device.name for device in self.devices)}
+        )
+
+    @property
+    def data_digest(self) -> dict[str, str]:
+        """Hash of the user's own data file, when there is one."""
+        data = self.recipe.task.data
+        if not isinstance(data, PairsFile):
+            return {}
+        path = data_path(self.recipe_path, data.path)
+        try:
+            return {"data": hashlib.sha256(path.read_bytes()).hexdigest()}
+        except OSError as error:
+            raise DataError(
+                f"task.data.path: {path} cannot be read: {error.strerror}",
+                "paths are relative to the recipe's folder",
+            ) from error
+
+    @property
+    def data_libraries(self) -> tuple[str, ...]:
+        """Packages whose documentation is the data."""
+        data = self.recipe.task.data
+        return (
+            () if isinstance(data, PairsFile) else tuple(name for name in data.packages if name != "stdlib")
+        )
+
+    @property
+    def recipe_hash(self) -> str:
+        """Hash of the whole recipe."""
+        return recipe_hash(self.recipe)
+
+    @property
+    def host(self) -> dict[str, str | int]:
+        """The machine that figures are measured on."""
+        return describe_host()
+
+    @property
+    def host_fingerprint(self) -> str:
+        """Hash of what can change a measurement."""
+        return host_fingerprint()
+
+    def unfinished(self) -> Report:
+        """The report of a build that was asked to stop early."""
+        self.progress.note(f"stopped after {self.until}, as asked")
+        stages = [vars(row) for row in self.rows]
+        return Report(
+            out=self.out,
+            passed=False,
+            package=None,
+            document={"edgelr": 1, "until": self.until, "stages": stages},
+        )
+
+    def unevaluated(self, verdict: Verdict) -> list[str]:
+        """Gates that could not be evaluated: a package with an open question is not released."""
+        return [note for note in verdict.notes if note.startswith("not evaluated:")]
+
+    def tell_end(self, report: Report, verdict: Verdict, where: Path) -> None:
+        """Close with where everything is."""
+        gates = f"{sum(row.passed for row in verdict.gates)} of {len(self.validation.gates)} passed"
+        rows = [("package", str(where)), ("report", str(self.out / "report.md")), ("gates", gates)]
+        self.progress.summary("passed" if report.passed else "rejected", rows)
+
+
+def open_job(
+    recipe_path: Path, out: Path | None, device_names: Sequence[str], until: str | None, progress: Progress
+) -> Job:
+    """Check everything that can be checked before the first stage.
+
+    Args:
+        recipe_path: The recipe's file.
+        out: Output folder, or None for ``build/<name>``.
+        device_names: Profiles in place of the recipe's; empty for those.
+        until: Last stage, or None.
+        progress: Where to show what happens.
+
+    Raises:
+        UsageError: A fault in the recipe, a profile or the arguments.
+        MissingRequirementError: An extra or a provider is not installed.
+        StorageError: The output folder cannot be written.
+    """
+    profiles = load_devices(recipe_path.parent / "devices")
+    recipe = load_recipe(recipe_path, known_devices=profiles)
+    devices = tuple(get_device(name, profiles) for name in (device_names or recipe.validation.devices))
+    for device in devices:
+        require(device)
+        _check_accepts(device, recipe)
+    _check_extra()
+    try:
+        model_folder = find_model(recipe.model, recipe_path.parent)
+    except UsageError as error:
+        raise fault(recipe_path, "model.path", error.found.removeprefix("model.path: ")) from error
+    folder = (out or Path("build") / recipe.name).resolve()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        progress.log_to(folder / "build.log")
+    return Job(
+        recipe=recipe,
+        recipe_path=recipe_path,
+        out=folder,
+        until=until,
+        devices=devices,
+        model_folder=model_folder,
+        model_fingerprint=fingerprint(model_folder),
+        store=Store(folder.parent / ".store", progress),
+        progress=progress,
+    )
+
+
+def run_stage(
+    job: Job,
+    stage: str,
+    about: str,
+    *,
+    inputs: Mapping[str, str],
+    settings: Mapping[str, Any],
+    libraries: Sequence[str],
+    make: Callable[[Path, Path], None],
+    read: Callable[[Path], T],
+) -> Made[T]:
+    """Take a stage's artifact from the store, or make it.
+
+    Args:
+        job: The build.
+        stage: Its name.
+        about: What it does, a few words.
+        inputs: Keys of the artifacts that go in.
+        settings: Everything of the recipe that can change the result.
+        libraries: Installed packages that can.
+        make: ``make(folder, scratch)`` writes the artifact.
+        read: Opens it.
+    """
+
+    def make_anew(folder: Path, scratch: Path) -> None:
+        withdraw(job.out)  # what an earlier build left is not the result of this one
+        make(folder, scratch)
+
+    with job.progress.stage(stage, about):
+        stored = job.store.get_or_build(
+            stage,
+            inputs=inputs,
+            settings=settings,
+            versions={**_versions(libraries), "code": code_digest(*_CODE[stage])},
+            build=make_anew,
+            read=read,
+        )
+    job.rows.append(StageRow(stage=stage, key=stored.key, seconds=stored.seconds, reused=stored.reused))
+    if stage == job.until:
+        raise ReachedEnd
+    return Made(artifact=stored.artifact, key=stored.key)
+
+
+def _versions(libraries: Sequence[str]) -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in libraries},
+    }
+
+
+def _check_accepts(device: Device, recipe: Recipe) -> None:
+    precision = recipe.quantize.scheme if recipe.quantize else "fp32"
+    if precision not in device.accepts:
+        raise UsageError(
+            f"device '{device.name}' does not accept {precision} (it accepts {', '.join(device.accepts)})",
+            "choose another quantize.scheme, or another device",
+        )
+
+
+def _check_extra() -> None:
+    missing = [
+        name
+        for name in ("accelerate", "onnxscript", "safetensors", "torch", "transformers")
+        if not _installed(name)
+    ]
+    if missing:
+        raise MissingRequirementError(
+            f"building needs packages that are not installed: {', '.join(missing)}",
+            "pip install 'edgelr[build]'",
+        )
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,97 @@
+"""Find the dense model's folder, and check that it is a model, without loading it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from pathlib import Path
+
+from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageError
+from edgelr.recipe.schema import Model
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+# What decides the model's outputs. Model cards and other frameworks' weights do not.
+_CONTENT = ("*.json", "*.txt", "*.model", "*/config.json", *_WEIGHTS)
+
+
+def find_model(model: Model, recipe_folder: Path) -> Path:
+    """Resolve ``model`` to a local Hugging Face folder: in a package, next to the recipe, or from the hub.
+
+    Raises:
+        UsageError: There is no such folder, and it is not a reachable hub model.
+        MissingRequirementError: The package that carries it is not installed.
+        UnsupportedModelError: The folder holds no configuration or no weights.
+    """
+    if model.package is not None:
+        folder = _package_folder(model.package) / model.path
+    else:
+        folder = (recipe_folder / model.path).resolve()
+        if not folder.exists():
+            folder = _hub_folder(model, folder)
+    if not folder.is_dir():
+        raise UsageError(
+            f"model.path: {folder} is not a folder", "give a folder that holds config.json and weights"
+        )
+    if not (folder / "config.json").is_file():
+        raise UnsupportedModelError(f"{folder} has no config.json", "a Hugging Face model folder is needed")
+    if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+        raise UnsupportedModelError(
+            f"{folder} has no weights (looked for {' and '.join(_WEIGHTS)})",
+            "copy the weights there; if they are Git LFS pointers, run 'git lfs pull'",
+        )
+    return folder
+
+
+def _package_folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingRequirementError(
+            f"model.package: the Python package '{package}' is not installed",
+            f"pip install --no-deps {package.replace('_', '-')}",
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _hub_folder(model: Model, local: Path) -> Path:
+    if not _HUB_ID.fullmatch(model.path):
+        raise UsageError(f"model.path: {local} does not exist", "paths are relative to the recipe's folder")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingRequirementError(
+            "huggingface_hub is not installed", "pip install 'edgelr[build]'"
+        ) from error
+    try:
+        return Path(
+            snapshot_download(model.path, revision=model.revision, allow_patterns=list(_CONTENT) + ["*.md"])
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"model.path: '{model.path}' is neither a folder ({local}) nor a hub model that can be reached: {reason}",
+            "check the spelling and the network, or download it once and give the folder",
+        ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over every file of ``folder`` that decides the model's outputs, names included."""
+    digest = hashlib.sha256()
+    files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern) if path.is_file()})
+    for path in files:
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def card_license(folder: Path) -> str | None:
+    """The ``license:`` line of the model card's front matter, when it has one."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    front = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
+    found = re.search(r"^license:\s*(\S+)", front[1], re.MULTILINE) if len(front) == 3 else None
+    return found.group(1) if found else None

@@ -1,0 +1,65 @@
+"""Stage load: Recipe -> Source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_never
+
+from edgelr.artifacts import SPLITS, Example, Source, Split, read_source, write_examples, write_json
+from edgelr.errors import DataError
+from edgelr.load.model_folder import card_license, fingerprint
+from edgelr.load.pairs_file import read_pairs
+from edgelr.load.python_docs import collect
+from edgelr.load.splits import split_by_group
+from edgelr.progress import Progress
+from edgelr.recipe.schema import PairsFile, PythonDocs, Recipe
+
+
+def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, progress: Progress) -> Source:
+    """Read and split the data, and describe the dense model.
+
+    Args:
+        recipe: The checked recipe.
+        recipe_folder: What paths in the recipe are relative to.
+        model_folder: The dense model, see ``find_model``.
+        folder: Where the Source is written.
+        progress: Where to show how far it is.
+
+    Raises:
+        DataError: Data is missing, empty, malformed, or less than asked for.
+    """
+    data = recipe.task.data
+    counts: dict[Split, int] = {
+        "train": data.train,
+        "calibration": recipe.compress.calibration.examples,
+        "validation": data.validation,
+        "test": data.test,
+    }
+    hold_out = data.hold_out if isinstance(data, PythonDocs) else ()
+    examples = _read(data, recipe_folder, progress)
+    if not examples:
+        raise DataError("task.data: no example was found", "check the source of the data")
+    splits = split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
+    for split in SPLITS:
+        write_examples(folder / "data" / f"{split}.jsonl", splits[split])
+    write_json(
+        folder / "source.json",
+        {
+            "model_folder": str(model_folder),
+            "fingerprint": fingerprint(model_folder),
+            "title": recipe.model.path if recipe.model.package is None else recipe.model.package,
+            "license": card_license(model_folder),
+            "counts": {split: len(splits[split]) for split in SPLITS},
+        },
+    )
+    return read_source(folder)
+
+
+def _read(data: PythonDocs | PairsFile, recipe_folder: Path, progress: Progress) -> tuple[Example, ...]:
+    match data:
+        case PythonDocs():
+            return collect(data.packages, progress)
+        case PairsFile():
+            return read_pairs(recipe_folder / data.path)
+        case _:
+            assert_never(data)

@@ -1,0 +1,82 @@
+"""A factored model as files: safetensors and its structure, loaded strictly.
+
+A factored checkpoint read by ``from_pretrained`` silently becomes a dense model with random layers. Here the
+structure is rebuilt first, and every tensor must be there with its shape and finite.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from edgelr.artifacts import Factored, read_factored, write_json
+from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.lowrank.layers import restructure
+
+_WEIGHTS = "weights.safetensors"
+
+
+def save_factored(
+    model: nn.Module,
+    folder: Path,
+    *,
+    ranks: dict[str, int],
+    method: str,
+    metrics: dict[str, float] | None = None,
+) -> Factored:
+    """Write a model's parameters and its structure.
+
+    Args:
+        model: The factored (or dense) model.
+        folder: Where to write; created when missing.
+        ranks: Rank of every low-rank layer.
+        method: How the factors were made.
+        metrics: Validation metrics, when measured.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    check_finite(model)
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()},
+        folder / _WEIGHTS,
+    )
+    write_json(folder / "structure.json", {"ranks": ranks, "method": method, "metrics": metrics or {}})
+    return read_factored(folder)
+
+
+def load_factored_into(model: nn.Module, factored: Factored) -> nn.Module:
+    """Turn a freshly loaded dense model into the factored one, in place.
+
+    Raises:
+        DamagedArtifactError: A tensor is missing, unknown, or of another shape.
+        UnsupportedModelError: The structure does not fit the model.
+    """
+    restructure(model, factored.ranks)
+    path = factored.folder / _WEIGHTS
+    try:
+        tensors = load_file(path)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DamagedArtifactError(f"{path} does not fit its structure: {error}", "build it again") from error
+    if missing or unexpected:
+        odd = ", ".join([*missing, *unexpected][:5])
+        raise DamagedArtifactError(f"{path}: missing or unknown tensors: {odd}", "build it again")
+    return model
+
+
+def check_finite(model: nn.Module) -> None:
+    """Check that every parameter and buffer is a finite number.
+
+    Raises:
+        UnsupportedModelError: One is not; it is named.
+    """
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise UnsupportedModelError(
+                f"'{name}' holds {bad} values that are not finite (NaN or infinity) of {tensor.numel()}",
+                "the weights are damaged; get them again",
+            )

@@ -1,0 +1,56 @@
+"""Scheme ``int8-dynamic``: int8 weights with a scale per channel, activations quantized while running."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def quantize_matrices(source: Path, target: Path) -> None:
+    """Quantize every MatMul and Gemm with a constant matrix, by ONNX Runtime's own quantizer.
+
+    Args:
+        source: The fp32 graph.
+        target: Where to write the quantized one.
+    """
+    from onnx import TensorProto
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            # Shape inference stops at fused operators; everything that is multiplied here is fp32.
+            extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
+        )
+
+
+def unquantized_matrices(proto: Any) -> list[str]:  # noqa: ANN401 - onnx is not typed
+    """Names of the constant fp32 matrices that MatMul and Gemm nodes still multiply by."""
+    import onnx
+
+    floats = {
+        tensor.name
+        for tensor in proto.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2
+    }
+    nodes = (node for node in proto.graph.node if node.op_type in {"MatMul", "Gemm"})
+    return [name for node in nodes for name in node.input[:2] if name in floats]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizer logs through the root logger that models should be pre-processed; ours are."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

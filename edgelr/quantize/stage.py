@@ -1,0 +1,123 @@
+"""Stage quantize: Package -> Package."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, assert_never
+
+from edgelr.artifacts import Package
+from edgelr.errors import QuantizeError
+from edgelr.progress import Progress
+from edgelr.quantize.dynamic import quantize_matrices, unquantized_matrices
+from edgelr.quantize.vocabulary import quantize_tables
+from edgelr.recipe.schema import Quantize
+from edgelr.runtime.graph import describe_graph
+from edgelr.runtime.package import model_path, seal_package
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_REMADE = {"package.json", "manifest.json"}  # the package's own and the store's
+_COMPARED = 100  # texts that the quantized graph is compared with fp32 on
+
+
+def quantize(package: Package, settings: Quantize, folder: Path, progress: Progress) -> Package:
+    """Quantize every graph of a package.
+
+    Args:
+        package: An fp32 package; not changed.
+        settings: The recipe's section.
+        folder: Where the quantized package is written.
+        progress: Where to show how far it is.
+
+    Raises:
+        QuantizeError: A matrix stayed fp32, a graph cannot be quantized, or an output is too far from fp32.
+    """
+    graphs = {graph.file for graph in package.graphs.values()}
+    for file in package.files:
+        if file not in graphs and file not in _REMADE:
+            shutil.copyfile(package.folder / file, folder / file)
+    for role, graph in package.graphs.items():
+        _quantize_graph(model_path(package, role), folder / graph.file, settings)
+        cosine = _index_and_compare(model_path(package, role), folder / graph.file, package, progress)
+        progress.note(f"{graph.file}: {settings.scheme}, cosine {cosine:.4f} to fp32")
+        if not cosine >= settings.min_cosine:
+            raise QuantizeError(
+                f"{graph.file}: the mean cosine of {settings.scheme} to fp32 is {cosine:.4f}, "
+                f"quantize.min_cosine is {settings.min_cosine}",
+                "leave the section out to keep fp32, or accept the loss with a lower min_cosine",
+            )
+    return seal_package(
+        folder,
+        name=package.name,
+        task=package.task,
+        graphs={role: describe_graph(folder / graph.file) for role, graph in package.graphs.items()},
+        precision=settings.scheme,
+        cost=package.cost,
+        settings=package.settings,
+        source=package.source,
+        gates=package.gates,
+        accuracy={},
+    )
+
+
+def _quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
+    import onnx
+
+    match settings.scheme:
+        case "int8-dynamic":
+            try:
+                quantize_matrices(source, target)
+            except (ValueError, RuntimeError, KeyError) as error:
+                raise QuantizeError(
+                    f"{source.name}: ONNX Runtime cannot quantize the graph: {error}", "leave the section out"
+                ) from error
+        case _:
+            assert_never(settings.scheme)
+    proto = onnx.load(target)
+    quantize_tables(proto)
+    if left := unquantized_matrices(proto):
+        raise QuantizeError(f"{source.name}: {len(left)} matrices stayed fp32: {', '.join(left[:5])}")
+    _strip(proto)
+    target.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _strip(proto: Any) -> None:  # noqa: ANN401 - onnx is not typed
+    """Leave out what the quantizer notes about itself: shapes it inferred, its name and version."""
+    del proto.graph.value_info[:]
+    del proto.metadata_props[:]
+    proto.producer_name, proto.producer_version = "edgelr", ""
+
+
+def _index_and_compare(fp32: Path, quantized: Path, package: Package, progress: Progress) -> float:
+    """Write the index of the quantized graph's passages; mean cosine of some of them to the fp32 graph's.
+
+    One text a call: the scale of a dynamically quantized activation depends on everything in the batch.
+    """
+    import numpy as np
+
+    from edgelr.device.load import load_devices
+    from edgelr.device.session import open_session
+    from edgelr.runtime.arrays import write_arrays
+    from edgelr.runtime.examples import folder_examples
+    from edgelr.runtime.text import INDEX, embed, package_tokenizer
+
+    device = load_devices()["cpu-1t"]
+    texts = [example.passage for example in folder_examples(package.folder)]
+    tokenizer = package_tokenizer(package)
+    with progress.bar("comparing with fp32", len(texts) + _COMPARED) as advance:
+        small = embed(open_session(quantized, device), tokenizer, texts, advance)
+        dense = embed(open_session(fp32, device), tokenizer, texts[:_COMPARED], advance)
+    if not np.isfinite(small).all():
+        raise QuantizeError(f"{quantized.name}: the quantized graph gives values that are not finite")
+    write_arrays(quantized.parent / INDEX, {"passages": small.astype(np.float16)})
+    return float(_cosines(dense, small[:_COMPARED]).mean())
+
+
+def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    import numpy as np
+
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.asarray((one * other).sum(axis=1) / norms, np.float32)

@@ -1,0 +1,84 @@
+"""Embedding tables as int8 rows, each with its own scale.
+
+An embedding is half of a small encoder's bytes. ONNX Runtime's quantizer gives a table one scale for all rows,
+and rare words pay for it. Here each row keeps its range: gather the int8 rows and their scales, multiply. All
+operators are standard ones, so every execution provider has them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMALLEST_TABLE = 2**16  # numbers; below this the scales and the extra nodes are not worth it
+
+
+def quantize_tables(proto: Any) -> int:  # noqa: ANN401 - onnx is not typed
+    """Replace every gathered fp32 table ``[rows, dim]`` by int8 rows and scales, in place.
+
+    Args:
+        proto: An ``onnx.ModelProto`` with its weights inside.
+
+    Returns:
+        How many tables were replaced.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = proto.graph
+    tables = {
+        tensor.name: tensor
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.FLOAT
+        and len(tensor.dims) == 2
+        and tensor.dims[0] * tensor.dims[1] >= SMALLEST_TABLE
+    }
+    done: set[str] = set()
+    nodes = []
+    for node in graph.node:
+        name = node.input[0] if node.op_type == "Gather" else ""
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+        if name not in tables or axis != 0:
+            nodes.append(node)
+            continue
+        if name not in done:
+            rows, scales = quantize_rows(numpy_helper.to_array(tables[name]))
+            graph.initializer.append(numpy_helper.from_array(rows, f"{name}.int8"))
+            graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scale"))
+            done.add(name)
+        out, ids = node.output[0], node.input[1]
+        nodes += [
+            helper.make_node("Gather", [f"{name}.int8", ids], [f"{out}.int8"], name=f"{out}.rows"),
+            helper.make_node(
+                "Cast", [f"{out}.int8"], [f"{out}.float"], to=TensorProto.FLOAT, name=f"{out}.cast"
+            ),
+            helper.make_node("Gather", [f"{name}.scale", ids], [f"{out}.scale"], name=f"{out}.scales"),
+            helper.make_node("Mul", [f"{out}.float", f"{out}.scale"], [out], name=f"{out}.dequantize"),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_unused(graph, done)
+    return len(done)
+
+
+def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round each row to int8 with a symmetric scale.
+
+    Args:
+        table: ``[rows, dim]``.
+
+    Returns:
+        ``int8 [rows, dim]`` and ``scale [rows, 1]``; their product is within half a scale of the table.
+    """
+    scales = np.abs(table).max(axis=1, keepdims=True).astype(np.float32) / np.float32(127)
+    scales[scales == 0] = 1.0
+    return np.clip(np.rint(table / scales), -127, 127).astype(np.int8), scales
+
+
+def _drop_unused(graph: Any, names: set[str]) -> None:  # noqa: ANN401 - onnx is not typed
+    """Remove the fp32 tables that no node reads any more (a tied head still reads its own)."""
+    read = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name not in names or tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

@@ -1,0 +1,149 @@
+"""Sections of a recipe that must agree with each other: what is gated must be measured, and known.
+
+It reads the raw file, not the typed recipe, so that these faults are found next to those of the schema. What
+has a wrong type is passed over: the schema says so already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from edgelr.recipe.faults import did_you_mean
+from edgelr.recipe.schema import BaselineName, SentenceEmbedding, Validation
+from edgelr.recipe.yaml_file import YamlFile, describe
+from edgelr.recipe.yaml_tree import Fault, KeyPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What will be measured, and what could be.
+
+    Attributes:
+        known_devices: Names of all device profiles.
+        devices: Those that the recipe validates on.
+        baselines: Baselines built next to the candidate.
+        tokens: Input lengths timed.
+        metrics: Metrics of the task; None when the task is unknown.
+    """
+
+    known_devices: Collection[str]
+    devices: tuple[str, ...]
+    baselines: tuple[str, ...]
+    tokens: tuple[int, ...]
+    metrics: tuple[str, ...] | None
+
+
+def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fault, ...]:
+    """Find everything that contradicts something else in the recipe, or names something unknown.
+
+    Args:
+        file: The recipe as read.
+        known_devices: Names of the device profiles that there are.
+    """
+    from edgelr.metrics import METRICS
+
+    defaults = Validation()  # type: ignore[call-arg]
+    task = file.at(("task", "type"))
+    measured = _Measured(
+        known_devices=known_devices,
+        devices=_listed(file, "devices", str, defaults.devices),
+        baselines=_listed(file, "baselines", str, defaults.baselines),
+        tokens=_listed(file, "tokens", int, defaults.tokens),
+        metrics=METRICS.get(task) if isinstance(task, str) else None,
+    )
+    return (*_check_lists(file, measured), *_check_lengths(file, measured), *_check_gates(file, measured))
+
+
+def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
+    for name in ("devices", "baselines", "tokens"):
+        entries = file.at(("validate", name))
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            key = ("validate", name, index)
+            if entry in entries[:index]:
+                yield file.fault(key, f"{describe(entry)} is listed twice")
+            elif name == "devices" and isinstance(entry, str) and entry not in measured.known_devices:
+                yield file.fault(key, _unknown("device", entry, measured.known_devices))
+
+
+def _check_lengths(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
+    # Lengths left out count too: their default must fit a task whose texts are shorter.
+    longest = file.at(("task", "max_tokens"))
+    if longest is None:
+        longest = SentenceEmbedding.model_fields["max_tokens"].default
+    if not isinstance(longest, int):
+        return
+    entries = file.at(("validate", "tokens"))
+    if not isinstance(entries, list):
+        entries = list(measured.tokens)
+    for index, tokens in enumerate(entries):
+        if _is_number(tokens) and tokens > longest:
+            message = f"{tokens} tokens are more than task.max_tokens, {longest}: no text is that long"
+            yield file.fault(("validate", "tokens", index), message)
+
+
+def _check_gates(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
+    gates = file.at(("validate", "gates"))
+    for index, gate in enumerate(gates if isinstance(gates, list) else ()):
+        if not isinstance(gate, dict):
+            continue
+        key: KeyPath = ("validate", "gates", index)
+        if "metric" in gate:
+            yield from _check_metric(file, key, gate, measured)
+        elif "size_mb" in gate and isinstance(gate["size_mb"], dict):
+            yield from _check_baseline(file, (*key, "size_mb"), gate["size_mb"], measured)
+        elif "latency" in gate:
+            yield from _check_latency(file, key, gate, measured)
+
+
+def _check_metric(file: YamlFile, key: KeyPath, gate: dict[str, Any], measured: _Measured) -> Iterator[Fault]:
+    metric = gate["metric"]
+    if isinstance(metric, str) and measured.metrics is not None and metric not in measured.metrics:
+        yield file.fault((*key, "metric"), _unknown("metric", metric, measured.metrics))
+
+
+def _check_latency(
+    file: YamlFile, key: KeyPath, gate: dict[str, Any], measured: _Measured
+) -> Iterator[Fault]:
+    device, tokens = gate.get("device"), gate.get("tokens")
+    if isinstance(device, str) and device not in measured.devices:
+        known = device in measured.known_devices
+        message = (
+            f"'{device}' is not measured: add it to validate.devices ({', '.join(measured.devices)})"
+            if known
+            else _unknown("device", device, measured.known_devices)
+        )
+        yield file.fault((*key, "device"), message)
+    if _is_number(tokens) and tokens not in measured.tokens:
+        lengths = ", ".join(str(length) for length in measured.tokens)
+        yield file.fault(
+            (*key, "tokens"), f"{tokens} tokens are not measured: add them to validate.tokens ({lengths})"
+        )
+    yield from _check_baseline(file, key, gate, measured)
+
+
+def _check_baseline(
+    file: YamlFile, key: KeyPath, limits: dict[str, Any], measured: _Measured
+) -> Iterator[Fault]:
+    baseline = limits.get("max_share_of")
+    if baseline in get_args(BaselineName) and baseline not in measured.baselines:
+        message = f"'{baseline}' is not built: add it to validate.baselines ({', '.join(measured.baselines)})"
+        yield file.fault((*key, "max_share_of"), message)
+
+
+def _listed(file: YamlFile, name: str, kind: type, default: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The entries of ``validate.<name>`` that have the right type; the default where it is no list."""
+    entries = file.at(("validate", name))
+    if not isinstance(entries, list):
+        return default
+    return tuple(entry for entry in entries if isinstance(entry, kind) and not isinstance(entry, bool))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _unknown(what: str, name: str, known: Collection[str]) -> str:
+    shown = name if len(name) <= 60 else f"{name[:57]}..."
+    return f"unknown {what} '{shown}'{did_you_mean(name, known) or '; known: ' + ', '.join(sorted(known))}"

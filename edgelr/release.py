@@ -1,0 +1,73 @@
+"""Put what a build made where the user looks for it: ``package/`` when every gate passed, else ``rejected/``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgelr.artifacts import Package, Verdict
+from edgelr.runtime.package import seal_package
+from edgelr.writing import remove, replace_folder, writing
+
+PASSED, REJECTED = "package", "rejected"
+OUTPUTS = (PASSED, REJECTED, "report.json", "report.md", "layers.svg", "latency.svg")
+
+
+def release(
+    package: Package,
+    verdict: Verdict,
+    *,
+    gates: Sequence[Mapping[str, Any]],
+    recipe_hash: str,
+    passed: bool,
+    out: Path,
+) -> Path:
+    """Copy the candidate out of the store, with its accuracy, gates and recipe written into it.
+
+    Args:
+        package: The candidate, in the store.
+        verdict: Its accuracy on the first device goes into the package.
+        gates: The recipe's, so that the package can be validated anywhere.
+        recipe_hash: Hash of the whole recipe.
+        passed: Which of the two folders it goes to; the other one is removed.
+        out: The build's output folder.
+
+    Returns:
+        Where the package is now.
+
+    Raises:
+        StorageError: ``out`` cannot be written.
+    """
+    rows = [row for row in verdict.accuracy if row.variant == "candidate"]
+    first = rows[0].device if rows else ""
+    with writing(out), tempfile.TemporaryDirectory(dir=out, prefix=".release-") as name:
+        ready = Path(name) / PASSED
+        ready.mkdir()
+        for file in package.files:
+            shutil.copyfile(package.folder / file, ready / file)
+        seal_package(
+            ready,
+            name=package.name,
+            task=package.task,
+            graphs=package.graphs,
+            precision=package.precision,
+            cost=package.cost,
+            settings=package.settings,
+            source={**package.source, "recipe": recipe_hash},
+            gates=gates,
+            accuracy={row.metric: row.value for row in rows if row.device == first},
+        )
+        target = out / (PASSED if passed else REJECTED)
+        remove(out / (REJECTED if passed else PASSED))
+        replace_folder(ready, target)
+    return target
+
+
+def withdraw(out: Path) -> None:
+    """Remove what an earlier build left: something is built anew, so it is not the result of this recipe."""
+    with writing(out):
+        for name in OUTPUTS:
+            remove(out / name)

@@ -1,0 +1,1 @@
+"""Stage report: everything the other stages found, as report.json for programs and report.md for people."""

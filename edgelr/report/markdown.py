@@ -1,0 +1,245 @@
+"""report.md: report.json for people. The verdict first, then what it rests on.
+
+Everything here is read from the report's document alone, so that a report can be written again from its JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+VARIANTS = ("dense-fp32", "dense-int8", "candidate")
+
+
+def report_markdown(document: Row) -> str:
+    """Render a report.
+
+    Args:
+        document: What ``report.json`` holds.
+
+    Returns:
+        GitHub-flavored Markdown. It links ``layers.svg`` and ``latency.svg`` next to it.
+    """
+    sections = [
+        f"# {document['recipe']['name']}",
+        verdict_line(document),
+        *_section("Gates", _gates(document["gates"])),
+        *_section("Size", _sizes(document)),
+        *_section("Accuracy", _accuracy(document)),
+        *_section("Latency", _latency(document["latency"], _ratios(document, "p50_ms"))),
+        *_section("Node placement", _placement(document)),
+        *_section("Layers", _layers(document)),
+        *_section("Stages", _stages(document["stages"])),
+        *_section("Host", table(("", ""), [(key, value) for key, value in document["host"].items()])),
+        *_section("Warnings", "\n".join(f"- {warning}" for warning in document["warnings"])),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def verdict_line(document: Row) -> str:
+    """Say in one line whether the package passed, how large it is and how fast.
+
+    Args:
+        document: What ``report.json`` holds.
+
+    Returns:
+        One line of Markdown.
+    """
+    gates = document["gates"]
+    passed = sum(gate["passed"] for gate in gates)
+    word = "Passed" if document["passed"] else "Failed"
+    parts = [f"{passed} of {len(gates)} gates" if gates else "the recipe has no gates"]
+    size = f"{_megabytes(document['model']['candidate']['bytes'])} MB"
+    shares = [f"{row['share']:.2f} of {row['baseline']}" for row in _ratios(document, "bytes")]
+    parts.append(", ".join([size, *shares]))
+    for row in _longest_shapes(_ratios(document, "p50_ms")):
+        gain = f"×{_number(row['speedup'], 2)} against {row['baseline']}"
+        parts.append(f"{gain} on {row['device']} ({row['shape']}, p50, {row['evidence']})")
+    return f"**{word}**: {'; '.join(parts)}."
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out a Markdown table; figures (columns with a unit or number) are for the caller to format.
+
+    Args:
+        columns: Headings.
+        rows: Cells, shown with ``str``; a bar in a cell is escaped.
+
+    Returns:
+        The table, or "" when there are no rows.
+    """
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _section(title: str, body: str) -> list[str]:
+    """A titled section, or nothing when it would be empty."""
+    return [f"## {title}", body] if body else []
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _general(value: float | None) -> str:
+    return "–" if value is None else f"{value:.5g}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f}"
+
+
+def _gates(gates: Sequence[Row]) -> str:
+    words = {True: "passed", False: "**failed**"}
+    rows = [
+        (row["gate"], _general(row["limit"]), _general(row["value"]), words[row["passed"]]) for row in gates
+    ]
+    return table(("gate", "limit", "measured", ""), rows)
+
+
+def _sizes(document: Row) -> str:
+    shares = {row["baseline"]: row["share"] for row in _ratios(document, "bytes")}
+    rows = [
+        (variant, _megabytes(count), _number(shares.get(variant), 3))
+        for variant, count in sorted(document["sizes"].items(), key=lambda item: _rank(item[0]))
+    ]
+    costs = [
+        (name, f"{cost['parameters']:,}", f"{cost['macs']:,}") for name, cost in document["model"].items()
+    ]
+    packages = table(("package", "MB", "candidate as a share of it"), rows)
+    models = table(("model", "parameters", "multiply-accumulates a token"), costs)
+    return "\n\n".join(part for part in (packages, models) if part)
+
+
+def _accuracy(document: Row) -> str:
+    """One line a metric and device, the variants side by side, each with its 95 % interval."""
+    accuracy = document["accuracy"]
+    variants = _variants(accuracy)
+    lines: dict[tuple[str, str, int], dict[str, str]] = {}
+    for row in accuracy:
+        low, high = row["ci95"]
+        figure = f"{_number(row['value'], 4)} [{_number(low, 4)}, {_number(high, 4)}]"
+        lines.setdefault((row["metric"], row["device"], row["examples"]), {})[row["variant"]] = figure
+    rows = [
+        (metric, _device(device, document), examples, *(found.get(variant, "–") for variant in variants))
+        for (metric, device, examples), found in lines.items()
+    ]
+    body = table(("metric", "device", "examples", *variants), rows)
+    return f"{body}\n\nIn brackets: 95 % bootstrap interval over the examples." if body else ""
+
+
+def _latency(latency: Sequence[Row], ratios: Sequence[Row]) -> str:
+    """One line a device and shape: percentiles of every variant, then the candidate's speedups."""
+    variants = _variants(latency)
+    baselines = [variant for variant in variants if variant != "candidate"]
+    speedups = {(row["device"], row["shape"], row["baseline"]): row["speedup"] for row in ratios}
+    lines: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in latency:
+        lines.setdefault((row["device"], row["shape"]), {})[row["variant"]] = row
+    rows = []
+    for (device, shape), found in lines.items():
+        times = [_times(found[variant]) if variant in found else "–" for variant in variants]
+        gains = [_speedup(speedups.get((device, shape, baseline)), found) for baseline in baselines]
+        rows.append((device, shape, *times, *gains))
+    if not rows:
+        return ""
+    columns = ("device", "shape", *variants, *(f"candidate against {baseline}" for baseline in baselines))
+    legend = "Times: p50 / p90 / p99 in ms (evidence, runs). Speedups: of the medians of one interleaved run."
+    return "\n\n".join([table(columns, rows), legend, _memory(latency), "![Median latency](latency.svg)"])
+
+
+def _times(row: Row) -> str:
+    times = " / ".join(_number(row[key], 2) for key in ("p50_ms", "p90_ms", "p99_ms"))
+    return f"{times} ({row['evidence']}, {row['runs']})"
+
+
+def _speedup(speedup: float | None, found: dict[str, Row]) -> str:
+    return "–" if speedup is None else f"×{speedup:.2f} ({found['candidate']['evidence']})"
+
+
+def _memory(latency: Sequence[Row]) -> str:
+    """Peak memory of every variant on every device, over all shapes."""
+    peaks: dict[tuple[str, str, str], int] = {}
+    for row in latency:
+        key = (row["device"], row["variant"], row["evidence"])
+        peaks[key] = max(peaks.get(key, 0), row["peak_bytes"] or 0)
+    rows = [(device, name, f"{_megabytes(peak)} ({word})") for (device, name, word), peak in peaks.items()]
+    return table(("device", "variant", "peak memory, MB"), rows)
+
+
+def _placement(document: Row) -> str:
+    rows = [
+        (
+            _device(row["device"], document),
+            row["variant"],
+            row["provider"],
+            row["nodes"],
+            _number(row["share"], 3),
+        )
+        for row in document["placement"]
+    ]
+    return table(("device", "variant", "provider", "nodes", "share"), rows)
+
+
+def _device(name: str, document: Row) -> str:
+    """A device with its evidence word."""
+    words = {row["device"]: row["evidence"] for row in document["latency"]}
+    # Validation times every device that it runs for real, and runs nothing on a static one.
+    return f"{name} ({words.get(name, 'emulated')})"
+
+
+def _layers(document: Row) -> str:
+    rows = [
+        (
+            f"`{row['name']}`",
+            f"{row['out']} × {row['in_']}",
+            "dense" if row["rank"] is None else row["rank"],
+            _number(row["kept_share"], 3),
+            _number(row["error_share"], 4),
+            _general(row["sensitivity"]),
+        )
+        for row in document["layers"]
+    ]
+    columns = ("layer", "out × in", "rank", "kept share", "expected error share", "sensitivity")
+    summary = f"Kept share of all sites: {_number(document['plan']['kept_share'], 3)}."
+    picture = "![Kept share and rank of every layer](layers.svg)"
+    return "\n\n".join([summary, picture, table(columns, rows)]) if rows else ""
+
+
+def _stages(stages: Sequence[Row]) -> str:
+    rows = [
+        (
+            row["stage"],
+            _number(row["seconds"], 1),
+            "reused" if row["reused"] else "built",
+            f"`{row['key'][:12]}`",
+        )
+        for row in stages
+    ]
+    return table(("stage", "seconds", "", "key"), rows)
+
+
+def _variants(rows: Sequence[Row]) -> list[str]:
+    return sorted({row["variant"] for row in rows}, key=_rank)
+
+
+def _rank(variant: str) -> tuple[int, str]:
+    """The usual order: baselines first, the candidate last of those known."""
+    return (VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS), variant)
+
+
+def _longest_shapes(ratios: Sequence[Row]) -> list[Row]:
+    """Of every device and baseline, the speedup at the last (longest) shape measured."""
+    return list({(row["device"], row["baseline"]): row for row in ratios}.values())
+
+
+def _ratios(document: Row, figure: str) -> list[Row]:
+    return [row for row in document["ratios"] if row["figure"] == figure]

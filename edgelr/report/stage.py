@@ -1,0 +1,174 @@
+"""Stage report: all of the above -> report.json, report.md and its pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgelr.artifacts import Cost, LatencyRow, Package, Plan, Report, StageRow, Verdict
+from edgelr.recipe.schema import Recipe
+from edgelr.report.markdown import report_markdown
+from edgelr.report.pictures import latency_picture, layers_picture
+from edgelr.writing import atomic_write_text
+
+FORMAT = 1
+
+
+def write_report(  # noqa: PLR0913 - the report is of everything
+    *,
+    recipe: Recipe,
+    plan: Plan,
+    packages: Mapping[str, Package],
+    verdict: Verdict,
+    passed: bool,
+    stages: Sequence[StageRow],
+    host: Mapping[str, object],
+    warnings: Sequence[str],
+    out: Path,
+) -> Report:
+    """Write what a build found.
+
+    Args:
+        recipe: What was asked for.
+        plan: The rank of every site.
+        packages: By variant: ``candidate``, and the baselines that were built.
+        verdict: What validation measured.
+        passed: Whether every gate is met.
+        stages: Every stage that ran or was reused, in order.
+        host: What the figures were measured on.
+        warnings: What a reader should know before trusting a figure; the verdict's notes are added.
+        out: Where ``report.json``, ``report.md``, ``layers.svg`` and ``latency.svg`` go.
+
+    Returns:
+        The report; its package is None when a gate failed.
+
+    Raises:
+        StorageError: ``out`` cannot be written.
+    """
+    document = report_document(
+        recipe=recipe,
+        plan=plan,
+        packages=packages,
+        verdict=verdict,
+        passed=passed,
+        stages=stages,
+        host=host,
+        warnings=warnings,
+    )
+    atomic_write_text(out / "layers.svg", layers_picture(document["layers"]))
+    atomic_write_text(out / "latency.svg", latency_picture(document["latency"]))
+    atomic_write_text(out / "report.md", report_markdown(document))
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(out / "report.json", text + "\n")
+    package = out / "package" if passed else None
+    return Report(out=out, passed=passed, package=package, document=document)
+
+
+def report_document(
+    *,
+    recipe: Recipe,
+    plan: Plan,
+    packages: Mapping[str, Package],
+    verdict: Verdict,
+    passed: bool,
+    stages: Sequence[StageRow],
+    host: Mapping[str, object],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Build what ``report.json`` holds; keys are stable, later versions only add.
+
+    Args:
+        recipe: See ``write_report``, as for all others.
+        plan: The rank of every site.
+        packages: By variant.
+        verdict: What validation measured.
+        passed: Whether every gate is met.
+        stages: Every stage.
+        host: What the figures were measured on.
+        warnings: What a reader should know.
+
+    Returns:
+        Plain JSON values; a figure that is not finite is null.
+    """
+    costs = {variant: package.cost for variant, package in packages.items()}
+    latency = sorted(verdict.latency, key=lambda row: (row.device, _sizes_in(row.shape)))
+    document = {
+        "edgelr": FORMAT,
+        "recipe": recipe.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "passed": passed,
+        "model": {
+            "dense": asdict(costs.get("dense-fp32", plan.dense)),
+            "candidate": asdict(costs.get("candidate", plan.candidate)),
+        },
+        "sizes": {variant: cost.bytes for variant, cost in costs.items()},
+        "ratios": [*_size_shares(costs), *_speedups(latency)],
+        "accuracy": [asdict(row) for row in verdict.accuracy],
+        "latency": [asdict(row) for row in latency],
+        "placement": [asdict(row) for row in verdict.placement],
+        "gates": [asdict(row) for row in verdict.gates],
+        "plan": {"kept_share": plan.kept_share, "predicted_loss": plan.predicted_loss},
+        "layers": [asdict(site) for site in plan.sites],
+        "stages": [asdict(row) for row in stages],
+        "host": dict(host),
+        "warnings": list(dict.fromkeys([*warnings, *verdict.notes])),
+    }
+    plain: dict[str, Any] = _plain(document)
+    return plain
+
+
+def _size_shares(costs: Mapping[str, Cost]) -> list[dict[str, Any]]:
+    """Bytes of the candidate's package as a share of each baseline's."""
+    candidate = costs.get("candidate")
+    if candidate is None:
+        return []
+    return [
+        {"figure": "bytes", "baseline": variant, "share": candidate.bytes / cost.bytes}
+        for variant, cost in costs.items()
+        if variant != "candidate"
+    ]
+
+
+def _speedups(rows: Sequence[LatencyRow]) -> list[dict[str, Any]]:
+    """Median latency of each baseline over the candidate's, device by device and shape by shape."""
+    candidates = {(row.device, row.shape): row for row in rows if row.variant == "candidate"}
+    found = []
+    for row in rows:
+        candidate = candidates.get((row.device, row.shape))
+        if row.variant == "candidate" or candidate is None:
+            continue
+        found.append(
+            {
+                "figure": "p50_ms",
+                "device": row.device,
+                "evidence": row.evidence,
+                "shape": row.shape,
+                "baseline": row.variant,
+                "speedup": row.p50_ms / candidate.p50_ms if candidate.p50_ms else None,
+            }
+        )
+    return found
+
+
+def _sizes_in(shape: str) -> list[int]:
+    """The numbers of a shape, so that 16 comes before 128."""
+    return [int(number) for number in re.findall(r"\d+", shape)]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Lists for tuples, text for paths, null for what is not finite."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {str(key): _plain(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_plain(entry) for entry in value]
+        case Path():
+            return str(value)
+        case _:
+            return value

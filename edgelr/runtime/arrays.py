@@ -1,0 +1,59 @@
+"""The ``.npz`` files of a package: written to the same bytes for the same arrays, read without unpickling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, is_zipfile
+from zlib import error as zlib_error
+
+from edgelr.errors import DamagedArtifactError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# What NumPy and zipfile raise for a damaged, encrypted, oddly compressed or impossibly large member.
+_UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, zlib_error, RuntimeError, MemoryError, KeyError)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays, uncompressed and in the order of their names.
+
+    Args:
+        path: A ``.npz`` file.
+        arrays: Name -> array.
+    """
+    import numpy as np
+
+    # NumPy stamps the members with 1980, so that equal arrays are equal bytes.
+    np.savez(path, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+
+
+def read_arrays(path: Path, required: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """Read named arrays.
+
+    Args:
+        path: A ``.npz`` file.
+        required: Names that must be there.
+
+    Raises:
+        DamagedArtifactError: The file is missing, is no ``.npz``, holds pickled objects (never executed),
+            or lacks an array.
+    """
+    import numpy as np
+
+    try:
+        if not is_zipfile(path):  # else np.load would take any array, or a pickle, for granted
+            raise ValueError("it is missing or not an .npz file")
+        with np.load(path, allow_pickle=False) as opened:
+            arrays = {name: np.asarray(opened[name]) for name in opened.files}
+    except _UNREADABLE as error:
+        raise DamagedArtifactError(
+            f"{path} cannot be read: {error}", "get or build the package again"
+        ) from error
+    if missing := [name for name in required if name not in arrays]:
+        raise DamagedArtifactError(
+            f"{path} has no array {', '.join(missing)}", "get or build the package again"
+        )
+    return arrays

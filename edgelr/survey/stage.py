@@ -1,0 +1,129 @@
+"""Stage survey: Source -> Survey."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgelr.artifacts import LeftDense, Site, Source, Survey, read_survey, write_json
+from edgelr.lowrank.svd import Matrix, output_energies, whitened_factors
+from edgelr.progress import Progress
+from edgelr.recipe.schema import Compress
+from edgelr.survey.sensitivity import measure_change
+from edgelr.survey.sites import find_sites
+from edgelr.survey.statistics import Statistics, gather
+from edgelr.tasks.task import Batch, Task, get_task
+
+_BATCH = 32
+
+
+def survey(
+    source: Source, task_type: str, max_tokens: int, compress: Compress, folder: Path, progress: Progress
+) -> Survey:
+    """List the sites; gather Gram matrices, output spectra and sensitivities.
+
+    Args:
+        source: The dense model and its data.
+        task_type: The recipe's task.
+        max_tokens: Longest text.
+        compress: Which sites, and how many calibration examples.
+        folder: Where the Survey is written.
+        progress: Where to show how far it is.
+
+    Raises:
+        UnsupportedModelError: No layer can be factored, or the weights are not finite.
+        DataError: Activations are not finite.
+    """
+    task = get_task(task_type)
+    model = task.load_model(source.model_folder)
+    tokenizer = task.tokenizer_json(source.model_folder)
+    found = find_sites(model, compress.include, compress.exclude)
+    examples = source.examples("calibration")
+    batches = task.batches(tokenizer, task.texts(examples), max_tokens=max_tokens, size=_BATCH)
+    with progress.bar("gathering input statistics", len(batches)) as advance:
+
+        def run(batch: Mapping[str, Tensor]) -> None:
+            task.run(model, dict(batch))
+            advance()
+
+        statistics = gather(found.sites, batches, run)
+    reached = {name: site for name, site in found.sites.items() if name in statistics.inputs}
+    skipped = list(found.skipped)
+    for name in found.sites.keys() - reached.keys():
+        progress.warn(f"'{name}' never ran on the calibration data and is left dense")
+        skipped.append(LeftDense(name=name, reason="never ran on the calibration data"))
+    spectra = {name: _spectrum(site, statistics, name) for name, site in reached.items()}
+    few = examples[: compress.calibration.sensitivity_examples]
+    probes = task.batches(tokenizer, task.texts(few), max_tokens=max_tokens, size=_BATCH)
+    slopes = _sensitivities(task, model, reached, statistics, spectra, probes, progress)
+    sites = [
+        Site(
+            name=name,
+            kind="linear",
+            out=site.out_features,
+            in_=site.in_features,
+            inputs=statistics.inputs[name],
+            calls=max(1, round(statistics.calls[name] / len(batches))),
+            energy=float(spectra[name].sum()),
+            sensitivity=slopes[name],
+        )
+        for name, site in reached.items()
+    ]
+    np.savez(folder / "statistics.npz", allow_pickle=False, **statistics.grams)
+    np.savez(folder / "spectra.npz", allow_pickle=False, **spectra)
+    _write(folder, sites, skipped, statistics.tokens, model)
+    return read_survey(folder)
+
+
+def _spectrum(site: nn.Linear, statistics: Statistics, name: str) -> Matrix:
+    return output_energies(_weight(site), statistics.grams[statistics.inputs[name]])
+
+
+def _weight(site: nn.Linear) -> Matrix:
+    return site.weight.detach().double().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def _sensitivities(
+    task: Task,
+    model: nn.Module,
+    sites: Mapping[str, nn.Linear],
+    statistics: Statistics,
+    spectra: Mapping[str, Matrix],
+    batches: list[Batch],
+    progress: Progress,
+) -> dict[str, float]:
+    """Change of the output per unit of dropped energy, each site alone at half its break-even rank."""
+    with torch.inference_mode():
+        references = [task.run(model, batch).result for batch in batches]
+
+    def change(batch: Mapping[str, Tensor], reference: Tensor) -> Tensor:
+        return task.distance(task.run(model, dict(batch)).result, reference)
+
+    slopes = {}
+    with progress.bar("measuring sensitivities", len(sites)) as advance:
+        for name, site in sites.items():
+            rank = max(1, site.in_features * site.out_features // (site.in_features + site.out_features) // 2)
+            factors = whitened_factors(_weight(site), statistics.grams[statistics.inputs[name]], rank)
+            dropped = float(spectra[name][rank:].sum())
+            changed = measure_change(model, name, factors, batches, references, change)
+            slopes[name] = changed / dropped if dropped > 0 else 0.0
+            advance(note=name)
+    return slopes
+
+
+def _write(folder: Path, sites: list[Site], skipped: list[LeftDense], tokens: int, model: nn.Module) -> None:
+    unique = {id(parameter): parameter.numel() for parameter in itertools.chain(model.parameters())}
+    write_json(
+        folder / "survey.json",
+        {
+            "sites": [vars(site) for site in sites],
+            "skipped": [vars(entry) for entry in skipped],
+            "tokens": tokens,
+            "parameters": sum(unique.values()),
+        },
+    )

@@ -1,0 +1,191 @@
+"""How a command ends: its result as one JSON line, its failure as a message and an exit code.
+
+Exit codes are those of ``errors.py``; 0 is done, 1 is a bug, 141 a reader that went away (``| head``), as the
+shell itself reports it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from edgelr.errors import EdgelrError, InterruptedBuildError, MissingRequirementError, StorageError
+
+BUILD_EXTRA = frozenset(
+    {"torch", "transformers", "accelerate", "onnxscript", "optimum", "safetensors", "requests"}
+)
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+PROGRAM = "edgelr"
+COMPLETION = "_EDGELR_COMPLETE"
+BROKEN_PIPE = 141
+RESUME = "what is finished is kept; run the same command again to resume"
+
+
+def run_command(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run a command of the command line to its end.
+
+    The command prints for people and returns its document. With ``--json`` all that it prints goes to stderr,
+    and its document, or ``{"error": {"exit", "message"}}``, is the last line of stdout.
+
+    Args:
+        command: The click command or group.
+        arguments: What follows the program's name.
+
+    Returns:
+        The exit code.
+    """
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in options
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        code, document = _outcome(command, list(arguments))
+    try:
+        if as_json and document is not None:
+            click.echo(json.dumps(finite(document), ensure_ascii=False, allow_nan=False))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _leave_broken_pipe()
+    return code
+
+
+def failure(error: EdgelrError) -> dict[str, Any]:
+    """Say on stderr what went wrong, and return it as a document.
+
+    Args:
+        error: The failure.
+
+    Returns:
+        ``{"error": {"exit", "message"}}``; a command may add what it found before and return it: the exit
+        code is the error's.
+    """
+    say(f"edgelr: {error}", err=True)
+    return {"error": {"exit": error.exit_code, "message": str(error)}}
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line or more for people.
+
+    What would steer a terminal is taken out: names and passages may come from a stranger's package.
+
+    Args:
+        text: May hold line breaks.
+        err: Print to stderr rather than stdout.
+    """
+    lines = text.expandtabs(4).split("\n")
+    click.echo(
+        "\n".join("".join(sign if sign.isprintable() else "\ufffd" for sign in line) for line in lines),
+        err=err,
+    )
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows out in columns, indented.
+
+    Args:
+        rows: Cells; all rows have as many.
+
+    Returns:
+        A line a row.
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(f"  {line.rstrip()}" for line in lines)
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Replace the numbers that JSON cannot say (NaN, infinity) by null, at any depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return value
+
+
+def _outcome(command: click.Command, arguments: list[str]) -> tuple[int, dict[str, Any] | None]:
+    """Exit code and document of a command, whatever happens in it."""
+    try:
+        result = _invoke(command, arguments)
+    except click.exceptions.Exit as end:  # --help and --version
+        return end.exit_code, None
+    except BrokenPipeError:
+        return _leave_broken_pipe(), None
+    except click.ClickException as error:
+        error.show()
+        result = {"error": {"exit": 2, "message": error.format_message()}}
+    except (click.Abort, KeyboardInterrupt):
+        result = failure(InterruptedBuildError("interrupted", RESUME))
+    except EdgelrError as error:
+        result = failure(error)
+    except Exception as error:  # noqa: BLE001 - the one place: a user's screen never shows a traceback
+        expected = _expected(error)
+        result = failure(expected) if expected is not None else _bug()
+    failed = (result or {}).get("error")
+    return (0 if failed is None else int(failed["exit"])), result
+
+
+def _invoke(command: click.Command, arguments: list[str]) -> dict[str, Any] | None:
+    """Parse and run; not ``command.main``, which has its own idea of a broken pipe and of Ctrl-C."""
+    if COMPLETION in os.environ:
+        command.main(arguments, prog_name=PROGRAM)
+    with command.make_context(PROGRAM, arguments) as context:
+        result: dict[str, Any] | None = command.invoke(context)
+    return result
+
+
+def _expected(error: Exception) -> EdgelrError | None:
+    """The failure behind an error that can surface anywhere: a full disk, no permission, a missing extra."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in BUILD_EXTRA:
+        return MissingRequirementError(
+            f"this command needs the Python package {error.name!r}, which is not installed",
+            "install the build extra: pip install 'edgelr[build]'",
+        )
+    if not isinstance(error, OSError):
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in FULL_DISK:
+        return StorageError(
+            where + (error.strerror or ""), f"free some space or choose another --out; {RESUME}"
+        )
+    if error.errno in NO_PERMISSION:
+        return StorageError(
+            f"{where}{error.strerror}", "check who may read and write there, or choose another place"
+        )
+    return None
+
+
+def _bug() -> dict[str, Any]:
+    """Write the traceback of the current exception to a log file and name it."""
+    lines = f"edgelr {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n{traceback.format_exc()}"
+    last = traceback.format_exc().strip().splitlines()[-1]
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="edgelr-error-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(lines)
+        where = f"the traceback is in {log.name}"
+    except OSError:  # not even the temporary folder can be written: the screen is the only place left
+        where = f"no log file could be written; the traceback:\n{lines}"
+    message = f"this is a bug in edgelr: {last}\n  {where}; please report it with that file"
+    say(f"edgelr: {message}", err=True)
+    return {"error": {"exit": 1, "message": message}}
+
+
+def _leave_broken_pipe() -> int:
+    """Give stdout somewhere to go, so that the interpreter's last flush is quiet."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return BROKEN_PIPE

@@ -1,0 +1,197 @@
+"""What ``edgelr run`` and ``edgelr validate`` do with a package, as an app would: without torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelr.errors import DamagedArtifactError, DataError, GateError, UnsupportedModelError, UsageError
+from edgelr.terminal import columns, failure, say
+
+if TYPE_CHECKING:
+    from edgelr.artifacts import Package, Verdict
+    from edgelr.device.schema import Device
+    from edgelr.recipe.schema import Validation
+
+STANDARD_INPUT = "-"
+PASSAGE_WIDTH = 200
+
+
+def answer(folder: Path, inputs: Sequence[str], *, top: int, vectors: bool, device: str) -> dict[str, Any]:
+    """Embed every input, and print its vector or the passages of the package that match it best.
+
+    Args:
+        folder: The package.
+        inputs: Texts; ``-`` stands for the lines of standard input.
+        top: Passages an input.
+        vectors: Vectors instead of passages.
+        device: Name or file of the profile to run as.
+
+    Returns:
+        ``{"vectors": [{"input", "vector"}]}``, or ``{"answers": [{"input", "matches": [{"id", "score",
+        "passage"}]}]}``, in the order of the inputs.
+
+    Raises:
+        UsageError: There is no input, no such package or no such device.
+        DataError: Standard input is empty.
+        UnsupportedModelError: The package is for a task that takes no text.
+    """
+    from edgelr.runtime.package import open_package
+    from edgelr.runtime.text import embed, nearest, open_text_package
+
+    package = open_package(folder)
+    if package.task != "sentence-embedding":
+        raise UnsupportedModelError(f"{folder} is a package for {package.task}", "update edgelr to run it")
+    texts = _texts(inputs)
+    session, tokenizer = open_text_package(package, _device(device))
+    found = embed(session, tokenizer, texts)
+    if vectors:
+        rows = [[float(f"{number:.7g}") for number in vector] for vector in found.tolist()]
+        say("\n".join(json.dumps(row) for row in rows))
+        pairs = zip(texts, rows, strict=True)
+        return {"vectors": [{"input": text, "vector": row} for text, row in pairs]}
+    answers = []
+    for text, vector in zip(texts, found, strict=True):
+        matches = [asdict(match) for match in nearest(package, vector, top)]
+        answers.append({"input": text, "matches": matches})
+        _print_matches(text if len(texts) > 1 else None, matches)
+    return {"answers": answers}
+
+
+def check(
+    folder: Path, device_names: Sequence[str], baseline_folders: Sequence[Path], *, seconds: float
+) -> dict[str, Any]:
+    """Measure a package on devices, next to baselines, and hold it against its own gates.
+
+    Args:
+        folder: The package.
+        device_names: Names or files of the profiles to measure on.
+        baseline_folders: Packages of dense models.
+        seconds: Measuring time a device.
+
+    Returns:
+        The verdict, with an ``error`` when a gate failed. A gate that needs a baseline or a device that was
+        not given is in its notes.
+
+    Raises:
+        UsageError: There is no such package or device, or two baselines are the same variant.
+        DamagedArtifactError: A package does not match its manifest.
+    """
+    from edgelr.progress import Progress
+    from edgelr.runtime.package import open_package
+    from edgelr.validate.stage import validate
+
+    devices = [_device(name) for name in dict.fromkeys(device_names)]
+    packages = {**_baselines(baseline_folders), "candidate": open_package(folder)}
+    settings = _settings(packages["candidate"], [device.name for device in devices], seconds)
+    with tempfile.TemporaryDirectory(prefix="edgelr-") as scratch:
+        verdict = validate(packages, devices, settings, Path(scratch), Progress())
+    _print_verdict(verdict)
+    document = {name: value for name, value in asdict(verdict).items() if name != "folder"}
+    document["package"] = str(folder)
+    failed = [gate.gate for gate in verdict.gates if not gate.passed]
+    if failed:
+        document |= failure(
+            GateError(f"{len(failed)} of {len(verdict.gates)} gates failed: {'; '.join(failed)}")
+        )
+    return document
+
+
+def _device(name: str) -> Device:
+    """A profile by its name, or a user's own by its file."""
+    from edgelr.device.load import get_device, load_devices, read_device
+
+    return read_device(Path(name)) if name.endswith((".yaml", ".yml")) else get_device(name, load_devices())
+
+
+def _texts(inputs: Sequence[str]) -> list[str]:
+    """The inputs, with the lines of standard input in the place of ``-``; empty lines are left out."""
+    if not inputs:
+        raise UsageError("there is no input", "give a text in quotes, or - to read lines from standard input")
+    texts: list[str] = []
+    for text in inputs:
+        if text == STANDARD_INPUT:
+            lines = sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
+            texts += [line for line in lines if line.strip()]
+        else:
+            texts.append(text)
+    if not texts:
+        raise DataError("standard input holds no text", "give one text a line")
+    return texts
+
+
+def _print_matches(title: str | None, matches: Sequence[Mapping[str, Any]]) -> None:
+    if title is not None:
+        say(f"{title}\n")
+    for match in matches:
+        passage = textwrap.shorten(match["passage"], PASSAGE_WIDTH, placeholder=" …")
+        say(f"{match['score']:.3f}  {match['id']}\n{textwrap.indent(textwrap.fill(passage, 100), ' ' * 7)}\n")
+
+
+def _baselines(folders: Sequence[Path]) -> dict[str, Package]:
+    """Dense packages under the names that gates know them by."""
+    from edgelr.runtime.package import open_package
+
+    packages: dict[str, Package] = {}
+    for folder in folders:
+        package = open_package(folder)
+        variant = "dense-fp32" if package.precision == "fp32" else "dense-int8"
+        if variant in packages:
+            raise UsageError(
+                f"two baselines are {variant}: {packages[variant].folder} and {folder}", "give one"
+            )
+        packages[variant] = package
+    return packages
+
+
+def _settings(candidate: Package, devices: Sequence[str], seconds: float) -> Validation:
+    """What to validate: the gates that travel in the package."""
+    from pydantic import ValidationError
+
+    from edgelr.recipe.schema import Validation
+
+    try:
+        document = {"devices": list(devices), "seconds": seconds, "gates": candidate.gates}
+        return Validation.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DamagedArtifactError(
+            f"{candidate.folder / 'package.json'}: {where}: {first['msg']}", "get or build the package again"
+        ) from error
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    """The figures as tables, the gates last."""
+    accuracy = [
+        (row.device, row.variant, row.metric, f"{row.value:.4f}", f"[{row.ci95[0]:.4f}, {row.ci95[1]:.4f}]")
+        for row in verdict.accuracy
+    ]
+    latency = []
+    for row in verdict.latency:
+        times = (f"{time:.2f}" for time in (row.p50_ms, row.p90_ms, row.p99_ms))
+        latency.append(
+            (row.device, row.variant, row.shape, *times, f"{row.peak_bytes / 1e6:.1f}", row.evidence)
+        )
+    placement = [(row.device, row.variant, row.provider, str(row.nodes)) for row in verdict.placement]
+    gates = [
+        (row.gate, f"{row.value:.5g}", f"{row.limit:.5g}", "passed" if row.passed else "FAILED")
+        for row in verdict.gates
+    ]
+    tables = (
+        (("device", "variant", "metric", "value", "95 % interval"), accuracy),
+        (("device", "variant", "shape", "p50 ms", "p90 ms", "p99 ms", "peak MB", "evidence"), latency),
+        (("device", "variant", "provider", "nodes"), placement),
+        (("gate", "measured", "limit", ""), gates),
+    )
+    for heading, rows in tables:
+        if rows:
+            say(columns([heading, *rows]) + "\n")
+    for note in verdict.notes:
+        say(f"note: {note}")

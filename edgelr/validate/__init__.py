@@ -1,0 +1,1 @@
+"""Stage validate: what a package is worth on each device: accuracy, latency, memory, placement, gates."""

@@ -1,0 +1,203 @@
+"""Whether what was measured meets the recipe's gates, said in plain words.
+
+A gate that cannot be evaluated (its baseline or its device was not measured) is never counted as passed: it
+has no row, and a note says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow
+from edgelr.device.schema import Device
+from edgelr.errors import UsageError
+from edgelr.recipe.schema import Gate, LatencyGate, MetricGate, SizeGate
+from edgelr.validate.latency import shape_text
+
+CANDIDATE = "candidate"
+DENSE = "dense-fp32"
+MB = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """All that gates look at.
+
+    Attributes:
+        accuracy: Of every variant and device.
+        latency: Of every variant, device and shape.
+        sizes: Bytes of each variant's package.
+        reference: Mean of every metric for the dense model, from its stored outputs.
+    """
+
+    accuracy: tuple[AccuracyRow, ...]
+    latency: tuple[LatencyRow, ...]
+    sizes: Mapping[str, int]
+    reference: Mapping[str, float]
+
+
+class _NotMeasuredError(Exception):
+    """What a gate needs is not there; the text says what."""
+
+
+def evaluate_gates(
+    gates: Sequence[Gate], measured: Measurements
+) -> tuple[tuple[GateRow, ...], tuple[str, ...]]:
+    """Evaluate every gate; a value that is not a number fails.
+
+    Args:
+        gates: The recipe's.
+        measured: What was found.
+
+    Returns:
+        Rows of the gates that could be evaluated (a metric gate has one a device), a note for each other one.
+    """
+    rows: list[GateRow] = []
+    notes = []
+    for gate in gates:
+        try:
+            match gate:
+                case MetricGate():
+                    rows += _metric_rows(gate, measured)
+                case SizeGate():
+                    rows.append(_size_row(gate, measured))
+                case LatencyGate():
+                    rows.append(_latency_row(gate, measured))
+                case _:
+                    assert_never(gate)
+        except _NotMeasuredError as reason:
+            notes.append(f"not evaluated: {_words(gate)}: {reason}")
+    return tuple(rows), tuple(notes)
+
+
+def check_gates(gates: Sequence[Gate], precisions: Mapping[str, str], devices: Sequence[Device]) -> None:
+    """Check, before anything is measured, that no gate is on something that these devices never give.
+
+    Without it a build whose gates cannot be evaluated would be green. A gate on a device or a baseline that
+    is not here at all is a matter of what was asked for, and gets a note.
+
+    Args:
+        gates: The recipe's.
+        precisions: Of every variant there is.
+        devices: Those to measure on.
+
+    Raises:
+        UsageError: A time on a device that is not timed, a share of a baseline that the device does not
+            accept, or a metric where nothing is run.
+    """
+    by_name = {device.name: device for device in devices}
+    for gate in gates:
+        if isinstance(gate, MetricGate) and all(device.evidence == "static" for device in devices):
+            raise UsageError(
+                f"gate {_words(gate)!r}: no device runs anything", "add one that does, such as cpu-1t"
+            )
+        if not isinstance(gate, LatencyGate) or gate.device not in by_name:
+            continue
+        device = by_name[gate.device]
+        if device.evidence != "run":
+            raise UsageError(
+                f"gate {_words(gate)!r}: {device.name} is not timed, its evidence is {device.evidence!r}",
+                "put the gate on a device with evidence 'run'",
+            )
+        precision = precisions.get(gate.max_share_of or "")
+        if precision is not None and precision not in device.accepts:
+            raise UsageError(
+                f"gate {_words(gate)!r}: {device.name} does not accept {precision}",
+                "choose the other baseline",
+            )
+
+
+def _metric_rows(gate: MetricGate, measured: Measurements) -> list[GateRow]:
+    values = {row.device: row.value for row in _rows(gate.metric, measured) if row.variant == CANDIDATE}
+    if not values:
+        known = ", ".join(dict.fromkeys(row.metric for row in measured.accuracy)) or "none"
+        raise _NotMeasuredError(f"the metric was not measured; measured were: {known}")
+    rows = []
+    for device, value in values.items():
+        text = f"{_words(gate)} ({device})"
+        if gate.max_drop is not None:
+            rows.append(_at_most(text, gate.max_drop, _dense_value(gate.metric, device, measured) - value))
+        elif gate.max is not None:
+            rows.append(_at_most(text, gate.max, value))
+        else:
+            assert gate.min is not None
+            rows.append(GateRow(gate=text, limit=gate.min, value=value, passed=value >= gate.min))
+    return rows
+
+
+def _dense_value(metric: str, device: str, measured: Measurements) -> float:
+    """The dense graph's value on the same device when it was measured, else that of its stored outputs."""
+    found = [row.value for row in _rows(metric, measured) if row.variant == DENSE and row.device == device]
+    return found[0] if found else measured.reference[metric]
+
+
+def _rows(metric: str, measured: Measurements) -> list[AccuracyRow]:
+    return [row for row in measured.accuracy if row.metric == metric]
+
+
+def _size_row(gate: SizeGate, measured: Measurements) -> GateRow:
+    bound, size = gate.size_mb, measured.sizes[CANDIDATE]
+    if bound.max is not None:
+        return _at_most(_words(gate), bound.max, size / MB)
+    assert bound.max_share_of is not None and bound.share is not None
+    if bound.max_share_of not in measured.sizes:
+        raise _NotMeasuredError(f"the package {bound.max_share_of} was not given")
+    return _at_most(_words(gate), bound.share, size / measured.sizes[bound.max_share_of])
+
+
+def _latency_row(gate: LatencyGate, measured: Measurements) -> GateRow:
+    """The gate's row at the shape where it is furthest from being met."""
+    candidate = _times(gate, CANDIDATE, measured)
+    if not candidate:
+        raise _NotMeasuredError(f"{CANDIDATE} was not timed there")
+    if gate.max is not None:
+        values, limit = candidate, gate.max
+    else:
+        assert gate.max_share_of is not None and gate.share is not None
+        baseline = _times(gate, gate.max_share_of, measured)
+        if missing := sorted(set(candidate) - set(baseline)):
+            raise _NotMeasuredError(f"{gate.max_share_of} was not timed there ({', '.join(missing)})")
+        values, limit = {shape: time / baseline[shape] for shape, time in candidate.items()}, gate.share
+    # NaN compares false with everything: put it first, or max() might step over it.
+    worst = max(values, key=lambda shape: (values[shape] != values[shape], values[shape]))
+    return _at_most(
+        f"{_words(gate)}, worst at {worst}" if gate.tokens is None else _words(gate), limit, values[worst]
+    )
+
+
+def _times(gate: LatencyGate, variant: str, measured: Measurements) -> dict[str, float]:
+    """Shape -> the gate's percentile of a variant on the gate's device."""
+    return {
+        row.shape: {"p50_ms": row.p50_ms, "p90_ms": row.p90_ms, "p99_ms": row.p99_ms}[gate.latency]
+        for row in measured.latency
+        if row.variant == variant
+        and row.device == gate.device
+        and (gate.tokens is None or row.shape == shape_text(gate.tokens))
+    }
+
+
+def _at_most(text: str, limit: float, value: float) -> GateRow:
+    return GateRow(gate=text, limit=limit, value=value, passed=value <= limit)
+
+
+def _words(gate: Gate) -> str:
+    match gate:
+        case MetricGate(max_drop=float(drop)):
+            return f"{gate.metric} drop to dense <= {drop:g}"
+        case MetricGate(max=float(most)):
+            return f"{gate.metric} <= {most:g}"
+        case MetricGate():
+            return f"{gate.metric} >= {gate.min:g}"
+        case SizeGate(size_mb=bound):
+            limit = (
+                f"{bound.max:g} MB" if bound.max is not None else f"{bound.share:g} of {bound.max_share_of}"
+            )
+            return f"package size <= {limit}"
+        case LatencyGate():
+            limit = f"{gate.max:g} ms" if gate.max is not None else f"{gate.share:g} of {gate.max_share_of}"
+            shape = "every length" if gate.tokens is None else shape_text(gate.tokens)
+            return f"{gate.latency.removesuffix('_ms')} <= {limit} ({gate.device}, {shape})"
+        case _:
+            assert_never(gate)

@@ -1,0 +1,194 @@
+"""Latency: a process for every variant, one measuring at a time, in interleaved blocks in random order.
+
+Absolute times mean nothing elsewhere and drift on this host too (clock, neighbours). What holds is the ratio
+of variants measured in the same minutes, so every round times every case once, in a new order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgelr.artifacts import LatencyRow, Package
+from edgelr.device.schema import Device
+from edgelr.errors import UnsupportedModelError
+from edgelr.progress import Progress
+from edgelr.runtime.examples import folder_examples
+from edgelr.runtime.package import model_path, session_entries
+from edgelr.runtime.text import batch_tokens, package_tokenizer
+from edgelr.validate.process import Worker, ask, running_worker
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+ROUNDS = 10
+LEAST_ROUNDS = 3
+WARM_SHARE = 0.25  # of a case's time, at most, for its warm-up; on top of the budget
+PATIENCE_SECONDS = 120.0
+
+Case = tuple[str, int]
+"""A variant and a length in tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    workers: dict[str, Worker]
+    load_ms: dict[str, float] = field(default_factory=dict)
+    threads: dict[str, int] = field(default_factory=dict)
+    inputs: dict[Case, dict[str, Any]] = field(default_factory=dict)
+    times_ms: dict[Case, list[float]] = field(default_factory=dict)
+    unsettled: list[Case] = field(default_factory=list)
+
+
+def shape_text(tokens: int) -> str:
+    """What a latency row calls an input of one text of this length."""
+    return f"1 x {tokens} tokens"
+
+
+def measure_latency(
+    packages: Mapping[str, Package],
+    device: Device,
+    progress: Progress,
+    *,
+    tokens: Sequence[int],
+    seconds: float,
+    seed: int = 0,
+) -> tuple[tuple[LatencyRow, ...], tuple[str, ...]]:
+    """Time every variant at every length on a device, one text a call.
+
+    Args:
+        packages: By variant.
+        device: Where to run; its evidence has to be ``run``.
+        progress: Where to show how far it is.
+        tokens: Lengths.
+        seconds: Measuring time, shared equally by variants and lengths; warm-up takes up to a quarter more.
+        seed: Of the order within the rounds.
+
+    Returns:
+        One row a variant and length, and what a reader should know. Percentiles are over the calls of all
+        rounds; peak memory is that of the variant's process, interpreter and ONNX Runtime included.
+
+    Raises:
+        UnsupportedModelError: A worker died or hangs; the variant is named.
+        EdgelrError: A package cannot be opened on the device.
+    """
+    cases = [(variant, length) for variant in packages for length in tokens]
+    share = seconds / len(cases)
+    with ExitStack() as stack:
+        measured = _Measured(
+            workers={
+                variant: stack.enter_context(running_worker(f"{variant} on {device.name}"))
+                for variant in packages
+            }
+        )
+        with progress.bar(f"latency on {device.name}", (ROUNDS + 1) * len(cases)) as advance:
+            _open(measured, packages, device)
+            for case in cases:
+                _warm(measured, packages[case[0]], case, share)
+                advance()
+            order = random.Random(seed)
+            for done in range(ROUNDS):
+                for case in order.sample(cases, len(cases)):
+                    _time(measured, case, share / ROUNDS)
+                    advance()
+                if done + 1 >= LEAST_ROUNDS and _spent_seconds(measured) >= seconds:
+                    break
+        rows = tuple(_row(measured, case, device) for case in cases)
+    return rows, _notes(measured, device)
+
+
+def tokens_of_length(tokenizer: Tokenizer, texts: Sequence[str], tokens: int) -> dict[str, Any]:
+    """One input of exactly ``tokens`` tokens: ``texts`` one after the other, repeated where they end.
+
+    Args:
+        tokenizer: As loaded by ``runtime/text.py``.
+        texts: At least one.
+        tokens: Length.
+
+    Returns:
+        ``input_ids`` and ``attention_mask``, both nested lists ``[1, tokens]``.
+    """
+    joined: list[int] = []
+    for text in texts:
+        joined += batch_tokens(tokenizer, [text])["input_ids"][0].tolist()
+        if len(joined) >= tokens:
+            break
+    ids = [joined[place % len(joined)] for place in range(tokens)]
+    return {"input_ids": [ids], "attention_mask": [[1] * tokens]}
+
+
+def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) -> None:
+    for variant, package in packages.items():
+        request = {
+            "do": "open",
+            "model": str(model_path(package)),
+            "device": device.model_dump(mode="json"),
+            "entries": session_entries(package, device.name),
+        }
+        reply = ask(measured.workers[variant], request, seconds=PATIENCE_SECONDS)
+        measured.load_ms[variant] = reply["load_ms"]
+        measured.threads[variant] = reply["threads"]
+
+
+def _warm(measured: _Measured, package: Package, case: Case, share: float) -> None:
+    variant, length = case
+    measured.inputs[case] = _inputs(package, length)
+    measured.times_ms[case] = []
+    budget = WARM_SHARE * share
+    request = {"do": "warm", "inputs": measured.inputs[case], "seconds": budget}
+    if not ask(measured.workers[variant], request, seconds=PATIENCE_SECONDS + budget)["settled"]:
+        measured.unsettled.append(case)
+
+
+def _time(measured: _Measured, case: Case, seconds: float) -> None:
+    request = {"do": "time", "inputs": measured.inputs[case], "seconds": seconds}
+    reply = ask(measured.workers[case[0]], request, seconds=PATIENCE_SECONDS + seconds)
+    measured.times_ms[case] += reply["times_ms"]
+
+
+def _spent_seconds(measured: _Measured) -> float:
+    return sum(map(sum, measured.times_ms.values())) / 1e3
+
+
+def _row(measured: _Measured, case: Case, device: Device) -> LatencyRow:
+    import numpy as np
+
+    variant, length = case
+    times = measured.times_ms[case]
+    p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
+    memory = ask(measured.workers[variant], {"do": "memory"}, seconds=PATIENCE_SECONDS)
+    return LatencyRow(
+        variant=variant,
+        device=device.name,
+        evidence=device.evidence,
+        shape=shape_text(length),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        runs=len(times),
+        peak_bytes=memory["peak_bytes"],
+        threads=measured.threads[variant],
+    )
+
+
+def _notes(measured: _Measured, device: Device) -> tuple[str, ...]:
+    loads = ", ".join(f"{variant} {load_ms:.0f} ms" for variant, load_ms in measured.load_ms.items())
+    notes = [f"loading the model: {loads} ({device.name}, once)"]
+    if measured.unsettled:
+        cases = ", ".join(f"{variant} at {shape_text(length)}" for variant, length in measured.unsettled)
+        notes.append(f"times had not settled after warm-up: {cases} ({device.name}); raise validate.seconds")
+    return tuple(notes)
+
+
+def _inputs(package: Package, length: int) -> dict[str, Any]:
+    match package.task:
+        case "sentence-embedding":
+            texts = [example.passage for example in folder_examples(package.folder)]
+            return tokens_of_length(package_tokenizer(package), texts, length)
+        case _:
+            raise UnsupportedModelError(
+                f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"
+            )

@@ -1,0 +1,176 @@
+"""The process that times one variant: ``python -m edgelr.validate.worker``, JSON lines in, JSON lines out.
+
+A variant has a process of its own, so that its threads, its memory and its caches are its own; the one who
+asks (``process.py``) lets one worker at a time measure. Requests and replies:
+
+* ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``
+* ``{"do": "warm", "inputs": {name: nested list}, "seconds": cap}`` gives ``{"calls", "settled"}``
+* ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...]}``
+* ``{"do": "memory"}`` gives ``{"peak_bytes"}``
+
+A failure that a person can understand is ``{"error": {"exit", "found", "hint"}}``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from edgelr.device.host import threads_used
+from edgelr.device.schema import Device
+from edgelr.device.session import open_session
+from edgelr.errors import EdgelrError
+from edgelr.runtime.graph import run_graph
+from edgelr.validate.memory import peak_resident_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from onnxruntime import InferenceSession
+
+    Feeds = dict[str, NDArray[np.int64]]
+
+WINDOW_CALLS = 5
+SETTLED_SHARE = 0.05
+SETTLING_CALLS = 2  # untimed at the start of a block: another process has had the caches
+MAX_CALLS = 20_000
+
+
+def serve(requests: TextIO, replies: TextIO) -> None:
+    """Answer requests until they end.
+
+    Args:
+        requests: One JSON document a line.
+        replies: Likewise.
+    """
+    session: InferenceSession | None = None
+    for line in requests:
+        request = json.loads(line)
+        try:
+            if request["do"] == "open":
+                session, reply = open_timed(request)
+            else:
+                assert session is not None, "the first request is 'open'"
+                reply = answer(session, request)
+        except EdgelrError as error:
+            reply = {"error": {"exit": error.exit_code, "found": error.found, "hint": error.hint}}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def open_timed(request: dict[str, Any]) -> tuple[InferenceSession, dict[str, Any]]:
+    """Open the session and say how long that took.
+
+    Args:
+        request: ``model``, ``device``, ``entries``.
+
+    Raises:
+        EdgelrError: The model cannot be opened on the device.
+    """
+    device = Device.model_validate_json(json.dumps(request["device"]))
+    start = time.perf_counter()
+    session = open_session(Path(request["model"]), device, entries=request["entries"])
+    load_ms = (time.perf_counter() - start) * 1e3
+    return session, {"load_ms": load_ms, "threads": threads_used(device)}
+
+
+def answer(session: InferenceSession, request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request other than ``open``.
+
+    Args:
+        session: The open session.
+        request: See the module's docstring.
+
+    Raises:
+        UnsupportedModelError: The graph fails on the inputs.
+    """
+    match request["do"]:
+        case "warm":
+            return warm_up(session, _feeds(request), seconds=request["seconds"])
+        case "time":
+            return {"times_ms": time_calls(session, _feeds(request), seconds=request["seconds"])}
+        case "memory":
+            return {"peak_bytes": peak_resident_bytes()}
+        case unknown:
+            raise ValueError(f"unknown request {unknown!r}")
+
+
+def warm_up(session: InferenceSession, feeds: Feeds, *, seconds: float) -> dict[str, Any]:
+    """Call until the medians of two windows in a row agree within 5 %, or the time is over.
+
+    Args:
+        session: The open session.
+        feeds: Graph inputs.
+        seconds: Longest time.
+
+    Returns:
+        ``calls`` made, and whether the times ``settled``.
+
+    Raises:
+        UnsupportedModelError: The graph fails on the inputs.
+    """
+    run_graph(session, feeds)
+    end = time.perf_counter() + seconds
+    before, calls = float("inf"), 1
+    while time.perf_counter() < end:
+        window = [_call_ms(session, feeds) for _ in range(WINDOW_CALLS)]
+        calls += WINDOW_CALLS
+        median = statistics.median(window)
+        if abs(median - before) <= SETTLED_SHARE * median:
+            return {"calls": calls, "settled": True}
+        before = median
+    return {"calls": calls, "settled": False}
+
+
+def time_calls(session: InferenceSession, feeds: Feeds, *, seconds: float) -> list[float]:
+    """Time call after call, with the garbage collector off, until the time is over; at least one call.
+
+    Args:
+        session: The open session.
+        feeds: Graph inputs.
+        seconds: Time to fill.
+
+    Returns:
+        Milliseconds of every call.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(SETTLING_CALLS):
+            _call_ms(session, feeds)
+        end = time.perf_counter() + seconds
+        times = [_call_ms(session, feeds)]
+        while time.perf_counter() < end and len(times) < MAX_CALLS:
+            times.append(_call_ms(session, feeds))
+        return times
+    finally:
+        gc.enable()
+
+
+def _call_ms(session: InferenceSession, feeds: Feeds) -> float:
+    start = time.perf_counter_ns()
+    session.run(None, feeds)
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+def _feeds(request: dict[str, Any]) -> Feeds:
+    import numpy as np
+
+    return {name: np.array(values, np.int64) for name, values in request["inputs"].items()}
+
+
+def main() -> None:
+    """Serve the standard streams; whatever a library prints goes to stderr and cannot spoil a reply."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as replies:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        serve(sys.stdin, replies)
+
+
+if __name__ == "__main__":
+    main()

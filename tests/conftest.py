@@ -1,0 +1,174 @@
+"""A real package of a few KiB: a WordLevel tokenizer; a graph of an embedding table, a layer and pooling."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+
+from edgelr.artifacts import Cost, Example, Package, write_examples
+from edgelr.device.load import load_devices
+from edgelr.device.schema import Device
+from edgelr.device.session import open_session
+from edgelr.runtime.arrays import write_arrays
+from edgelr.runtime.graph import describe_graph
+from edgelr.runtime.package import seal_package
+from edgelr.runtime.text import batch_tokens, embed, embedding, load_tokenizer, write_index
+
+DIM = 16
+MAX_TOKENS = 32
+TOPICS = {
+    "shutil.copy": ("copy a file", "Copy data and mode bits of one file to another place."),
+    "os.remove": ("delete a file", "Remove the path; raise an error when it is a directory."),
+    "json.loads": ("read json text", "Deserialize a document in a string to a Python object."),
+    "random.shuffle": ("shuffle a list", "Put the items of a sequence in random order in place."),
+    "math.sqrt": ("square root", "Return the number which multiplied by itself gives x."),
+    "time.sleep": ("wait some seconds", "Delay execution of the calling thread for a given time."),
+    "zlib.crc32": ("checksum of bytes", "Compute a cyclic redundancy check of data."),
+    "socket.bind": ("bind to an address", "Attach the endpoint to a local host and port."),
+    "csv.reader": ("parse csv rows", "Iterate over lines of a delimited table."),
+    "heapq.heappop": ("smallest item of a heap", "Pop the least element and keep the invariant."),
+    "re.compile": ("compile a pattern", "Make a regular expression for later matching."),
+    "queue.Queue": ("queue between threads", "A first in first out channel that locks."),
+}
+EXAMPLES = tuple(
+    Example(id=name, group=name.split(".")[0], query=query, passage=passage)
+    for name, (query, passage) in TOPICS.items()
+)
+
+
+def write_tokenizer(path: Path) -> None:
+    words = sorted({word for pair in TOPICS.values() for text in pair for word in _words(text)})
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    tokenizer.save(str(path))
+
+
+def _words(text: str) -> list[str]:
+    return [word for word, _ in Whitespace().pre_tokenize_str(text)]
+
+
+def write_graph(path: Path, vocabulary: int, *, noise: float = 0.0, scale: float = 1.0) -> None:
+    """Table -> masked mean -> one layer -> unit length; ``noise`` is relative, ``scale`` may break it."""
+    draw = np.random.default_rng(0)
+    table = draw.normal(size=(vocabulary, DIM))
+    layer = np.linalg.qr(draw.normal(size=(DIM, DIM)))[0]
+    table = (table + noise * draw.normal(size=table.shape)) * scale
+    weights = {
+        "table": table.astype(np.float32),
+        "layer": layer.astype(np.float32),
+        "last": np.array([-1], np.int64),
+        "tokens_axis": np.array([1], np.int64),
+        "floor": np.array(1e-9, np.float32),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["vectors"]),
+        helper.make_node("Cast", ["attention_mask"], ["flat_mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["flat_mask", "last"], ["mask"]),
+        helper.make_node("Mul", ["vectors", "mask"], ["masked"]),
+        helper.make_node("ReduceSum", ["masked", "tokens_axis"], ["total"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask", "tokens_axis"], ["count"], keepdims=0),
+        helper.make_node("Max", ["count", "floor"], ["safe_count"]),
+        helper.make_node("Div", ["total", "safe_count"], ["mean"]),
+        helper.make_node("MatMul", ["mean", "layer"], ["mixed"]),
+        helper.make_node("ReduceL2", ["mixed", "last"], ["norm"], keepdims=1),
+        helper.make_node("Max", ["norm", "floor"], ["safe_norm"]),
+        helper.make_node("Div", ["mixed", "safe_norm"], ["embedding"]),
+    ]
+    ids = [
+        helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "tokens"])
+        for n in ("input_ids", "attention_mask")
+    ]
+    out = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", DIM])]
+    initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "tiny", ids, out, initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+
+
+def write_reference(folder: Path, device: Device) -> None:
+    """The outputs of the noiseless graph, here in the place of torch's."""
+    tokenizer = load_tokenizer(folder / "tokenizer.json", MAX_TOKENS)
+    dense = folder / "dense.onnx"
+    write_graph(dense, tokenizer.get_vocab_size())
+    session = open_session(dense, device, entries={})
+    queries = [example.query or "" for example in EXAMPLES]
+    passages = [example.passage for example in EXAMPLES]
+    arrays: dict[str, Any] = {
+        "dense_queries": embed(session, tokenizer, queries).astype(np.float16),
+        "dense_passages": embed(session, tokenizer, passages).astype(np.float16),
+    }
+    for case, texts in enumerate(
+        ([queries[0], passages[0]], [passages[1]], [queries[2], " ".join(passages), passages[3]])
+    ):
+        feeds = batch_tokens(tokenizer, texts)
+        arrays |= {f"{name}.{case}": array for name, array in feeds.items()}
+        arrays[f"embedding.{case}"] = embedding(session, feeds)
+    write_arrays(folder / "reference.npz", arrays)
+    dense.unlink()
+
+
+def write_files(folder: Path, device: Device, *, noise: float = 0.0, scale: float = 1.0) -> None:
+    """Everything of a package but its manifest."""
+    folder.mkdir(parents=True)
+    write_tokenizer(folder / "tokenizer.json")
+    write_examples(folder / "examples.jsonl", EXAMPLES)
+    vocabulary = load_tokenizer(folder / "tokenizer.json", MAX_TOKENS).get_vocab_size()
+    write_graph(folder / "model.onnx", vocabulary, noise=noise, scale=scale)
+    write_reference(folder, device)
+    write_index(folder, max_tokens=MAX_TOKENS, device=device)
+
+
+def seal(folder: Path, *, precision: str = "fp32", task: str = "sentence-embedding") -> Package:
+    return seal_package(
+        folder,
+        name="tiny",
+        task=task,
+        graphs={"model": describe_graph(folder / "model.onnx")},
+        precision=precision,
+        cost=Cost(parameters=1000, bytes=0, macs=256),
+        settings={"max_tokens": MAX_TOKENS},
+        source={"title": "tiny", "fingerprint": "0" * 64},
+        gates=({"metric": "mrr@10", "max_drop": 0.01},),
+        accuracy={},
+    )
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Device:
+    """The profile cpu-1t."""
+    return load_devices()["cpu-1t"]
+
+
+@pytest.fixture(scope="session")
+def write_package(cpu: Device) -> Callable[..., Package]:
+    """Build a tiny package in a new folder: ``write_package(folder, noise=0.1, precision="fp32")``."""
+
+    def write(folder: Path, *, precision: str = "fp32", noise: float = 0.0, scale: float = 1.0) -> Package:
+        write_files(folder, cpu, noise=noise, scale=scale)
+        return seal(folder, precision=precision)
+
+    return write
+
+
+@pytest.fixture
+def make_package(tmp_path: Path, write_package: Callable[..., Package]) -> Callable[..., Package]:
+    """The same by name, in the test's own folder: ``make_package("name", noise=0.1)``."""
+    return lambda name="package", **options: write_package(tmp_path / name, **options)
+
+
+@pytest.fixture
+def reseal() -> Callable[..., Package]:
+    """Seal a package again after its files were changed on purpose."""
+    return seal

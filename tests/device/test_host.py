@@ -1,0 +1,111 @@
+"""This host, as it really is."""
+
+import os
+import platform
+
+import onnxruntime
+import pytest
+
+from edgelr.device.host import (
+    availability,
+    describe_host,
+    host_fingerprint,
+    require,
+    threads_note,
+    threads_used,
+    usable_cores,
+)
+from edgelr.device.load import load_devices
+from edgelr.device.schema import Device
+from edgelr.errors import MissingRequirementError
+
+
+def device(**changes: object) -> Device:
+    given = {"edgelr": 1, "name": "d", "title": "D", "provider": "CPUExecutionProvider", "evidence": "run"}
+    return Device.model_validate({**given, **changes})
+
+
+def test_the_host_is_described():
+    host = describe_host()
+    assert set(host) == {"cpu", "cores", "memory_bytes", "system", "python", "onnxruntime"}
+    assert host["cpu"]
+    assert 1 <= host["cores"] <= os.cpu_count()
+    assert host["memory_bytes"] > 2**26
+    assert host["python"] == platform.python_version()
+    assert host["onnxruntime"] == onnxruntime.__version__
+
+
+def test_the_fingerprint_is_stable():
+    assert host_fingerprint() == host_fingerprint()
+    assert len(host_fingerprint()) == 16
+
+
+def test_only_cores_that_may_be_used_count():
+    if not hasattr(os, "sched_setaffinity"):  # macOS, Windows: every core may be used
+        assert usable_cores() == os.cpu_count()
+        return
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "used"), [(1, 2, 1), (4, 2, 2), (4, 8, 4), (0, 2, 2), (0, 8, 8)]
+)
+def test_threads_are_at_most_the_cores(threads, cores, used):
+    assert threads_used(device(threads=threads), cores) == used
+
+
+def test_too_many_threads_are_noted():
+    assert threads_note(device(name="cpu-4t", threads=4), 2) == (
+        "cpu-4t asks for 4 threads, this host has 2: timings are with 2"
+    )
+    assert threads_note(device(threads=4), 4) is None
+    assert threads_note(device(threads=0), 2) is None
+    assert threads_note(device(threads=1)) is None
+
+
+def test_packaged_profiles_can_run_here():
+    for profile in load_devices().values():
+        assert availability(profile) == (True, "")
+        require(profile)
+
+
+def test_a_provider_that_is_not_installed_names_the_command():
+    missing = device(name="gpu", provider="QNNExecutionProvider")
+    assert "QNNExecutionProvider" not in onnxruntime.get_available_providers()
+    assert availability(missing) == (
+        False,
+        "QNNExecutionProvider is not in this ONNX Runtime; pip install onnxruntime-qnn",
+    )
+    with pytest.raises(MissingRequirementError) as caught:
+        require(missing)
+    assert caught.value.exit_code == 3
+    assert str(caught.value) == (
+        "device 'gpu' needs QNNExecutionProvider, which this ONNX Runtime does not have\n"
+        "  pip install onnxruntime-qnn"
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "hint"),
+    [
+        ("CudaExecutionProvider", "did you mean CUDAExecutionProvider?"),
+        ("OpenVinExecutionProvider", "did you mean OpenVINOExecutionProvider?"),
+        ("ZzzExecutionProvider", "ONNX Runtime knows "),
+        ("NnapiExecutionProvider", "give the profile 'evidence: static' to analyze only"),
+    ],
+)
+def test_a_misspelled_provider_names_the_nearest(provider, hint):
+    with pytest.raises(MissingRequirementError) as caught:
+        require(device(provider=provider))
+    assert hint in str(caught.value)
+
+
+def test_a_static_profile_needs_no_provider():
+    static = device(provider="CoreMLExecutionProvider", evidence="static")
+    require(static)
+    assert availability(static) == (False, "graph analysis only, nothing is run (evidence: static)")

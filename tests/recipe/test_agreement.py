@@ -1,0 +1,98 @@
+"""Sections that contradict each other."""
+
+# ruff: noqa: E501 - a message is one line, as the user sees it
+
+from pathlib import Path
+
+import pytest
+
+from edgelr.recipe.agreement import check_agreement
+from edgelr.recipe.yaml_file import read_yaml, show_key
+
+KNOWN = ("cpu-1t", "cpu-4t")
+TASK = "task: {type: sentence-embedding, max_tokens: 128}\n"
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    path = folder / "a.yaml"
+    path.write_text(text)
+    found = check_agreement(read_yaml(path, what="recipe"), KNOWN)
+    return [f"{fault.line}: {show_key(fault.key)}: {fault.message}" for fault in found]
+
+
+@pytest.mark.parametrize(
+    ("validate", "fault"),
+    [
+        (
+            "devices: [cpu-1t, cpu-1]",
+            "2: validate.devices[1]: unknown device 'cpu-1'; did you mean 'cpu-1t'?",
+        ),
+        ("devices: [phone]", "2: validate.devices[0]: unknown device 'phone'; known: cpu-1t, cpu-4t"),
+        ("devices: [cpu-1t, cpu-1t]", "2: validate.devices[1]: 'cpu-1t' (text) is listed twice"),
+        ("tokens: [16, 16]", "2: validate.tokens[1]: 16 (whole number) is listed twice"),
+        (
+            "tokens: [x, 129]",
+            "2: validate.tokens[1]: 129 tokens are more than task.max_tokens, 128: no text is that long",
+        ),
+        (
+            "gates: [{metric: cosin, min: 0.9}]",
+            "2: validate.gates[0].metric: unknown metric 'cosin'; did you mean 'cosine'?",
+        ),
+        (
+            "gates: [{metric: bleu, min: 0.9}]",
+            "2: validate.gates[0].metric: unknown metric 'bleu'; known: cosine, mrr@10, overlap@10, recall@10",
+        ),
+        (
+            "gates: [{latency: p90_ms, device: cpu-4t, max: 1}]",
+            "2: validate.gates[0].device: 'cpu-4t' is not measured: add it to validate.devices (cpu-1t)",
+        ),
+        (
+            "gates: [{latency: p90_ms, device: cpu1t, max: 1}]",
+            "2: validate.gates[0].device: unknown device 'cpu1t'; did you mean 'cpu-1t'?",
+        ),
+        (
+            "gates: [{latency: p90_ms, device: cpu-1t, tokens: 32, max: 1}]",
+            "2: validate.gates[0].tokens: 32 tokens are not measured: add them to validate.tokens (16, 64, 128)",
+        ),
+        (
+            "{baselines: [], gates: [{latency: p90_ms, device: cpu-1t, max_share_of: dense-int8, share: 1}]}",
+            "2: validate.gates[0].max_share_of: 'dense-int8' is not built: add it to validate.baselines ()",
+        ),
+        (
+            "{baselines: [dense-int8], gates: [size_mb: {max_share_of: dense-fp32, share: 1}]}",
+            "2: validate.gates[0].size_mb.max_share_of: 'dense-fp32' is not built: "
+            "add it to validate.baselines (dense-int8)",
+        ),
+    ],
+)
+def test_one_contradiction(tmp_path, validate, fault):
+    text = validate if validate.startswith("{") else f"{{{validate}}}"
+    assert faults(tmp_path, f"{TASK}validate: {text}\n") == [fault]
+
+
+def test_what_is_measured_may_be_gated(tmp_path):
+    text = (
+        "validate: {devices: [cpu-4t], tokens: [32], gates: [{metric: mrr@10, max_drop: 0.1}, "
+        "{latency: p90_ms, device: cpu-4t, tokens: 32, max_share_of: dense-int8, share: 0.9}, size_mb: {max: 1}]}"
+    )
+    assert faults(tmp_path, TASK + text) == []
+
+
+def test_the_default_lengths_must_fit_a_short_task(tmp_path):
+    text = "task: {max_tokens: 64}\n"
+    message = "1: validate.tokens[2]: 128 tokens are more than task.max_tokens, 64: no text is that long"
+    assert faults(tmp_path, text) == [message]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1",
+        "task: 5\nvalidate: [1]",
+        "task: {type: [1], max_tokens: x}\nvalidate: {devices: 5, tokens: {}, gates: {a: 1}, baselines: x}",
+        "task: {type: translation}\nvalidate: {gates: [5, [], {metric: 3}, {metric: bleu}, {size_mb: 1}]}",
+        "validate: {devices: [1, [], {}], gates: [{latency: 1, device: [], tokens: true, max_share_of: []}]}",
+    ],
+)
+def test_wrong_types_are_left_to_the_schema(tmp_path, text):
+    assert faults(tmp_path, text) == []

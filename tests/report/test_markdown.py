@@ -1,0 +1,93 @@
+"""report.md: the verdict first, every figure with its evidence."""
+
+from typing import Any
+
+from edgelr.report.markdown import report_markdown, table, verdict_line
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0].strip()
+
+
+def test_the_verdict_comes_first_and_in_one_line(document: dict[str, Any]) -> None:
+    text = report_markdown(document)
+    assert text.splitlines()[:3] == ["# tiny", "", verdict_line(document)]
+    assert verdict_line(document) == (
+        "**Failed**: 1 of 2 gates; 16.00 MB, 0.20 of dense-fp32, 0.80 of dense-int8; "
+        "×2.00 against dense-fp32 on cpu-1t (1x128, p50, run); "
+        "×1.25 against dense-int8 on cpu-1t (1x128, p50, run)."
+    )
+
+
+def test_sections_are_in_order(document: dict[str, Any]) -> None:
+    titles = [line[3:] for line in report_markdown(document).splitlines() if line.startswith("## ")]
+    assert titles == [
+        *("Gates", "Size", "Accuracy", "Latency", "Node placement"),
+        *("Layers", "Stages", "Host", "Warnings"),
+    ]
+
+
+def test_a_failed_gate_stands_out(document: dict[str, Any]) -> None:
+    gates = section(report_markdown(document), "Gates")
+    assert "| mrr max_drop | 0.01 | 0.125 | **failed** |" in gates
+    assert "| size_mb max | 20 | 16 | passed |" in gates
+
+
+def test_variants_stand_side_by_side_with_their_intervals(document: dict[str, Any]) -> None:
+    accuracy = section(report_markdown(document), "Accuracy").splitlines()
+    assert accuracy[0] == "| metric | device | examples | dense-fp32 | candidate |"
+    assert accuracy[2] == "| mrr | cpu-1t (run) | 500 | 0.6250 [0.6150, 0.6350] | 0.5000 [0.4900, 0.5100] |"
+
+
+def test_every_time_has_its_evidence_and_every_baseline_its_ratio(document: dict[str, Any]) -> None:
+    latency = section(report_markdown(document), "Latency").splitlines()
+    assert latency[2] == (
+        "| cpu-1t | 1x16 | 8.00 / 12.00 / 16.00 (run, 200) | 5.00 / 7.50 / 10.00 (run, 200) "
+        "| 4.00 / 6.00 / 8.00 (run, 200) | ×2.00 (run) | ×1.25 (run) |"
+    )
+    assert "| cpu-1t | candidate | 100.00 (run) |" in latency
+
+
+def test_a_device_that_was_run_but_not_timed_is_emulated(document: dict[str, Any]) -> None:
+    placement = section(report_markdown(document), "Node placement")
+    assert "| phone (emulated) | candidate | QNNExecutionProvider | 30 | 0.750 |" in placement
+
+
+def test_layers_stages_host_and_warnings(document: dict[str, Any]) -> None:
+    text = report_markdown(document)
+    assert "| `layer.0.query` | 8 × 8 | 2 | 0.500 | 0.1250 | 3 |" in section(text, "Layers")
+    assert "| `layer.0.<out>` | 8 × 8 | dense | 1.000 | 0.0000 | 9 |" in section(text, "Layers")
+    assert "| load | 1.2 | reused | `0123456789ab` |" in section(text, "Stages")
+    assert "| cpu | Example \\| 2 cores |" in section(text, "Host"), "a bar in a cell is escaped"
+    assert "- the card names no license" in section(text, "Warnings")
+
+
+def test_pictures_are_linked(document: dict[str, Any]) -> None:
+    text = report_markdown(document)
+    assert "](layers.svg)" in section(text, "Layers")
+    assert "](latency.svg)" in section(text, "Latency")
+
+
+def test_what_is_not_there_leaves_no_empty_section(document: dict[str, Any]) -> None:
+    empty: dict[str, Any] = {
+        "accuracy": [],
+        "latency": [],
+        "placement": [],
+        "gates": [],
+        "warnings": [],
+        "ratios": [],
+    }
+    text = report_markdown({**document, **empty, "passed": True})
+    assert "**Passed**: the recipe has no gates; 16.00 MB." in text
+    titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert titles == ["Size", "Layers", "Stages", "Host"]
+
+
+def test_a_figure_that_is_missing_is_a_dash(document: dict[str, Any]) -> None:
+    document["accuracy"][0] |= {"value": None, "ci95": [None, None]}
+    assert "– [–, –]" in section(report_markdown(document), "Accuracy")
+
+
+def test_a_table_without_rows_is_nothing() -> None:
+    assert table(("a", "b"), []) == ""
+    assert table(("a", "b"), [("x\ny", 1)]) == "| a | b |\n|---|---|\n| x y | 1 |"

@@ -1,0 +1,164 @@
+"""Running and validating a package as an app would."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelr.artifacts import Package
+from edgelr.cli import cli
+from edgelr.errors import DamagedArtifactError, DataError, UnsupportedModelError, UsageError
+from edgelr.terminal import run_command
+from edgelr.use import answer, check
+
+ROOT = Path(__file__).parent.parent
+MakePackage = Callable[..., Package]
+
+
+@pytest.fixture
+def package(make_package: MakePackage) -> Path:
+    return make_package().folder
+
+
+def set_gates(folder: Path, *gates: dict[str, Any]) -> Path:
+    """Give a package other gates; ``package.json`` is the one file that has no hash."""
+    path = folder / "package.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**document, "gates": gates}), encoding="utf-8")
+    return folder
+
+
+def validate(*arguments: str | Path) -> int:
+    line = ["validate", *map(str, arguments), "--device", "cpu-1t", "--seconds", "0.1", "--json"]
+    return run_command(cli, line)
+
+
+def test_a_query_finds_its_passage(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = answer(package, ["copy a file"], top=2, vectors=False, device="cpu-1t")
+    (found,) = document["answers"]
+    assert found["input"] == "copy a file"
+    best, second = found["matches"]
+    assert best["id"] == "shutil.copy"
+    assert best["score"] > second["score"]
+    lines = capsys.readouterr().out.splitlines()
+    expected = [
+        f"{best['score']:.3f}  shutil.copy",
+        "       Copy data and mode bits of one file to another place.",
+    ]
+    assert lines[:2] == expected
+
+
+def test_a_long_passage_is_shortened_on_the_screen_only(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queries = ["copy", "remove"]
+    document = answer(package, queries, top=12, vectors=False, device="cpu-1t")
+    assert [len(row["matches"]) for row in document["answers"]] == [12, 12], "at most as many as there are"
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line in queries] == queries, "several inputs are told apart"
+    assert max(map(len, lines)) <= 110
+
+
+def test_vectors_are_one_json_array_a_line(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["copy a file", "wait wait"]
+    document = answer(package, texts, top=1, vectors=True, device="cpu-1t")
+    vectors = [row["vector"] for row in document["vectors"]]
+    assert [row["input"] for row in document["vectors"]] == texts
+    # The graph's last step scales to unit length, in float32.
+    assert [sum(number**2 for number in vector) for vector in vectors] == pytest.approx([1, 1], abs=1e-5)
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == vectors
+
+
+def test_a_dash_reads_lines(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "wait some seconds\n\n  \r\ncompile a caf\xe9\n".encode("latin-1")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    document = answer(package, ["copy a file", "-"], top=1, vectors=False, device="cpu-1t")
+    inputs = ["copy a file", "wait some seconds", "compile a caf\ufffd"]
+    assert [row["input"] for row in document["answers"]] == inputs
+
+
+def test_no_input_and_empty_input_say_what_to_give(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="there is no input"):
+        answer(package, [], top=1, vectors=False, device="cpu-1t")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    with pytest.raises(DataError, match="standard input holds no text"):
+        answer(package, ["-"], top=1, vectors=False, device="cpu-1t")
+
+
+def test_an_unknown_device_names_those_known(package: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown device 'cpu-1'.*\n.*cpu-1t"):
+        answer(package, ["copy"], top=1, vectors=False, device="cpu-1")
+
+
+def test_a_users_own_profile_is_named_by_its_file(package: Path, tmp_path: Path) -> None:
+    text = (ROOT / "devices" / "cpu-1t.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.replace("name: cpu-1t", "name: mine"), encoding="utf-8")
+    document = answer(package, ["copy"], top=1, vectors=True, device=str(tmp_path / "mine.yaml"))
+    assert len(document["vectors"]) == 1
+
+
+def test_another_task_is_not_guessed(package: Path, reseal: MakePackage) -> None:
+    reseal(package, task="translation")
+    with pytest.raises(UnsupportedModelError, match="a package for translation"):
+        answer(package, ["copy"], top=1, vectors=False, device="cpu-1t")
+
+
+def test_a_changed_package_is_not_used(package: Path) -> None:
+    (package / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(DamagedArtifactError, match=r"tokenizer\.json was changed"):
+        answer(package, ["copy"], top=1, vectors=False, device="cpu-1t")
+
+
+def test_validate_measures_and_checks_the_gates(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    size = {"size_mb": {"max_share_of": "dense-int8", "share": 0.5}}
+    set_gates(package, {"metric": "cosine", "min": 0.9}, size)
+    code = validate(package)
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert code == 0, err
+    assert document["passed"] is True
+    assert [row["gate"] for row in document["gates"]] == ["cosine >= 0.9 (cpu-1t)"]
+    assert {row["variant"] for row in document["latency"]} == {"candidate"}
+    assert any("dense-int8" in note for note in document["notes"]), "a gate that was not evaluated is said"
+    assert "95 % interval" in err
+
+
+def test_a_failed_gate_is_exit_9_and_keeps_the_figures(
+    package: Path, make_package: MakePackage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy = set_gates(make_package("noisy", noise=3.0).folder, {"metric": "cosine", "min": 0.9})
+    code = validate(noisy, "--baseline", package)
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert (code, document["error"]["exit"]) == (9, 9)
+    assert "1 of 1 gates failed: cosine >= 0.9 (cpu-1t)" in err
+    assert {row["variant"] for row in document["accuracy"]} == {"candidate", "dense-fp32"}
+
+
+def test_two_baselines_of_one_kind_are_a_mistake(package: Path) -> None:
+    with pytest.raises(UsageError, match="two baselines are dense-fp32"):
+        check(package, ["cpu-1t"], [package, package], seconds=0.1)
+
+
+def test_a_gate_that_no_recipe_has_is_a_damaged_package(package: Path) -> None:
+    set_gates(package, {"metric": "cosine", "at_least": 1})
+    with pytest.raises(DamagedArtifactError, match=r"package\.json: gates\.0"):
+        check(package, ["cpu-1t"], [], seconds=0.1)
+
+
+def test_a_package_runs_where_there_is_no_torch(package: Path) -> None:
+    code = f"""if True:
+        import sys
+        sys.modules["torch"] = sys.modules["transformers"] = None
+        from edgelr.cli import main
+        main(["run", {str(package)!r}, "copy a file", "--json"])
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["answers"][0]["matches"][0]["id"] == "shutil.copy"

@@ -1,0 +1,96 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgelr.artifacts import Package
+from edgelr.device.schema import Device
+from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.progress import Progress
+from edgelr.runtime.text import package_tokenizer
+from edgelr.validate.latency import LEAST_ROUNDS, measure_latency, shape_text, tokens_of_length
+
+Make = Callable[..., Package]
+QUIET = Progress(quiet=True)
+
+
+def test_every_variant_is_timed_at_every_length(make_package: Make, cpu: Device) -> None:
+    packages = {"dense-fp32": make_package("dense"), "candidate": make_package("candidate", noise=0.1)}
+    rows, notes = measure_latency(packages, cpu, QUIET, tokens=[4, 16], seconds=0.4)
+    assert [(row.variant, row.shape) for row in rows] == [
+        ("dense-fp32", "1 x 4 tokens"),
+        ("dense-fp32", "1 x 16 tokens"),
+        ("candidate", "1 x 4 tokens"),
+        ("candidate", "1 x 16 tokens"),
+    ]
+    for row in rows:
+        assert (row.device, row.evidence, row.threads) == ("cpu-1t", "run", 1)
+        assert 0 < row.p50_ms <= row.p90_ms <= row.p99_ms
+        assert row.runs >= LEAST_ROUNDS
+        assert row.peak_bytes > 2**20
+    assert notes[0].startswith("loading the model: dense-fp32 ")
+
+
+def test_a_time_budget_of_almost_nothing_still_measures(make_package: Make, cpu: Device) -> None:
+    rows, notes = measure_latency({"candidate": make_package()}, cpu, QUIET, tokens=[4], seconds=1e-6)
+    assert rows[0].runs >= LEAST_ROUNDS
+    assert notes[1] == (
+        "times had not settled after warm-up: candidate at 1 x 4 tokens (cpu-1t); raise validate.seconds"
+    )
+
+
+def test_inputs_have_exactly_the_length_asked_for(make_package: Make) -> None:
+    tokenizer = package_tokenizer(make_package())
+    whole = tokenizer.encode("copy a file").ids
+    for tokens in (1, len(whole), 3 * len(whole) + 1):
+        inputs = tokens_of_length(tokenizer, ["copy a file"], tokens)
+        assert inputs["input_ids"] == [(whole * 4)[:tokens]]
+        assert inputs["attention_mask"] == [[1] * tokens]
+    both = tokens_of_length(tokenizer, ["copy", "delete a file"], 7)["input_ids"][0]
+    assert both[:3] == tokenizer.encode("copy").ids
+    assert both[3:] == tokenizer.encode("delete a file").ids[:4]
+
+
+def test_settings_of_the_package_reach_the_worker(make_package: Make, cpu: Device) -> None:
+    package = make_package()
+    (package.folder / "session.json").write_text(json.dumps({"cpu-1t": {"ep.stop_context": "1"}}))
+    with pytest.raises(DamagedArtifactError, match=r"session\.json sets 'ep\.stop_context'"):
+        measure_latency({"candidate": package}, cpu, QUIET, tokens=[4], seconds=0.01)
+    (package.folder / "session.json").write_text(json.dumps({"cpu-1t": {"session.disable_prepacking": "1"}}))
+    rows, _ = measure_latency({"candidate": package}, cpu, QUIET, tokens=[4], seconds=0.01)
+    assert len(rows) == 1
+
+
+def test_a_variant_that_cannot_be_opened_is_named(make_package: Make, cpu: Device) -> None:
+    packages = {"dense-fp32": make_package("dense"), "candidate": make_package("candidate")}
+    (packages["candidate"].folder / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(DamagedArtifactError, match=r"candidate on cpu-1t: .*model\.onnx"):
+        measure_latency(packages, cpu, QUIET, tokens=[4], seconds=0.01)
+
+
+def test_a_worker_that_dies_is_named(
+    make_package: Make, cpu: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A fault inside ONNX Runtime cannot be ordered: a worker in the place of the real one ends itself.
+    trap = tmp_path / "trap" / "edgelr" / "validate"
+    trap.mkdir(parents=True)
+    for folder in (trap, trap.parent):
+        (folder / "__init__.py").write_text("")
+    (trap / "worker.py").write_text("import os, sys; sys.stdin.readline(); os.abort()")
+    monkeypatch.syspath_prepend(tmp_path / "trap")
+    with pytest.raises(
+        UnsupportedModelError, match=r"candidate on cpu-1t: the measuring process ended with .*SIGABRT"
+    ):
+        measure_latency({"candidate": make_package()}, cpu, QUIET, tokens=[4], seconds=0.01)
+
+
+def test_an_unknown_task_is_named(make_package: Make, cpu: Device) -> None:
+    package = replace(make_package(), task="translation")
+    with pytest.raises(UnsupportedModelError, match="the task 'translation' is unknown"):
+        measure_latency({"candidate": package}, cpu, QUIET, tokens=[4], seconds=0.01)
+
+
+def test_a_shape_is_said_in_words() -> None:
+    assert shape_text(128) == "1 x 128 tokens"

@@ -1,0 +1,183 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgelr.artifacts import Package, Verdict, read_verdict
+from edgelr.device.schema import Device
+from edgelr.errors import StorageError, UsageError
+from edgelr.progress import Progress
+from edgelr.recipe.schema import Validation
+from edgelr.validate.stage import validate
+
+Make = Callable[..., Package]
+QUIET = Progress(quiet=True)
+
+
+def settings(*gates: dict[str, object], tokens: tuple[int, ...] = (4, 16)) -> Validation:
+    return Validation.model_validate({"tokens": tokens, "seconds": 0.2, "gates": gates})
+
+
+@pytest.fixture(scope="module")
+def variants(write_package: Make, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Package]:
+    """In an order that is not the usual one."""
+    folder = tmp_path_factory.mktemp("variants")
+    return {
+        "candidate": write_package(folder / "candidate", noise=0.3, precision="int8-dynamic"),
+        "dense-int8": write_package(folder / "dense-int8", noise=0.01, precision="int8-dynamic"),
+        "dense-fp32": write_package(folder / "dense-fp32"),
+    }
+
+
+@pytest.fixture(scope="module")
+def verdict(variants: dict[str, Package], cpu: Device, tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+    gates = (
+        {"metric": "cosine", "min": 0.5},
+        {"metric": "cosine", "max_drop": 0.0},
+        {"size_mb": {"max": 1.0}},
+        {"latency": "p90_ms", "device": "cpu-1t", "max_share_of": "dense-int8", "share": 1000.0},
+    )
+    return validate(variants, [cpu], settings(*gates), tmp_path_factory.mktemp("verdict"), QUIET)
+
+
+def test_everything_is_measured_in_the_usual_order(verdict: Verdict) -> None:
+    order = ["dense-fp32", "dense-int8", "candidate"]
+    assert list(dict.fromkeys(row.variant for row in verdict.accuracy)) == order
+    assert list(dict.fromkeys(row.variant for row in verdict.latency)) == order
+    assert [row.variant for row in verdict.placement] == order
+    assert list(verdict.sizes) == order
+    assert [row.shape for row in verdict.latency[:2]] == ["1 x 4 tokens", "1 x 16 tokens"]
+
+
+def test_one_failed_gate_fails_the_verdict_and_raises_nothing(verdict: Verdict) -> None:
+    assert [row.passed for row in verdict.gates] == [True, False, True, True]
+    assert not verdict.passed
+
+
+def test_the_file_says_what_the_verdict_says(verdict: Verdict) -> None:
+    assert read_verdict(verdict.folder) == verdict
+
+
+def test_notes_say_what_a_reader_should_know(verdict: Verdict) -> None:
+    notes = "\n".join(verdict.notes)
+    assert "dense-fp32 differs from torch by at most" in notes
+    assert "candidate differs from torch" not in notes, (
+        "the difference of a quantized graph is not the export's"
+    )
+    assert "cosine, candidate less dense-fp32: -" in notes
+    assert "loading the model: dense-fp32 " in notes
+
+
+def test_accuracy_is_the_same_twice(
+    variants: dict[str, Package], cpu: Device, verdict: Verdict, tmp_path: Path
+) -> None:
+    again = validate(variants, [cpu], settings(), tmp_path / "again", QUIET)
+    assert again.accuracy == verdict.accuracy
+    assert again.passed, "there was no gate"
+
+
+def test_a_package_is_not_changed(variants: dict[str, Package], cpu: Device, tmp_path: Path) -> None:
+    package = variants["candidate"]
+    before = {path: path.read_bytes() for path in package.folder.iterdir()}
+    validate({"candidate": package}, [cpu], settings(), tmp_path / "verdict", QUIET)
+    assert {path: path.read_bytes() for path in package.folder.iterdir()} == before
+
+
+def test_alone_a_candidate_is_compared_with_the_stored_outputs(
+    variants: dict[str, Package], cpu: Device, tmp_path: Path
+) -> None:
+    gates = ({"metric": "cosine", "max_drop": 0.5}, {"size_mb": {"max_share_of": "dense-fp32", "share": 0.5}})
+    found = validate(
+        {"candidate": variants["candidate"]}, [cpu], settings(*gates), tmp_path / "verdict", QUIET
+    )
+    (row,) = found.gates
+    assert row.passed
+    cosine = next(row.value for row in found.accuracy if row.metric == "cosine")
+    assert row.value == pytest.approx(1 - cosine, abs=1e-9)
+    assert found.notes[0] == (
+        "not evaluated: package size <= 0.5 of dense-fp32: the package dense-fp32 was not given"
+    )
+
+
+# --- devices ----------------------------------------------------------------------------------------
+
+
+def test_a_device_is_only_asked_for_what_it_can_prove(
+    make_package: Make, cpu: Device, tmp_path: Path
+) -> None:
+    package = make_package()
+    static = cpu.model_copy(update={"name": "phone", "evidence": "static"})
+    emulated = cpu.model_copy(update={"name": "npu", "evidence": "emulated"})
+    found = validate({"candidate": package}, [static, emulated], settings(), tmp_path / "verdict", QUIET)
+    assert {row.device for row in found.accuracy} == {row.device for row in found.placement} == {"npu"}
+    assert found.latency == ()
+    assert "phone has static evidence: nothing was run, only sizes were checked" in found.notes
+    assert "npu is emulated: its results are right, times would mean nothing" in found.notes
+
+
+def test_more_threads_than_cores_are_noted(make_package: Make, cpu: Device, tmp_path: Path) -> None:
+    many = cpu.model_copy(update={"name": "many", "threads": 1000})
+    found = validate(
+        {"candidate": make_package()}, [many], settings(tokens=(4,)), tmp_path / "verdict", QUIET
+    )
+    assert any(note.startswith("many asks for 1000 threads, this host has ") for note in found.notes)
+    assert found.latency[0].threads < 1000
+
+
+def test_a_device_that_does_not_accept_a_precision(
+    variants: dict[str, Package], cpu: Device, tmp_path: Path
+) -> None:
+    narrow = cpu.model_copy(update={"accepts": ("int8-dynamic",)})
+    found = validate(variants, [narrow], settings(), tmp_path / "verdict", QUIET)
+    assert {row.variant for row in found.latency} == {"dense-int8", "candidate"}
+    assert "not measured: dense-fp32: cpu-1t accepts int8-dynamic only" in found.notes
+    refusing = cpu.model_copy(update={"accepts": ("fp32",)})
+    with pytest.raises(UsageError, match="the candidate is int8-dynamic, cpu-1t accepts fp32"):
+        validate(variants, [refusing], settings(), tmp_path / "verdict", QUIET)
+
+
+# --- faults -----------------------------------------------------------------------------------------
+
+
+def test_an_unknown_variant_and_no_candidate_are_named(
+    make_package: Make, cpu: Device, tmp_path: Path
+) -> None:
+    package = make_package()
+    with pytest.raises(UsageError, match=r"unknown variant 'dense-fp16'(.|\n)*known are dense-fp32"):
+        validate(
+            {"candidate": package, "dense-fp16": package}, [cpu], settings(), tmp_path / "verdict", QUIET
+        )
+    with pytest.raises(UsageError, match="no candidate"):
+        validate({"dense-fp32": package}, [cpu], settings(), tmp_path / "verdict", QUIET)
+
+
+def test_packages_that_cannot_be_compared_are_named(make_package: Make, cpu: Device, tmp_path: Path) -> None:
+    package, other = make_package("one"), make_package("two")
+    others = replace(other, files={**other.files, "examples.jsonl": "0" * 64})
+    with pytest.raises(UsageError, match=r"two \(dense-fp32\) and .*one have different examples"):
+        validate({"candidate": package, "dense-fp32": others}, [cpu], settings(), tmp_path / "verdict", QUIET)
+    with pytest.raises(UsageError, match="dense-fp32 is for the task translation"):
+        validate(
+            {"candidate": package, "dense-fp32": replace(other, task="translation")},
+            [cpu],
+            settings(),
+            tmp_path / "verdict",
+            QUIET,
+        )
+
+
+def test_lengths_the_package_would_cut_are_left_out(make_package: Make, cpu: Device, tmp_path: Path) -> None:
+    package = make_package()
+    found = validate({"candidate": package}, [cpu], settings(tokens=(4, 64)), tmp_path / "verdict", QUIET)
+    assert [row.shape for row in found.latency] == ["1 x 4 tokens"]
+    assert "not timed: 64 tokens; the package cuts at 32" in found.notes
+    with pytest.raises(UsageError, match=r"validate\.tokens: 64, 128 all exceed the package's 32 tokens"):
+        validate({"candidate": package}, [cpu], settings(tokens=(64, 128)), tmp_path / "verdict", QUIET)
+
+
+def test_a_folder_that_cannot_be_made_is_named(make_package: Make, cpu: Device, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    static = cpu.model_copy(update={"evidence": "static"})
+    with pytest.raises(StorageError, match="a file is in the place of a folder"):
+        validate({"candidate": make_package()}, [static], settings(), tmp_path / "file" / "verdict", QUIET)
