@@ -1,5 +1,6 @@
 """A real package of a few KiB: a WordLevel tokenizer; a graph of an embedding table, a layer and pooling."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,84 @@ def make_package(tmp_path: Path, write_package: Callable[..., Package]) -> Calla
 def reseal() -> Callable[..., Package]:
     """Seal a package again after its files were changed on purpose."""
     return seal
+
+
+# --- a tiny real model and data of one's own, for the torch half and for whole builds -------------------
+
+VERBS = ("copy", "remove", "open", "close", "sort", "merge", "count", "print", "encrypt", "compress")
+NOUNS = ("file", "folder", "list", "table", "socket", "thread", "image", "string", "number", "archive")
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 pairs in ten groups, as a user would bring them."""
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    rows = [
+        {
+            "id": f"{noun}.{verb}",
+            "group": f"{noun}s-{number % 4}",
+            "query": f"how do I {verb} a {noun}",
+            "passage": f"To {verb} the {noun}, call {noun}_{verb} with its name; it returns the {noun}.",
+        }
+        for noun in NOUNS
+        for number, verb in enumerate(VERBS)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs_file: Path) -> Path:
+    """A BERT of two layers with random weights, saved by transformers itself, with its tokenizer and pooling."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = BertWordPieceTokenizer(lowercase=True)
+    tokenizer.train([str(pairs_file)], vocab_size=600, min_frequency=1, show_progress=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+        initializer_range=0.3,  # at the usual 0.02 all texts have nearly the same vector
+    )
+    torch.manual_seed(0)
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n", encoding="utf-8")
+    return folder
+
+
+TINY_RECIPE = """\
+edgelr: 1
+name: tiny
+task:
+  type: sentence-embedding
+  max_tokens: 32
+  data: {{source: file, path: {pairs}, train: 40, validation: 10, test: 20}}
+model: {{path: {model}}}
+compress:
+  keep: {{parameters: 0.6}}
+  rank_multiple: 4
+  calibration: {{examples: 20, sensitivity_examples: 10}}
+finetune: {{steps: 6, batch: 8, precision: fp32, validate_every: 3, checkpoint_every: 2}}
+quantize: {{scheme: int8-dynamic, min_cosine: 0.5}}
+validate:
+  devices: [cpu-1t]
+  tokens: [8, 16]
+  seconds: 0.5
+  gates:
+    - {{metric: cosine, min: 0.1}}
+"""
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path: Path, tiny_model: Path, pairs_file: Path) -> Path:
+    """A whole recipe that builds in seconds."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_RECIPE.format(model=tiny_model, pairs=pairs_file), encoding="utf-8")
+    return path

@@ -13,8 +13,8 @@ from edgelr.errors import DataError
 # The order in which splits take their groups: the test first, so that it does not change with the others' sizes.
 _ORDER: tuple[Split, ...] = ("test", "validation", "calibration", "train")
 _NEEDS_QUERY: frozenset[Split] = frozenset({"test", "validation"})
-# One big module must not be the whole test; calibration wants variety more than anything.
-_LARGEST_SHARE: dict[Split, float] = {"test": 0.1, "validation": 0.1, "calibration": 0.04}
+# Groups up to this share of a split go first; calibration wants variety more than anything.
+_LARGEST_SHARE: dict[Split, float] = {"test": 0.1, "validation": 0.1, "calibration": 0.04, "train": 1.0}
 
 
 def split_by_group(
@@ -22,8 +22,8 @@ def split_by_group(
 ) -> dict[Split, tuple[Example, ...]]:
     """Split ``examples`` into disjoint groups, deterministically.
 
-    Groups are put into an order that depends only on their name and ``seed``; each split takes groups until it
-    has its count, no group giving more than a small share of it, except to ``train``, which takes what is left.
+    Groups are put into an order that depends only on their name and ``seed``; each split takes whole groups
+    until it has its count, small ones first, so that no module is most of a test; ``train`` takes what is left.
 
     Args:
         examples: All examples; ids and texts are distinct.
@@ -42,15 +42,13 @@ def split_by_group(
     splits: dict[Split, tuple[Example, ...]] = {}
     for split in _ORDER:
         wanted = counts[split]
-        largest = len(examples) if split == "train" else max(1, round(wanted * _LARGEST_SHARE[split]))
-        # Small groups first: a big one would be cut, and what is cut off is lost to training.
+        largest = max(1, round(wanted * _LARGEST_SHARE[split]))
         order = sorted(left, key=lambda name: name not in held and len(groups[name]) > largest)
         taken: list[Example] = []
         while order and len(taken) < wanted:
             name = order.pop(0)
             left.remove(name)
-            usable = [example for example in groups[name] if example.query or split not in _NEEDS_QUERY]
-            taken.extend(sorted(usable, key=lambda example: _digest(seed, example.id))[:largest])
+            taken.extend(example for example in groups[name] if example.query or split not in _NEEDS_QUERY)
         if len(taken) < wanted:
             kind = "query-passage pairs" if split in _NEEDS_QUERY else "texts"
             raise DataError(
