@@ -18,33 +18,15 @@ Verdict     ``verdict.json``                                                    
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgelr.errors import DamagedArtifactError
+from edgelr.examples import Example, read_examples
 
 Split = Literal["train", "calibration", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "calibration", "validation", "test")
 Variant = Literal["dense-fp32", "dense-int8", "candidate"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One example of a text task.
-
-    Attributes:
-        id: Stable name, unique in its data set, such as ``shutil.copy``.
-        group: What must not be shared between splits, such as the module ``shutil``.
-        query: A short text that should find ``passage``; None for a passage without a question.
-        passage: The text to be embedded or found.
-    """
-
-    id: str
-    group: str
-    passage: str
-    query: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,16 +280,6 @@ class GateRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageRow:
-    """One stage of a build: its key in the store, how long it took, and whether it was reused."""
-
-    stage: str
-    key: str
-    seconds: float
-    reused: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What validation found: rows for the report, and whether every gate passed."""
 
@@ -319,120 +291,3 @@ class Verdict:
     gates: tuple[GateRow, ...]
     sizes: dict[str, int]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a build ends with.
-
-    Attributes:
-        out: The output folder.
-        passed: Whether every gate was met.
-        package: The released package, None when there is none.
-        document: The content of ``report.json``.
-    """
-
-    out: Path
-    passed: bool
-    package: Path | None
-    document: dict[str, Any]
-
-
-# --- reading and writing -------------------------------------------------------------------------
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as readable, deterministic JSON (dataclasses become objects; the folder is left out)."""
-    document = asdict(value) if hasattr(value, "__dataclass_fields__") else value  # type: ignore[call-overload]
-    if isinstance(document, dict):
-        document = {key: entry for key, entry in document.items() if not isinstance(entry, Path)}
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
-    """Read a JSON file of an artifact.
-
-    Raises:
-        DamagedArtifactError: The file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DamagedArtifactError(f"{path} cannot be read: {error}", "build the artifact again") from error
-
-
-def write_examples(path: Path, examples: tuple[Example, ...]) -> None:
-    """Write examples as JSON lines, keys in a fixed order, absent queries left out."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for example in examples:
-        row = {key: value for key, value in asdict(example).items() if value is not None}
-        lines.append(json.dumps(row, ensure_ascii=False, sort_keys=True))
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-
-
-def read_examples(path: Path) -> tuple[Example, ...]:
-    """Read examples from JSON lines.
-
-    Raises:
-        DamagedArtifactError: A line is not an example; file and line are named.
-    """
-    examples = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                examples.append(Example(**json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise DamagedArtifactError(f"{path}:{number}: not an example: {error}") from error
-    return tuple(examples)
-
-
-def read_source(folder: Path) -> Source:
-    """Open a Source folder."""
-    document = read_json(folder / "source.json")
-    return Source(folder=folder, model_folder=Path(document.pop("model_folder")), **document)
-
-
-def read_survey(folder: Path) -> Survey:
-    """Open a Survey folder."""
-    document = read_json(folder / "survey.json")
-    return Survey(
-        folder=folder,
-        sites=tuple(Site(**row) for row in document["sites"]),
-        skipped=tuple(LeftDense(**row) for row in document["skipped"]),
-        tokens=document["tokens"],
-        parameters=document["parameters"],
-    )
-
-
-def read_plan(folder: Path) -> Plan:
-    """Open a Plan folder."""
-    document = read_json(folder / "plan.json")
-    return Plan(
-        folder=folder,
-        sites=tuple(SitePlan(**row) for row in document["sites"]),
-        dense=Cost(**document["dense"]),
-        candidate=Cost(**document["candidate"]),
-        kept_share=document["kept_share"],
-        predicted_loss=document["predicted_loss"],
-    )
-
-
-def read_factored(folder: Path) -> Factored:
-    """Open a Factored folder."""
-    return Factored(folder=folder, **read_json(folder / "structure.json"))
-
-
-def read_verdict(folder: Path) -> Verdict:
-    """Open a Verdict folder."""
-    document = read_json(folder / "verdict.json")
-    return Verdict(
-        folder=folder,
-        passed=document["passed"],
-        accuracy=tuple(AccuracyRow(**{**row, "ci95": tuple(row["ci95"])}) for row in document["accuracy"]),
-        latency=tuple(LatencyRow(**row) for row in document["latency"]),
-        placement=tuple(PlacementRow(**row) for row in document["placement"]),
-        gates=tuple(GateRow(**row) for row in document["gates"]),
-        sizes=document["sizes"],
-        notes=tuple(document["notes"]),
-    )

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from edgelr.artifacts import Report, StageRow, Verdict
+from edgelr.artifacts import Verdict
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
 from edgelr.errors import DataError, MissingRequirementError, UsageError
 from edgelr.load.model_folder import find_model, fingerprint
+from edgelr.outcome import Report, StageRow
 from edgelr.progress import Progress
 from edgelr.recipe.load import data_path, fault, load_recipe, recipe_hash
 from edgelr.recipe.schema import PairsFile, Recipe, Validation
@@ -25,21 +26,37 @@ from edgelr.writing import writing
 
 T = TypeVar("T")
 
-# What each stage's result depends on, in this program's own code.
+# What each stage's result depends on, in this program's own code; and what all of them do.
+_FLOWS = ("artifacts", "artifact_files", "examples")
 _CODE: dict[str, tuple[str, ...]] = {
-    "load": ("load", "artifacts"),
-    "survey": ("survey", "lowrank", "tasks", "runtime.text", "artifacts"),
-    "plan": ("plan", "artifacts"),
-    "compress": ("compress", "lowrank", "tasks", "artifacts"),
-    "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "artifacts"),
-    "export": ("export", "lowrank", "tasks", "runtime", "artifacts"),
-    "quantize": ("quantize", "runtime", "artifacts"),
-    "validate": ("validate", "runtime", "metrics", "device", "artifacts"),
+    "load": ("load",),
+    "survey": ("survey", "lowrank", "tasks", "runtime.text"),
+    "plan": ("plan",),
+    "compress": ("compress", "lowrank", "tasks"),
+    "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text"),
+    "export": ("export", "lowrank", "tasks", "runtime"),
+    "quantize": ("quantize", "runtime"),
+    "validate": ("validate", "runtime", "metrics", "device"),
 }
 
 
 class ReachedEnd(Exception):  # noqa: N818 - not an error: what --until asked for
     """The stage named by ``--until`` is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depends:
+    """Everything that can change a stage's result, besides this program's own code.
+
+    Attributes:
+        inputs: Keys of the artifacts that go in.
+        settings: What of the recipe goes in.
+        libraries: Installed packages whose versions count.
+    """
+
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    libraries: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +82,7 @@ class Job:
         store: Where artifacts are kept.
         progress: Where to show what happens.
         rows: One entry for each stage that ran; grows.
+        releases: Whether it is to end with a package; one that only plans leaves the last one where it is.
     """
 
     recipe: Recipe
@@ -77,6 +95,7 @@ class Job:
     store: Store
     progress: Progress
     rows: list[StageRow] = field(default_factory=list)
+    releases: bool = True
 
     @property
     def precision(self) -> str:
@@ -199,10 +218,8 @@ def run_stage(
     job: Job,
     stage: str,
     about: str,
+    depends: Depends,
     *,
-    inputs: Mapping[str, str],
-    settings: Mapping[str, Any],
-    libraries: Sequence[str],
     make: Callable[[Path, Path], None],
     read: Callable[[Path], T],
 ) -> Made[T]:
@@ -212,23 +229,22 @@ def run_stage(
         job: The build.
         stage: Its name.
         about: What it does, a few words.
-        inputs: Keys of the artifacts that go in.
-        settings: Everything of the recipe that can change the result.
-        libraries: Installed packages that can.
+        depends: What its result depends on.
         make: ``make(folder, scratch)`` writes the artifact.
         read: Opens it.
     """
 
     def make_anew(folder: Path, scratch: Path) -> None:
-        withdraw(job.out)  # what an earlier build left is not the result of this one
+        if job.releases:
+            withdraw(job.out)  # what an earlier build left is not the result of this one
         make(folder, scratch)
 
     with job.progress.stage(stage, about):
         stored = job.store.get_or_build(
             stage,
-            inputs=inputs,
-            settings=settings,
-            versions={**_versions(libraries), "code": code_digest(*_CODE[stage])},
+            inputs=depends.inputs,
+            settings=depends.settings,
+            versions={**_versions(depends.libraries), "code": code_digest(*_CODE[stage], *_FLOWS)},
             build=make_anew,
             read=read,
         )
@@ -241,8 +257,17 @@ def run_stage(
 def _versions(libraries: Sequence[str]) -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in libraries},
+        **{name: _version(name) for name in libraries},
     }
+
+
+def _version(name: str) -> str:
+    """Of a distribution, or of the one that carries an importable package of that name."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        carriers = importlib.metadata.packages_distributions().get(name, [])
+        return ", ".join(f"{each} {importlib.metadata.version(each)}" for each in carriers) or "unknown"
 
 
 def _check_accepts(device: Device, recipe: Recipe) -> None:

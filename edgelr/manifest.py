@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgelr.artifacts import read_json
+from edgelr.artifact_files import read_json
 from edgelr.errors import DamagedArtifactError
 from edgelr.writing import plain_files
 

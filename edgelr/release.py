@@ -1,4 +1,4 @@
-"""Put what a build made where the user looks for it: ``package/`` when every gate passed, else ``rejected/``."""
+"""Put what a build made where its user looks for it: ``package/``, or ``rejected/`` when a gate failed."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def _package(folder: Path) -> dict[str, Any]:
 
 def _report(folder: Path) -> dict[str, Any]:
     """An --out folder: the verdict of its report."""
-    from edgelr.artifacts import read_json
+    from edgelr.artifact_files import read_json
 
     document = read_json(folder / "report.json")
     try:

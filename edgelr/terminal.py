@@ -128,7 +128,7 @@ def _outcome(command: click.Command, arguments: list[str]) -> tuple[int, dict[st
         result = failure(InterruptedBuildError("interrupted", RESUME))
     except EdgelrError as error:
         result = failure(error)
-    except Exception as error:  # noqa: BLE001 - the one place: a user's screen never shows a traceback
+    except Exception as error:  # noqa: BLE001 - transformers and pickle raise anything for a file they cannot read
         expected = _expected(error)
         result = failure(expected) if expected is not None else _bug()
     failed = (result or {}).get("error")

@@ -1,6 +1,7 @@
 """A real package of a few KiB: a WordLevel tokenizer; a graph of an embedding table, a layer and pooling."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from edgelr.artifacts import Cost, Example, Package, write_examples
+from edgelr.artifacts import Cost, Package
 from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
+from edgelr.examples import Example, write_examples
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
@@ -201,7 +203,7 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs_file: Path) -> Path:
-    """A BERT of two layers with random weights, saved by transformers itself, with its tokenizer and pooling."""
+    """A BERT of two layers with random weights, saved by transformers itself, with its tokenizer."""
     import torch
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel
@@ -246,6 +248,24 @@ validate:
   gates:
     - {{metric: cosine, min: 0.1}}
 """
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, pairs_file: Path) -> Path:
+    """The tiny recipe, built: ``tiny.yaml``, ``tiny/`` and ``.store/``. ``rebuilt`` is a copy."""
+    from edgelr.pipeline import build
+
+    home = tmp_path_factory.mktemp("built")
+    recipe = home / "tiny.yaml"
+    recipe.write_text(TINY_RECIPE.format(model=tiny_model, pairs=pairs_file), encoding="utf-8")
+    build(recipe, home / "tiny")
+    return home
+
+
+@pytest.fixture
+def rebuilt(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built folder to break and to build again."""
+    return Path(shutil.copytree(built, tmp_path / "built"))
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def convert(spec: GraphSpec, module: torch.nn.Module, opset: int) -> Any:  # noq
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(
             f"{spec.role}: torch cannot export the graph at opset {opset}: {reason}",
-            "the whole reason is in the log; try another export.opset",
+            "try another export.opset; if none works, the model is of a kind that cannot be exported yet",
         ) from error
     assert program is not None
     return program.model

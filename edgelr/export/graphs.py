@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,16 @@ from edgelr.lowrank.layers import LowRankLinear
 _MASKED = -1.0e9  # added to the scores of padding; finite, so that a fully masked row is no NaN
 
 
+class TextEncoder(Protocol):
+    """What a text model has: a Hugging Face encoder, and what turns its token vectors into the output."""
+
+    transformer: nn.Module
+
+    def pool(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token vectors ``[batch, tokens, dim]`` under ``[batch, tokens]`` to the output."""
+        ...
+
+
 class TextGraph(nn.Module):
     """A text encoder as it is exported: token ids and mask in, the task's output out.
 
@@ -19,26 +30,26 @@ class TextGraph(nn.Module):
     transformers, whose own mask code traces to dozens of nodes that some providers lack.
 
     Args:
-        model: Has ``transformer`` and ``pool``.
+        model: A ``TextEncoder``.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = traceable(model)
+        self.model = cast(TextEncoder, traceable(model))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embed ``input_ids [batch, tokens]`` under ``attention_mask [batch, tokens]``."""
         bias = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * _MASKED
         states = self.model.transformer(input_ids=input_ids, attention_mask=bias).last_hidden_state
-        return self.model.pool(states, attention_mask)  # type: ignore[no-any-return, operator]
+        return self.model.pool(states, attention_mask)
 
 
 def traceable(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode with plain attention: tracing changes some models' configuration."""
     plain = copy.deepcopy(model).eval()
     for module in plain.modules():
-        if hasattr(module, "set_attn_implementation"):
-            module.set_attn_implementation("eager")
+        if callable(choose := getattr(module, "set_attn_implementation", None)):
+            choose("eager")
     return plain
 
 

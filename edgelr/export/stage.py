@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from edgelr.artifacts import Cost, Factored, Package, Source, write_examples
+from edgelr.artifacts import Cost, Factored, Package, Source
+from edgelr.examples import write_examples
 from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import TextGraph, matrix_count

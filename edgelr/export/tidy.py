@@ -1,4 +1,4 @@
-"""Clean an exported graph: the package's names, nothing that only the exporter needs, the same bytes each time."""
+"""Clean an exported graph: the package's names, nothing of the exporter's own, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -70,14 +70,16 @@ def _check_matrices(proto: onnx.ModelProto, expected: int, role: str) -> None:
 
 
 def _name_outputs(proto: onnx.ModelProto, spec: GraphSpec) -> None:
-    taken = set(spec.outputs)
     rename = {f"{OUTPUT_PREFIX}{number}": name for number, name in enumerate(spec.outputs)}
+    for name in spec.outputs:  # a value inside the graph may be called so already
+        rename.setdefault(name, f"{OUTPUT_PREFIX}inner_{name}")
     for node in proto.graph.node:
         for names in (node.input, node.output):
             for at, name in enumerate(names):
-                names[at] = rename.get(name, f"{name}_value" if name in taken else name)
+                names[at] = rename.get(name, name)
+    for named in (*proto.graph.initializer, *proto.graph.output):
+        named.name = rename.get(named.name, named.name)
     for value in proto.graph.output:
-        value.name = rename[value.name]
         axes = spec.output_axes.get(value.name, {})
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if axis in axes:

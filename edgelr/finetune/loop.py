@@ -133,7 +133,8 @@ def _step(
     if not torch.isfinite(loss):
         raise DivergedError(
             f"finetune: the loss is {value} at step {step + 1} of {settings.steps}",
-            f"lower finetune.learning_rate (now {settings.learning_rate:g}) or finetune.clip_norm, or warm up longer",
+            f"lower finetune.learning_rate (now {settings.learning_rate:g}) or finetune.clip_norm, or raise "
+            "finetune.warmup_share",
         )
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(model.parameters(), settings.clip_norm)

@@ -66,12 +66,13 @@ def _hub_folder(model: Model, local: Path) -> Path:
         ) from error
     try:
         return Path(
-            snapshot_download(model.path, revision=model.revision, allow_patterns=list(_CONTENT) + ["*.md"])
+            snapshot_download(model.path, revision=model.revision, allow_patterns=[*_CONTENT, "*.md"])
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"model.path: '{model.path}' is neither a folder ({local}) nor a hub model that can be reached: {reason}",
+            f"model.path: '{model.path}' is neither a folder ({local}) nor a hub model "
+            f"that can be reached: {reason}",
             "check the spelling and the network, or download it once and give the folder",
         ) from error
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgelr.artifacts import Example
 from edgelr.errors import DataError
+from edgelr.examples import Example
 
 _COLUMNS = ("query", "passage", "group", "id")
 
 
 def read_pairs(path: Path) -> tuple[Example, ...]:
-    """Read ``{"query", "passage", "group"?, "id"?}`` rows, or tab-separated query, passage, group, id columns.
+    """Read ``{"query", "passage", "group"?, "id"?}`` rows, or tab-separated columns in that order.
 
     A row without a group is its own group: rows are then split one by one.
 

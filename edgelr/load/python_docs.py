@@ -16,8 +16,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edgelr.artifacts import Example
 from edgelr.errors import MissingRequirementError
+from edgelr.examples import Example
 from edgelr.progress import Progress
 
 _SKIPPED_FOLDERS = {
@@ -40,7 +40,7 @@ def collect(packages: Sequence[str], progress: Progress) -> tuple[Example, ...]:
     """Collect pairs and passages, without duplicates, in a fixed order.
 
     Args:
-        packages: ``stdlib`` for Python itself and its language reference, or the name of an installed package.
+        packages: ``stdlib`` for Python and its language reference, or an installed package.
         progress: Where to show how far it is.
 
     Raises:

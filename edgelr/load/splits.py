@@ -7,10 +7,11 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from edgelr.artifacts import Example, Split
+from edgelr.artifacts import Split
 from edgelr.errors import DataError
+from edgelr.examples import Example
 
-# The order in which splits take their groups: the test first, so that it does not change with the others' sizes.
+# The test takes its groups first, so that it does not change with the sizes of the others.
 _ORDER: tuple[Split, ...] = ("test", "validation", "calibration", "train")
 _NEEDS_QUERY: frozenset[Split] = frozenset({"test", "validation"})
 # Groups up to this share of a split go first; calibration wants variety more than anything.
@@ -23,7 +24,7 @@ def split_by_group(
     """Split ``examples`` into disjoint groups, deterministically.
 
     Groups are put into an order that depends only on their name and ``seed``; each split takes whole groups
-    until it has its count, small ones first, so that no module is most of a test; ``train`` takes what is left.
+    until it has its count, small ones first, so that no module is most of a test; ``train`` takes the rest.
 
     Args:
         examples: All examples; ids and texts are distinct.

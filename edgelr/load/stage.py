@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_never
 
-from edgelr.artifacts import SPLITS, Example, Source, Split, read_source, write_examples, write_json
+from edgelr.artifact_files import read_source, write_json
+from edgelr.artifacts import SPLITS, Source, Split
 from edgelr.errors import DataError
+from edgelr.examples import Example, write_examples
 from edgelr.load.model_folder import card_license, fingerprint
 from edgelr.load.pairs_file import read_pairs
 from edgelr.load.python_docs import collect

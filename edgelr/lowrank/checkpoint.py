@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from edgelr.artifacts import Factored, read_factored, write_json
+from edgelr.artifact_files import read_factored, write_json
+from edgelr.artifacts import Factored
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.lowrank.layers import restructure
 

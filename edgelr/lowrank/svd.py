@@ -4,8 +4,8 @@
 
 Two ways to choose the factors:
 
-* plain: the truncated SVD of the weight, best for the weight itself (Eckart-Young). Inputs of trained networks
-  are far from white, so it is a poor choice without tuning.
+* plain: the truncated SVD of the weight, best for the weight itself (Eckart-Young). Inputs of trained
+  networks are far from white, so it is a poor choice without tuning.
 * whitened: the truncated SVD of the *outputs* ``W X`` on calibration inputs X. With the Gram matrix
   ``G = X Xᵀ`` and U the leading eigenvectors of ``W G Wᵀ``, ``up = U`` and ``down = Uᵀ W`` minimise
   ``‖W X - up down X‖²`` over all matrices of that rank; the minimum is the sum of the dropped eigenvalues.

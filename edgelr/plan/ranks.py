@@ -1,10 +1,10 @@
 """The allocator: a rank, or dense, for every site, under one budget.
 
-Each site has a list of options, from cheap and lossy to dense and exact. The loss of the whole is taken as the
-sum of the sites' losses (their errors are small and add up), so the best choice under a budget is where every
-site trades loss for cost at the same rate: the lower convex hull of each site's options, walked from the
-cheapest up, steepest gain first. That is the Lagrangian solution for every budget at once, and more budget
-never makes a site worse.
+Each site has a list of options, from cheap and lossy to dense and exact. The loss of the whole is taken
+as the sum of the sites' losses (their errors are small and add up), so the best choice under a budget is
+where every site trades loss for cost at the same rate: the lower convex hull of each site's options,
+walked from the cheapest up, steepest gain first. That is the Lagrangian solution for every budget at
+once, and more budget never makes a site worse.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def allocate(options: Mapping[str, Sequence[Option]], budget: float) -> dict[str
         hull, at = hulls[name], position[name]
         extra = hull[at + 1].cost - hull[at].cost
         if spent + extra > budget:
-            continue  # this site cannot move on; a cheaper step of another may still fit
+            break  # filling the rest with lesser steps would make some site worse when the budget grows
         spent += extra
         position[name] = at + 1
         if at + 2 < len(hull):

@@ -9,7 +9,8 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelr.artifacts import Cost, Plan, Site, SitePlan, Survey, read_plan, write_json
+from edgelr.artifact_files import read_plan, write_json
+from edgelr.artifacts import Cost, Plan, Site, SitePlan, Survey
 from edgelr.plan.cost import cost, macs, parameters, useful_ranks, weight_bytes
 from edgelr.plan.ranks import Option, allocate, allocate_uniform
 from edgelr.recipe.schema import Allocation, Compress

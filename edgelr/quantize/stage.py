@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_REMADE = {"package.json", "manifest.json"}  # the package's own and the store's
 _COMPARED = 100  # texts that the quantized graph is compared with fp32 on
 
 
@@ -33,11 +32,16 @@ def quantize(package: Package, settings: Quantize, folder: Path, progress: Progr
         progress: Where to show how far it is.
 
     Raises:
-        QuantizeError: A matrix stayed fp32, a graph cannot be quantized, or an output is too far from fp32.
+        QuantizeError: The package is quantized already, a matrix stayed fp32, a graph cannot be quantized, or
+            an output is too far from fp32.
     """
+    if package.precision != "fp32":
+        raise QuantizeError(
+            f"{package.folder} is {package.precision} already", "quantize the fp32 package it was made of"
+        )
     graphs = {graph.file for graph in package.graphs.values()}
     for file in package.files:
-        if file not in graphs and file not in _REMADE:
+        if file.removesuffix(".data") not in graphs:
             shutil.copyfile(package.folder / file, folder / file)
     for role, graph in package.graphs.items():
         _quantize_graph(model_path(package, role), folder / graph.file, settings)

@@ -1,8 +1,8 @@
 """Embedding tables as int8 rows, each with its own scale.
 
-An embedding is half of a small encoder's bytes. ONNX Runtime's quantizer gives a table one scale for all rows,
-and rare words pay for it. Here each row keeps its range: gather the int8 rows and their scales, multiply. All
-operators are standard ones, so every execution provider has them.
+An embedding is half of a small encoder's bytes. ONNX Runtime's quantizer gives a table one scale for all
+rows, and rare words pay for it. Here each row keeps its range: gather the int8 rows and their scales, and
+multiply. All operators are standard ones, so every execution provider has them.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ def print_plan(plan: Plan, survey: Survey, progress: Progress) -> None:
         progress.note(f"left as it is: {entry.name} ({entry.reason})")
     before, after = plan.dense, plan.candidate
     progress.note(
-        f"parameters {before.parameters:,} -> {after.parameters:,}, weights {before.bytes / 1e6:.1f} MB fp32 -> "
-        f"{after.bytes / 1e6:.1f} MB, multiply-accumulates per token {before.macs:,} -> {after.macs:,}"
+        f"parameters {before.parameters:,} -> {after.parameters:,}, "
+        f"weights {before.bytes / 1e6:.1f} MB fp32 -> {after.bytes / 1e6:.1f} MB, "
+        f"multiply-accumulates per token {before.macs:,} -> {after.macs:,}"
     )
     progress.note(f"predicted change of the output before tuning: {plan.predicted_loss:.4f}")
 

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgelr.artifacts import Cost, LatencyRow, Package, Plan, Report, StageRow, Verdict
+from edgelr.artifacts import Cost, LatencyRow, Package, Plan, Verdict
+from edgelr.outcome import Report, StageRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.markdown import report_markdown
 from edgelr.report.pictures import latency_picture, layers_picture
@@ -69,7 +70,7 @@ def write_report(  # noqa: PLR0913 - the report is of everything
     return Report(out=out, passed=passed, package=package, document=document)
 
 
-def report_document(
+def report_document(  # noqa: PLR0913 - the report is of everything
     *,
     recipe: Recipe,
     plan: Plan,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgelr.artifacts import Example, read_examples
 from edgelr.errors import DamagedArtifactError
+from edgelr.examples import Example, read_examples
 
 EXAMPLES = "examples.jsonl"
 AGAIN = "get or build the package again"

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgelr.artifacts import Cost, Graph, Package, read_json
+from edgelr.artifact_files import read_json
+from edgelr.artifacts import Cost, Graph, Package
 from edgelr.errors import DamagedArtifactError, UsageError
 from edgelr.runtime.graph import check_external_data
 from edgelr.writing import atomic_write_text, plain_files

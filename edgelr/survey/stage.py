@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgelr.artifacts import LeftDense, Site, Source, Survey, read_survey, write_json
+from edgelr.artifact_files import read_survey, write_json
+from edgelr.artifacts import LeftDense, Site, Source, Survey
 from edgelr.lowrank.svd import Matrix, output_energies, whitened_factors
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress
@@ -85,7 +86,7 @@ def _spectrum(site: nn.Linear, statistics: Statistics, name: str) -> Matrix:
 
 
 def _weight(site: nn.Linear) -> Matrix:
-    return site.weight.detach().double().cpu().numpy()  # type: ignore[no-any-return]
+    return site.weight.detach().double().cpu().numpy()
 
 
 def _sensitivities(

@@ -7,6 +7,7 @@ normalisation are then used; otherwise mean pooling and unit length.
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,10 +15,11 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from edgelr.artifacts import Example
 from edgelr.errors import MissingRequirementError, UnsupportedModelError
+from edgelr.examples import Example
 from edgelr.lowrank.checkpoint import check_finite
 from edgelr.recipe.schema import Distill
 from edgelr.tasks.task import Batch, GraphSpec, Outputs
@@ -26,6 +28,19 @@ Pooling = Literal["mean", "cls", "max"]
 
 # Parts of a checkpoint that an encoder does not use: heads of its pre-training, and buffers of old releases.
 _UNUSED = ("pooler.", "cls.", "lm_head.", "position_ids", "embeddings.position_ids")
+# What transformers raises for a file it cannot read or a configuration it does not know; a pickle that
+# holds more than tensors is refused (UnpicklingError), never run.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 _CONTRASTIVE_SCALE = 20.0  # inverse temperature that sentence-transformers trains with
 
 
@@ -71,7 +86,7 @@ def load_model(folder: Path) -> nn.Module:
 
     Raises:
         MissingRequirementError: transformers is not installed.
-        UnsupportedModelError: The checkpoint is damaged, does not fit its configuration, or is of an unknown kind.
+        UnsupportedModelError: The checkpoint is damaged, does not fit its configuration, or is unknown.
     """
     pooling, normalize = _pooling(folder)
     return SentenceEncoder(_load_transformer(folder), pooling, normalize=normalize).eval()
@@ -95,7 +110,7 @@ def _load_transformer(folder: Path) -> nn.Module:
             output_loading_info=True,
             attn_implementation="sdpa",
         )
-    except Exception as error:  # noqa: BLE001 - transformers and pickle raise anything for a file they cannot read
+    except _UNREADABLE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModelError(
             f"{folder} cannot be loaded as an encoder: {reason}",
@@ -107,7 +122,8 @@ def _load_transformer(folder: Path) -> nn.Module:
     for problem, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched)):
         if keys:
             raise UnsupportedModelError(
-                f"{folder}: {len(keys)} tensors of the checkpoint are {problem}: {', '.join(sorted(keys)[:4])}",
+                f"{folder}: {len(keys)} tensors of the checkpoint are {problem}: "
+                f"{', '.join(sorted(keys)[:4])}",
                 "config.json and the weights do not belong together; get the checkpoint again",
             )
     if getattr(model, "pooler", None) is not None:
@@ -211,7 +227,7 @@ def distillation_loss(student: Outputs, teacher: Outputs, batch: Batch, weights:
     teacher's energy of the layer, give every layer a target of its own.
 
     Source:
-        Reimers and Gurevych, Making Monolingual Sentence Embeddings Multilingual (EMNLP 2020), for embeddings;
+        Reimers and Gurevych, Making Monolingual Sentence Embeddings Multilingual (EMNLP 2020);
         Jiao et al., TinyBERT (2020), eq. 8, for hidden states.
     """
     loss = weights.embedding * distance(student.result, teacher.result).mean()
@@ -249,8 +265,8 @@ def embed(
         result = run(model, {name: tensor.to(device) for name, tensor in batch.items()}).result
         rows.append((indices, result.float().cpu().numpy()))
     embeddings = np.empty((len(texts), rows[0][1].shape[1]), np.float32)
-    for indices, result in rows:
-        embeddings[indices] = result
+    for indices, vectors in rows:
+        embeddings[indices] = vectors
     return embeddings
 
 

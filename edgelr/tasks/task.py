@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgelr.artifacts import Example
+from edgelr.examples import Example
 from edgelr.recipe.schema import Distill
 
 Batch = dict[str, Tensor]

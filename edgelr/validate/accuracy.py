@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from edgelr.artifacts import AccuracyRow, Example, Package
+from edgelr.artifacts import AccuracyRow, Package
 from edgelr.errors import DamagedArtifactError, ExportError, QuantizeError, UnsupportedModelError
+from edgelr.examples import Example
 from edgelr.metrics.bootstrap import mean_interval
 from edgelr.metrics.retrieval import sentence_embedding_scores
 from edgelr.runtime.arrays import read_arrays

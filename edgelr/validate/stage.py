@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from edgelr.artifacts import AccuracyRow, LatencyRow, Package, PlacementRow, Variant, Verdict, write_json
+from edgelr.artifact_files import write_json
+from edgelr.artifacts import AccuracyRow, LatencyRow, Package, PlacementRow, Variant, Verdict
 from edgelr.device.host import threads_note
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session

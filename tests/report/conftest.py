@@ -15,9 +15,9 @@ from edgelr.artifacts import (
     PlacementRow,
     Plan,
     SitePlan,
-    StageRow,
     Verdict,
 )
+from edgelr.outcome import StageRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.stage import report_document
 

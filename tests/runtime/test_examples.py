@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from edgelr.artifacts import Example, write_examples
 from edgelr.errors import DamagedArtifactError
+from edgelr.examples import Example, write_examples
 from edgelr.runtime.examples import folder_examples
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from onnxruntime import InferenceSession
 
-from edgelr.artifacts import Package, write_examples
+from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, EdgelrError, ExportError, QuantizeError, UnsupportedModelError
+from edgelr.examples import write_examples
 from edgelr.metrics import METRICS
 from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgelr.artifacts import Package, Verdict, read_verdict
+from edgelr.artifact_files import read_verdict
+from edgelr.artifacts import Package, Verdict
 from edgelr.device.schema import Device
 from edgelr.errors import StorageError, UsageError
 from edgelr.progress import Progress

@@ -1,0 +1,248 @@
+"""Each stage of a build: what its result depends on, and which function makes it.
+
+What a stage depends on is its key in the store, so a build that changes one thing makes anew exactly what
+that thing can change. The functions are imported only when something has to be made: a build that reuses
+everything never loads torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgelr.artifact_files import read_factored, read_plan, read_source, read_survey, read_verdict
+from edgelr.artifacts import Factored, Package, Plan, Source, Survey, Verdict
+from edgelr.job import Depends, Job, Made, run_stage
+from edgelr.load.model_folder import card_license
+from edgelr.recipe.schema import Quantize
+from edgelr.runtime.package import open_package
+
+
+def load(job: Job) -> Made[Source]:
+    """Recipe -> Source."""
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.load.stage import load
+
+        load(job.recipe, job.recipe_path.parent, job.model_folder, folder, job.progress)
+
+    return run_stage(
+        job,
+        "load",
+        "the dense model and its data",
+        Depends(
+            inputs={"model": job.model_fingerprint, **job.data_digest},
+            settings={
+                "task": job.recipe.task.model_dump(mode="json"),
+                "calibration": job.recipe.compress.calibration.examples,
+                "seed": job.recipe.seed,
+                "folder": str(job.model_folder),
+                "model": job.recipe.model.model_dump(mode="json"),
+                "license": card_license(job.model_folder),
+            },
+            libraries=job.data_libraries,
+        ),
+        make=make,
+        read=read_source,
+    )
+
+
+def survey_sites(job: Job, source: Made[Source]) -> Made[Survey]:
+    """Source -> Survey."""
+    compress = job.recipe.compress
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.survey.stage import survey
+
+        survey(
+            source.artifact, job.recipe.task.type, job.recipe.task.max_tokens, compress, folder, job.progress
+        )
+
+    return run_stage(
+        job,
+        "survey",
+        "every factorable layer: spectrum and sensitivity",
+        Depends(
+            inputs={"source": source.key},
+            settings=compress.model_dump(mode="json", include={"include", "exclude", "calibration"}),
+            libraries=("numpy", "torch", "transformers"),
+        ),
+        make=make,
+        read=read_survey,
+    )
+
+
+def plan_ranks(job: Job, survey: Made[Survey]) -> Made[Plan]:
+    """Survey + budget -> Plan."""
+    compress = job.recipe.compress
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.plan.stage import plan
+
+        plan(survey.artifact, compress, job.precision, folder)
+
+    return run_stage(
+        job,
+        "plan",
+        "a rank for each layer",
+        Depends(
+            inputs={"survey": survey.key},
+            settings={
+                **compress.model_dump(mode="json", include={"keep", "allocate", "rank_multiple"}),
+                "precision": job.precision,
+            },
+            libraries=("numpy",),
+        ),
+        make=make,
+        read=read_plan,
+    )
+
+
+def compress(job: Job, source: Made[Source], survey: Made[Survey], plan: Made[Plan]) -> Made[Factored]:
+    """Source + Survey + Plan -> Factored."""
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.compress.stage import compress
+
+        method = job.recipe.compress.factors
+        compress(
+            source.artifact,
+            survey.artifact,
+            plan.artifact,
+            job.recipe.task.type,
+            method,
+            folder,
+            job.progress,
+        )
+
+    return run_stage(
+        job,
+        "compress",
+        "low-rank factors",
+        Depends(
+            inputs={"source": source.key, "survey": survey.key, "plan": plan.key},
+            settings={"factors": job.recipe.compress.factors},
+            libraries=("numpy", "torch", "transformers"),
+        ),
+        make=make,
+        read=read_factored,
+    )
+
+
+def finetune(job: Job, source: Made[Source], factored: Made[Factored]) -> Made[Factored]:
+    """Source + Factored -> Factored; the same thing when the recipe has no such section."""
+    settings = job.recipe.finetune
+    if settings is None:
+        return factored
+
+    def make(folder: Path, scratch: Path) -> None:
+        from edgelr.finetune.stage import finetune
+
+        finetune(source.artifact, factored.artifact, job.recipe, folder, scratch, job.progress)
+
+    return run_stage(
+        job,
+        "finetune",
+        "the factors, tuned against the dense model",
+        Depends(
+            inputs={"source": source.key, "factored": factored.key},
+            settings={**settings.model_dump(mode="json"), "seed": job.recipe.seed},
+            libraries=("accelerate", "numpy", "torch", "transformers"),
+        ),
+        make=make,
+        read=read_factored,
+    )
+
+
+def export(
+    job: Job, source: Made[Source], factored: Made[Factored] | None, plan: Made[Plan]
+) -> Made[Package]:
+    """Source + Factored -> Package; without ``factored``, the dense model as a baseline."""
+    name = job.recipe.name if factored is not None else f"{job.recipe.name}-dense"
+    cost = plan.artifact.candidate if factored is not None else plan.artifact.dense
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.export.stage import Label, export
+
+        label = Label(
+            name=name, task=job.recipe.task.type, max_tokens=job.recipe.task.max_tokens, macs=cost.macs
+        )
+        artifact = None if factored is None else factored.artifact
+        export(source.artifact, artifact, label, job.recipe.export, folder, job.progress)
+
+    return run_stage(
+        job,
+        "export",
+        "ONNX, equal to torch" if factored is not None else "the dense model as ONNX, the baseline",
+        Depends(
+            inputs={"source": source.key, "factored": factored.key if factored is not None else "dense"},
+            settings={**job.recipe.export.model_dump(mode="json"), "name": name, "macs": cost.macs},
+            libraries=("numpy", "onnx", "onnxruntime", "onnxscript", "torch", "transformers"),
+        ),
+        make=make,
+        read=open_package,
+    )
+
+
+def quantize(job: Job, package: Made[Package], settings: Quantize | None = None) -> Made[Package]:
+    """Package -> Package; the same thing when the recipe has no such section."""
+    chosen = settings or job.recipe.quantize
+    if chosen is None:
+        return package
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.quantize.stage import quantize
+
+        quantize(package.artifact, chosen, folder, job.progress)
+
+    return run_stage(
+        job,
+        "quantize",
+        chosen.scheme,
+        Depends(
+            inputs={"package": package.key},
+            settings=chosen.model_dump(mode="json"),
+            libraries=("numpy", "onnx", "onnxruntime", "tokenizers"),
+        ),
+        make=make,
+        read=open_package,
+    )
+
+
+def baselines(job: Job, source: Made[Source], plan: Made[Plan]) -> dict[str, Made[Package]]:
+    """The dense model as a user would ship it, to be measured next to the candidate."""
+    wanted = job.recipe.validation.baselines
+    if not wanted:
+        return {}
+    dense = export(job, source, None, plan)
+    packages = {"dense-fp32": dense}
+    if "dense-int8" in wanted:
+        # Whatever the loss: it is a yardstick, not a product.
+        packages["dense-int8"] = quantize(job, dense, Quantize(scheme="int8-dynamic", min_cosine=1e-6))
+    return packages
+
+
+def validate(job: Job, packages: dict[str, Made[Package]]) -> Verdict:
+    """Packages + Devices + gates -> Verdict."""
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.validate.stage import validate
+
+        artifacts = {name: made.artifact for name, made in packages.items()}
+        validate(artifacts, job.devices, job.validation, folder, job.progress)
+
+    return run_stage(
+        job,
+        "validate",
+        "accuracy, latency, memory, placement, gates",
+        Depends(
+            inputs={name: made.key for name, made in packages.items()},
+            settings={
+                **job.validation.model_dump(mode="json"),
+                "devices": [device.model_dump(mode="json") for device in job.devices],
+                "host": job.host_fingerprint,
+            },
+            libraries=("numpy", "onnxruntime", "tokenizers"),
+        ),
+        make=make,
+        read=read_verdict,
+    ).artifact
