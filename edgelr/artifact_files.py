@@ -6,6 +6,8 @@ A file that is missing or has another layout is a ``DamagedArtifactError``: the 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from edgelr.artifacts import (
 )
 from edgelr.errors import DamagedArtifactError
 
+_AGAIN = "build the artifact again"
+
 
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as readable, deterministic JSON; of a dataclass, the folder is left out."""
@@ -44,56 +48,91 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DamagedArtifactError(f"{path} cannot be read: {error}", "build the artifact again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedArtifactError(f"{path} cannot be read: {error}", _AGAIN) from error
+
+
+@contextmanager
+def _layout_of(path: Path) -> Iterator[Any]:
+    """Give the document in ``path``; a key that it lacks, or has too many of, is damage."""
+    document = read_json(path)
+    try:
+        yield document
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise DamagedArtifactError(
+            f"{path} does not have the layout of this version: {type(error).__name__}: {error}", _AGAIN
+        ) from error
 
 
 def read_source(folder: Path) -> Source:
-    """Open a Source folder."""
-    document = read_json(folder / "source.json")
-    return Source(folder=folder, model_folder=Path(document.pop("model_folder")), **document)
+    """Open a Source folder.
+
+    Raises:
+        DamagedArtifactError: source.json is missing, is not JSON, or has another layout.
+    """
+    with _layout_of(folder / "source.json") as document:
+        return Source(folder=folder, model_folder=Path(document.pop("model_folder")), **document)
 
 
 def read_survey(folder: Path) -> Survey:
-    """Open a Survey folder."""
-    document = read_json(folder / "survey.json")
-    return Survey(
-        folder=folder,
-        sites=tuple(Site(**row) for row in document["sites"]),
-        skipped=tuple(LeftDense(**row) for row in document["skipped"]),
-        tokens=document["tokens"],
-        parameters=document["parameters"],
-    )
+    """Open a Survey folder.
+
+    Raises:
+        DamagedArtifactError: survey.json is missing, is not JSON, or has another layout.
+    """
+    with _layout_of(folder / "survey.json") as document:
+        return Survey(
+            folder=folder,
+            sites=tuple(Site(**row) for row in document["sites"]),
+            skipped=tuple(LeftDense(**row) for row in document["skipped"]),
+            tokens=document["tokens"],
+            parameters=document["parameters"],
+        )
 
 
 def read_plan(folder: Path) -> Plan:
-    """Open a Plan folder."""
-    document = read_json(folder / "plan.json")
-    return Plan(
-        folder=folder,
-        sites=tuple(SitePlan(**row) for row in document["sites"]),
-        dense=Cost(**document["dense"]),
-        candidate=Cost(**document["candidate"]),
-        kept_share=document["kept_share"],
-        predicted_loss=document["predicted_loss"],
-    )
+    """Open a Plan folder.
+
+    Raises:
+        DamagedArtifactError: plan.json is missing, is not JSON, or has another layout.
+    """
+    with _layout_of(folder / "plan.json") as document:
+        return Plan(
+            folder=folder,
+            sites=tuple(SitePlan(**row) for row in document["sites"]),
+            dense=Cost(**document["dense"]),
+            candidate=Cost(**document["candidate"]),
+            kept_share=document["kept_share"],
+            predicted_loss=document["predicted_loss"],
+        )
 
 
 def read_factored(folder: Path) -> Factored:
-    """Open a Factored folder."""
-    return Factored(folder=folder, **read_json(folder / "structure.json"))
+    """Open a Factored folder.
+
+    Raises:
+        DamagedArtifactError: structure.json is missing, is not JSON, or has another layout.
+    """
+    with _layout_of(folder / "structure.json") as document:
+        return Factored(folder=folder, **document)
 
 
 def read_verdict(folder: Path) -> Verdict:
-    """Open a Verdict folder."""
-    document = read_json(folder / "verdict.json")
-    return Verdict(
-        folder=folder,
-        passed=document["passed"],
-        accuracy=tuple(AccuracyRow(**{**row, "ci95": tuple(row["ci95"])}) for row in document["accuracy"]),
-        latency=tuple(LatencyRow(**row) for row in document["latency"]),
-        placement=tuple(PlacementRow(**row) for row in document["placement"]),
-        gates=tuple(GateRow(**row) for row in document["gates"]),
-        sizes=document["sizes"],
-        notes=tuple(document["notes"]),
-    )
+    """Open a Verdict folder.
+
+    Raises:
+        DamagedArtifactError: verdict.json is missing, is not JSON, or has another layout.
+    """
+    with _layout_of(folder / "verdict.json") as document:
+        return Verdict(
+            folder=folder,
+            passed=document["passed"],
+            accuracy=tuple(
+                AccuracyRow(**{**row, "ci95": tuple(row["ci95"])}) for row in document["accuracy"]
+            ),
+            latency=tuple(LatencyRow(**row) for row in document["latency"]),
+            placement=tuple(PlacementRow(**row) for row in document["placement"]),
+            gates=tuple(GateRow(**row) for row in document["gates"]),
+            sizes=document["sizes"],
+            notes=tuple(document["notes"]),
+        )

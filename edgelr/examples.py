@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edgelr.errors import DamagedArtifactError
 
+_AGAIN = "get or build it again"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -27,7 +29,12 @@ class Example:
 
 
 def write_examples(path: Path, examples: tuple[Example, ...]) -> None:
-    """Write examples as JSON lines, keys in a fixed order, absent queries left out."""
+    """Write examples as JSON lines, keys in a fixed order, absent queries left out.
+
+    Args:
+        path: The file; its folder is made when it does not exist.
+        examples: In the order of the lines.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = []
     for example in examples:
@@ -40,13 +47,22 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     """Read examples from JSON lines.
 
     Raises:
-        DamagedArtifactError: A line is not an example; file and line are named.
+        DamagedArtifactError: The file cannot be read, or a line is not an example; file and line are named.
     """
-    examples = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                examples.append(Example(**json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise DamagedArtifactError(f"{path}:{number}: not an example: {error}") from error
-    return tuple(examples)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedArtifactError(f"{path} cannot be read: {error}", _AGAIN) from error
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return tuple(_example(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
+
+
+def _example(line: str, where: str) -> Example:
+    try:
+        example = Example(**json.loads(line))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedArtifactError(f"{where}: not an example: {error}", _AGAIN) from error
+    for name, value in vars(example).items():
+        if not (isinstance(value, str) or (name == "query" and value is None)):
+            raise DamagedArtifactError(f"{where}: not an example: '{name}' is not text", _AGAIN)
+    return example

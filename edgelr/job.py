@@ -30,7 +30,7 @@ T = TypeVar("T")
 _FLOWS = ("artifacts", "artifact_files", "examples")
 _CODE: dict[str, tuple[str, ...]] = {
     "load": ("load",),
-    "survey": ("survey", "lowrank", "tasks", "runtime.text"),
+    "survey": ("survey", "lowrank", "tasks", "runtime.text", "runtime.arrays"),
     "plan": ("plan",),
     "compress": ("compress", "lowrank", "tasks"),
     "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text"),

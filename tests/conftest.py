@@ -1,6 +1,7 @@
 """A real package of a few KiB: a WordLevel tokenizer; a graph of an embedding table, a layer and pooling."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,10 @@ from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
 from edgelr.runtime.text import batch_tokens, embed, embedding, load_tokenizer, write_index
+
+# Models of these tests are tiny: two threads mostly wait for each other, long on a busy machine. Set before
+# torch is imported; processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DIM = 16
 MAX_TOKENS = 32
@@ -239,7 +244,8 @@ compress:
   keep: {{parameters: 0.6}}
   rank_multiple: 4
   calibration: {{examples: 20, sensitivity_examples: 10}}
-finetune: {{steps: 6, batch: 8, precision: fp32, validate_every: 3, checkpoint_every: 2}}
+finetune:
+  {{steps: 6, batch: 8, precision: fp32, learning_rate: 1.0e-4, validate_every: 3, checkpoint_every: 2}}
 quantize: {{scheme: int8-dynamic, min_cosine: 0.5}}
 validate:
   devices: [cpu-1t]

@@ -11,6 +11,7 @@ from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageE
 from edgelr.recipe.schema import Model
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_POINTER = b"version https://git-lfs"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # What decides the model's outputs. Model cards and other frameworks' weights do not.
 _CONTENT = ("*.json", "*.txt", "*.model", "*/config.json", *_WEIGHTS)
@@ -19,10 +20,14 @@ _CONTENT = ("*.json", "*.txt", "*.model", "*/config.json", *_WEIGHTS)
 def find_model(model: Model, recipe_folder: Path) -> Path:
     """Resolve ``model`` to a local Hugging Face folder: in a package, next to the recipe, or from the hub.
 
+    Args:
+        model: The recipe's section.
+        recipe_folder: What a path is relative to.
+
     Raises:
         UsageError: There is no such folder, and it is not a reachable hub model.
         MissingRequirementError: The package that carries it is not installed.
-        UnsupportedModelError: The folder holds no configuration or no weights.
+        UnsupportedModelError: The folder holds no configuration, no weights, or only pointers to them.
     """
     if model.package is not None:
         folder = _package_folder(model.package) / model.path
@@ -36,12 +41,22 @@ def find_model(model: Model, recipe_folder: Path) -> Path:
         )
     if not (folder / "config.json").is_file():
         raise UnsupportedModelError(f"{folder} has no config.json", "a Hugging Face model folder is needed")
-    if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
-        raise UnsupportedModelError(
-            f"{folder} has no weights (looked for {' and '.join(_WEIGHTS)})",
-            "copy the weights there; if they are Git LFS pointers, run 'git lfs pull'",
-        )
+    _check_weights(folder)
     return folder
+
+
+def _check_weights(folder: Path) -> None:
+    files = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern) if path.is_file())
+    if not files:
+        raise UnsupportedModelError(
+            f"{folder} has no weights (looked for {' and '.join(_WEIGHTS)})", "copy the weights there"
+        )
+    for path in files:
+        with path.open("rb") as stream:
+            if stream.read(len(_POINTER)) == _POINTER:
+                raise UnsupportedModelError(
+                    f"{path} is a Git LFS pointer, not the weights", f"run 'git lfs pull' in {folder}"
+                )
 
 
 def _package_folder(package: str) -> Path:
@@ -59,7 +74,7 @@ def _hub_folder(model: Model, local: Path) -> Path:
         raise UsageError(f"model.path: {local} does not exist", "paths are relative to the recipe's folder")
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # of its HTTP client
     except ImportError as error:
         raise MissingRequirementError(
             "huggingface_hub is not installed", "pip install 'edgelr[build]'"
@@ -68,7 +83,7 @@ def _hub_folder(model: Model, local: Path) -> Path:
         return Path(
             snapshot_download(model.path, revision=model.revision, allow_patterns=[*_CONTENT, "*.md"])
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
             f"model.path: '{model.path}' is neither a folder ({local}) nor a hub model "
@@ -93,6 +108,8 @@ def card_license(folder: Path) -> str | None:
     card = folder / "README.md"
     if not card.is_file():
         return None
-    front = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
-    found = re.search(r"^license:\s*(\S+)", front[1], re.MULTILINE) if len(front) == 3 else None
+    before, *front = card.read_text(encoding="utf-8-sig", errors="replace").split("---", 2)
+    if before.strip() or len(front) != 2:
+        return None
+    found = re.search(r"^license:[ \t]*[\"']?([^\s\"']+)", front[0], re.MULTILINE)
     return found.group(1) if found else None

@@ -14,34 +14,49 @@ _COLUMNS = ("query", "passage", "group", "id")
 def read_pairs(path: Path) -> tuple[Example, ...]:
     """Read ``{"query", "passage", "group"?, "id"?}`` rows, or tab-separated columns in that order.
 
-    A row without a group is its own group: rows are then split one by one.
+    Rows without a group are split one by one, except that rows with the same passage stay together: a passage
+    of the test must not be one that was trained on.
+
+    Args:
+        path: A ``.jsonl`` or ``.tsv`` file in UTF-8.
 
     Raises:
         DataError: The file is missing, empty, or a line is malformed (file and line are named).
     """
     if path.suffix not in {".jsonl", ".tsv"}:
         raise DataError(f"{path}: a pairs file is .jsonl or .tsv, found '{path.suffix or path.name}'")
+    rows = _lines(path)
+    if not rows:
+        raise DataError(f"{path} is empty", "one pair a line is needed")
+    parse = _json_row if path.suffix == ".jsonl" else _tsv_row
+    groups: dict[str, str] = {}
+    examples: dict[str, Example] = {}
+    for number, line in rows:
+        where = f"{path}:{number}"
+        example = _example(parse(where, line), where, number, groups)
+        if example.id in examples:
+            raise DataError(
+                f"{where}: another row has the id '{example.id}'", "ids name an example; make them distinct"
+            )
+        examples[example.id] = example
+    return tuple(examples.values())
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Lines that are not blank, with their numbers; only a newline ends one, not U+2028 within a text."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", "paths are relative to the recipe's folder") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not rows:
-        raise DataError(f"{path} is empty", "one pair a line is needed")
-    parse = _json_row if path.suffix == ".jsonl" else _tsv_row
-    examples = [
-        _example(parse(f"{path}:{number}", line), f"{path}:{number}", number) for number, line in rows
-    ]
-    _check_distinct(examples, path)
-    return tuple(examples)
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _json_row(where: str, line: str) -> dict[str, str]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON: {error}") from error
     if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
         raise DataError(f'{where}: expected an object of texts such as {{"query": …, "passage": …}}')
@@ -57,25 +72,18 @@ def _tsv_row(where: str, line: str) -> dict[str, str]:
     return dict(zip(_COLUMNS, cells, strict=False))
 
 
-def _example(row: dict[str, str], where: str, number: int) -> Example:
+def _example(row: dict[str, str], where: str, number: int, groups: dict[str, str]) -> Example:
     if unknown := sorted(set(row) - set(_COLUMNS)):
         raise DataError(f"{where}: unknown field {', '.join(unknown)}; known are {', '.join(_COLUMNS)}")
-    if not row.get("passage", "").strip():
+    if any("\ud800" <= character <= "\udfff" for value in row.values() for character in value):
+        raise DataError(f"{where}: half a character (a lone surrogate such as \\ud800) is not text")
+    passage = row.get("passage", "")
+    if not passage.strip():
         raise DataError(f"{where}: 'passage' is missing or empty")
     name = row.get("id") or f"line-{number}"
     return Example(
         id=name,
-        group=row.get("group") or name,
-        passage=row["passage"],
+        group=row.get("group") or groups.setdefault(" ".join(passage.casefold().split()), name),
+        passage=passage,
         query=row.get("query", "").strip() or None,
     )
-
-
-def _check_distinct(examples: list[Example], path: Path) -> None:
-    seen: set[str] = set()
-    for example in examples:
-        if example.id in seen:
-            raise DataError(
-                f"{path}: two rows have the id '{example.id}'", "ids name an example; make them distinct"
-            )
-        seen.add(example.id)

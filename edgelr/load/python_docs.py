@@ -13,6 +13,7 @@ import inspect
 import re
 import sysconfig
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -59,30 +60,33 @@ def collect(packages: Sequence[str], progress: Progress) -> tuple[Example, ...]:
 
 
 def _source_files(package: str) -> list[tuple[Path, Path]]:
-    if package == "stdlib":
-        root = Path(sysconfig.get_path("stdlib"))
-        base = root
-    else:
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise MissingRequirementError(
-                f"task.data.packages: the Python package '{package}' is not installed here",
-                f"install it (pip install {package}) or take it out of the recipe",
-            )
-        root = Path(spec.submodule_search_locations[0])
-        base = root.parent
+    root = Path(sysconfig.get_path("stdlib")) if package == "stdlib" else _package_folder(package)
+    # Module names start with the package; those of the standard library are names already.
+    base = root if package == "stdlib" else root.parents[package.count(".")]
     files = (path for path in root.rglob("*.py") if not _SKIPPED_FOLDERS & set(path.relative_to(root).parts))
     return [(base, path) for path in sorted(files)]
+
+
+def _package_folder(package: str) -> Path:
+    top, *inner = package.split(".")
+    spec = importlib.util.find_spec(top)  # of a dotted name it would import the parent
+    places = [Path(place, *inner) for place in (spec.submodule_search_locations or ())] if spec else []
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise MissingRequirementError(
+            f"task.data.packages: the Python package '{package}' is not installed here",
+            f"install it (pip install {top}) or take it out of the recipe",
+        )
+    return found
 
 
 def _file_examples(package: str, base: Path, path: Path) -> Iterator[Example]:
     parts = path.relative_to(base).with_suffix("").parts
     module = ".".join(part for part in parts if part != "__init__")
     group = ".".join(module.split(".")[: 1 if package == "stdlib" else 2])
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError, ValueError):
-        return  # a template or a file for another Python: not documentation of this one
+    tree = _parsed(path)
+    if tree is None:
+        return
     for name, docstring in _docstrings(tree, module):
         summary, rest = split_docstring(docstring)
         first, *further = chunks(rest) or [""]
@@ -95,11 +99,21 @@ def _file_examples(package: str, base: Path, path: Path) -> Iterator[Example]:
                 yield Example(id=f"{name}#{number}", group=group, passage=text)
 
 
+def _parsed(path: Path) -> ast.Module | None:
+    """The syntax tree; None for a template or a file of another Python: not documentation of this one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes in the sources of others
+            return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, RecursionError, OSError):
+        return None
+
+
 def _docstrings(node: ast.AST, prefix: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         text = ast.get_docstring(node, clean=False)
         if text:
-            yield prefix, text
+            yield prefix, text.encode("utf-8", "replace").decode()  # half characters are not text
     if isinstance(node, ast.Module | ast.ClassDef):
         for child in node.body:
             name = getattr(child, "name", "_")

@@ -11,7 +11,7 @@ from edgelr.artifacts import Split
 from edgelr.errors import DataError
 from edgelr.examples import Example
 
-# The test takes its groups first, so that it does not change with the sizes of the others.
+# The order in which splits take their groups: the test first, so that the others' sizes never change it.
 _ORDER: tuple[Split, ...] = ("test", "validation", "calibration", "train")
 _NEEDS_QUERY: frozenset[Split] = frozenset({"test", "validation"})
 # Groups up to this share of a split go first; calibration wants variety more than anything.
@@ -24,21 +24,23 @@ def split_by_group(
     """Split ``examples`` into disjoint groups, deterministically.
 
     Groups are put into an order that depends only on their name and ``seed``; each split takes whole groups
-    until it has its count, small ones first, so that no module is most of a test; ``train`` takes the rest.
+    until it has its count, small ones first, so that no module is most of a test; ``train`` takes what is
+    left. The result does not depend on the order of ``examples``.
 
     Args:
-        examples: All examples; ids and texts are distinct.
+        examples: All examples; ids are distinct.
         counts: Wanted number of examples of each split; ``validation`` and ``test`` take pairs only.
         seed: Changes which group goes where.
-        hold_out: Globs of groups that belong to ``test`` before any other.
+        hold_out: Globs of groups that are test data in any case, also when the test needs fewer.
 
     Raises:
-        DataError: There are fewer examples than asked for; the split, and what there is, are named.
+        DataError: There are fewer examples than asked for (the split, and what there is, are named), or a
+            glob of ``hold_out`` fits no group.
     """
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[example.group].append(example)
-    held = {name for name in groups if any(fnmatch.fnmatchcase(name, glob) for glob in hold_out)}
+    held = _held_out(groups, hold_out)
     left = sorted(groups, key=lambda name: (name not in held, _digest(seed, name)))
     splits: dict[Split, tuple[Example, ...]] = {}
     for split in _ORDER:
@@ -46,20 +48,37 @@ def split_by_group(
         largest = max(1, round(wanted * _LARGEST_SHARE[split]))
         order = sorted(left, key=lambda name: name not in held and len(groups[name]) > largest)
         taken: list[Example] = []
-        while order and len(taken) < wanted:
+        while order and (len(taken) < wanted or order[0] in held):
             name = order.pop(0)
             left.remove(name)
             taken.extend(example for example in groups[name] if example.query or split not in _NEEDS_QUERY)
         if len(taken) < wanted:
-            kind = "query-passage pairs" if split in _NEEDS_QUERY else "texts"
-            raise DataError(
-                f"task.data: {wanted} {kind} were asked for the {split} split, {len(taken)} were left "
-                f"({len(examples)} examples in {len(groups)} groups in all; splits never share a group)",
-                f"ask for at most {len(taken)}, give more data, or more and smaller groups",
-            )
+            raise _too_few(split, wanted, len(taken), len(examples), len(groups))
         chosen = sorted(taken, key=lambda example: _digest(seed, example.id))[:wanted]
         splits[split] = tuple(sorted(chosen, key=lambda example: example.id))
     return splits
+
+
+def _held_out(groups: Mapping[str, object], hold_out: Sequence[str]) -> set[str]:
+    held: set[str] = set()
+    for glob in hold_out:
+        fitting = [name for name in groups if fnmatch.fnmatchcase(name, glob)]
+        if not fitting:
+            raise DataError(
+                f"task.data.hold_out: '{glob}' fits none of the {len(groups)} groups of the data",
+                f"groups are named like '{min(groups)}'" if groups else None,
+            )
+        held.update(fitting)
+    return held
+
+
+def _too_few(split: Split, wanted: int, found: int, examples: int, groups: int) -> DataError:
+    kind = "query-passage pairs" if split in _NEEDS_QUERY else "texts"
+    return DataError(
+        f"task.data: {wanted} {kind} were asked for the {split} split, {found} were left "
+        f"({examples} examples in {groups} groups in all; splits never share a group)",
+        (f"ask for at most {found}, " if found else "") + "give more data, or more and smaller groups",
+    )
 
 
 def _digest(seed: int, text: str) -> str:

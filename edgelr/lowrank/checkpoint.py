@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from edgelr.artifact_files import read_factored, write_json
 from edgelr.artifacts import Factored
@@ -37,23 +37,38 @@ def save_factored(
         ranks: Rank of every low-rank layer.
         method: How the factors were made.
         metrics: Validation metrics, when measured.
+
+    Raises:
+        UnsupportedModelError: A weight is not finite; it is named.
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_finite(model)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()},
-        folder / _WEIGHTS,
-    )
+    save_file(_separate(model.state_dict()), folder / _WEIGHTS)
     write_json(folder / "structure.json", {"ranks": ranks, "method": method, "metrics": metrics or {}})
     return read_factored(folder)
+
+
+def _separate(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that safetensors can write: contiguous, none sharing another's memory (tied weights do)."""
+    seen: set[int] = set()
+    separate = {}
+    for name, tensor in state.items():
+        own = tensor.detach().cpu().contiguous()
+        separate[name] = own.clone() if own.untyped_storage().data_ptr() in seen else own
+        seen.add(own.untyped_storage().data_ptr())
+    return separate
 
 
 def load_factored_into(model: nn.Module, factored: Factored) -> nn.Module:
     """Turn a freshly loaded dense model into the factored one, in place.
 
+    Args:
+        model: The dense model that was factored.
+        factored: Its structure and weights.
+
     Raises:
-        DamagedArtifactError: A tensor is missing, unknown, or of another shape.
-        UnsupportedModelError: The structure does not fit the model.
+        DamagedArtifactError: The file cannot be read, or a tensor is missing, unknown, or of another shape.
+        UnsupportedModelError: The structure does not fit the model, or a weight is not finite.
     """
     restructure(model, factored.ranks)
     path = factored.folder / _WEIGHTS
@@ -65,6 +80,7 @@ def load_factored_into(model: nn.Module, factored: Factored) -> nn.Module:
     if missing or unexpected:
         odd = ", ".join([*missing, *unexpected][:5])
         raise DamagedArtifactError(f"{path}: missing or unknown tensors: {odd}", "build it again")
+    check_finite(model)
     return model
 
 

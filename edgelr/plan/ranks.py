@@ -9,7 +9,9 @@ once, and more budget never makes a site worse.
 
 from __future__ import annotations
 
-import heapq
+import bisect
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +37,9 @@ def lower_hull(options: Sequence[Option]) -> list[Option]:
     """The options that are best for some exchange rate of loss against cost, cheapest first.
 
     Gains per cost fall strictly along the result.
+
+    Args:
+        options: Choices for one site, at least one.
     """
     hull: list[Option] = []
     for option in sorted(options, key=lambda entry: (entry.cost, entry.loss)):
@@ -53,6 +58,11 @@ def _gain(cheap: Option, better: Option) -> float:
 def allocate(options: Mapping[str, Sequence[Option]], budget: float) -> dict[str, Option]:
     """Minimise the summed loss with a summed cost of at most ``budget``.
 
+    Every site walks its hull, the steepest step of all first; where the next step does not fit, its site
+    goes as far as the budget lets it, and the walk ends. So what a larger budget does is what a smaller one
+    did and more: no site is ever worse for it. The loss is least for every budget that the steps fill
+    exactly, and within one step of that for all others.
+
     Args:
         options: Site -> its choices.
         budget: In the units of the options' cost.
@@ -61,45 +71,61 @@ def allocate(options: Mapping[str, Sequence[Option]], budget: float) -> dict[str
         UsageError: Even the cheapest choices exceed the budget.
     """
     hulls = {name: lower_hull(choices) for name, choices in options.items()}
-    position = dict.fromkeys(hulls, 0)
-    spent = sum(hull[0].cost for hull in hulls.values())
-    if spent > budget:
-        full = sum(max(option.cost for option in choices) for choices in options.values())
-        raise UsageError(
-            f"compress.keep: a share of {budget / full:.4g} leaves no rank for some sites; "
-            f"the smallest possible here is {spent / full:.4g}",
-            "keep more, lower compress.rank_multiple, or exclude sites",
-        )
+    chosen = {name: hull[0] for name, hull in hulls.items()}
+    left = budget - sum(option.cost for option in chosen.values())
+    if left < 0:
+        raise _too_small(options, budget, budget - left)
     # Ties are broken by name, so that the result depends on nothing but the numbers.
-    steps = [(-_gain(hull[0], hull[1]), name) for name, hull in hulls.items() if len(hull) > 1]
-    heapq.heapify(steps)
-    while steps:
-        _, name = heapq.heappop(steps)
-        hull, at = hulls[name], position[name]
-        extra = hull[at + 1].cost - hull[at].cost
-        if spent + extra > budget:
-            break  # filling the rest with lesser steps would make some site worse when the budget grows
-        spent += extra
-        position[name] = at + 1
-        if at + 2 < len(hull):
-            heapq.heappush(steps, (-_gain(hull[at + 1], hull[at + 2]), name))
-    return {name: hulls[name][at] for name, at in position.items()}
+    steps = sorted(
+        (-_gain(cheap, better), name, place)
+        for name, hull in hulls.items()
+        for place, (cheap, better) in enumerate(itertools.pairwise(hull), start=1)
+    )
+    for _, name, place in steps:
+        before, after = chosen[name], hulls[name][place]
+        if after.cost - before.cost > left:
+            fitting = [option for option in options[name] if option.cost - before.cost <= left]
+            chosen[name] = min([before, *fitting], key=lambda option: (option.loss, option.cost))
+            break
+        chosen[name] = after
+        left -= after.cost - before.cost
+    return chosen
 
 
 def allocate_uniform(options: Mapping[str, Sequence[Option]], budget: float) -> dict[str, Option]:
     """The same kept share for every site: the largest that fits the budget.
 
+    A site that has no choice at that share takes its cheapest.
+
+    Args:
+        options: Site -> its choices.
+        budget: In the units of the options' cost.
+
     Raises:
         UsageError: Even the cheapest choices exceed the budget.
     """
-    shares = sorted(
-        {option.cost / _full(choices) for choices in options.values() for option in choices}, reverse=True
+    shares = sorted({option.cost / _full(choices) for choices in options.values() for option in choices})
+
+    def at(share: float) -> dict[str, Option]:
+        return {name: _best_within(choices, share) for name, choices in options.items()}
+
+    def exceeds(share: float) -> bool:
+        return sum(option.cost for option in at(share).values()) > budget
+
+    fitting = bisect.bisect_left(shares, True, key=exceeds)
+    if fitting == 0:
+        cheapest = sum(min(option.cost for option in choices) for choices in options.values())
+        raise _too_small(options, budget, cheapest)
+    return at(shares[fitting - 1])
+
+
+def _too_small(options: Mapping[str, Sequence[Option]], budget: float, least: float) -> UsageError:
+    full = sum(_full(choices) for choices in options.values())
+    return UsageError(
+        f"compress.keep: a share of {budget / full:.4g} leaves no rank for some sites; "
+        f"the smallest possible here is {math.ceil(least / full * 1e4) / 1e4:.4f}",
+        "keep more, lower compress.rank_multiple, or exclude sites",
     )
-    for share in shares:
-        chosen = {name: _best_within(choices, share) for name, choices in options.items()}
-        if sum(option.cost for option in chosen.values()) <= budget:
-            return chosen
-    return allocate(options, budget)
 
 
 def _full(choices: Sequence[Option]) -> int:

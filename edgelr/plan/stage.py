@@ -33,21 +33,17 @@ def plan(survey: Survey, compress: Compress, precision: str, folder: Path) -> Pl
     with np.load(survey.folder / "spectra.npz", allow_pickle=False) as archive:
         spectra = {name: archive[name] for name in archive.files}
     budget, share = compress.keep.budget
-    costs = {
-        site.name: {
-            rank: cost(site, rank, budget, precision)
-            for rank in (*useful_ranks(site, compress.rank_multiple), None)
-        }
-        for site in survey.sites
-    }
+    dense = {site.name: cost(site, None, budget, precision) for site in survey.sites}
     options = {
         site.name: [
             Option(rank=rank, cost=price, loss=_loss(site, spectra[site.name], rank, compress.allocate))
-            for rank, price in costs[site.name].items()
+            for rank in (*useful_ranks(site, compress.rank_multiple), None)
+            # int8 stores a scale for each channel, of which two factors have more
+            if (price := cost(site, rank, budget, precision)) < dense[site.name] or rank is None
         ]
         for site in survey.sites
     }
-    limit = share * sum(prices[None] for prices in costs.values())
+    limit = share * sum(dense.values())
     solve = allocate_uniform if compress.allocate == "uniform" else allocate
     ranks = {name: option.rank for name, option in solve(options, limit).items()}
     return _write(survey, ranks, spectra, precision, folder)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgelr.artifact_files import read_survey, write_json
 from edgelr.artifacts import LeftDense, Site, Source, Survey
+from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.svd import Matrix, output_energies, whitened_factors
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress
+from edgelr.runtime.arrays import write_arrays
 from edgelr.survey.sensitivity import measure_change
-from edgelr.survey.sites import find_sites
+from edgelr.survey.sites import Found, find_sites
 from edgelr.survey.statistics import Statistics, gather
 from edgelr.tasks.task import Batch, Task, get_task
 
@@ -38,29 +38,23 @@ def survey(
 
     Raises:
         UnsupportedModelError: No layer can be factored, or the weights are not finite.
+        UsageError: The model cannot read texts of ``max_tokens``.
         DataError: Activations are not finite.
     """
     task = get_task(task_type)
     model = task.load_model(source.model_folder)
     tokenizer = task.tokenizer_json(source.model_folder)
+    task.check_reach(model, tokenizer, max_tokens)
     found = find_sites(model, compress.include, compress.exclude)
     examples = source.examples("calibration")
-    batches = task.batches(tokenizer, task.texts(examples), max_tokens=max_tokens, size=_BATCH)
-    with progress.bar("gathering input statistics", len(batches)) as advance:
-
-        def run(batch: Mapping[str, Tensor]) -> None:
-            task.run(model, dict(batch))
-            advance()
-
-        statistics = gather(found.sites, batches, run)
-    reached = {name: site for name, site in found.sites.items() if name in statistics.inputs}
-    skipped = list(found.skipped)
-    for name in found.sites.keys() - reached.keys():
-        progress.warn(f"'{name}' never ran on the calibration data and is left dense")
-        skipped.append(LeftDense(name=name, reason="never ran on the calibration data"))
-    spectra = {name: _spectrum(site, statistics, name) for name, site in reached.items()}
     few = examples[: compress.calibration.sensitivity_examples]
-    probes = task.batches(tokenizer, task.texts(few), max_tokens=max_tokens, size=_BATCH)
+    batches, probes = (
+        task.batches(tokenizer, task.texts(chosen), max_tokens=max_tokens, size=_BATCH)
+        for chosen in (examples, few)
+    )
+    statistics = _statistics(task, model, found, batches, progress)
+    reached, idle = _reached(found, statistics, progress)
+    spectra = {name: _spectrum(site, statistics, name) for name, site in reached.items()}
     slopes = _sensitivities(task, model, reached, statistics, spectra, probes, progress)
     sites = [
         Site(
@@ -75,10 +69,39 @@ def survey(
         )
         for name, site in reached.items()
     ]
-    np.savez(folder / "statistics.npz", allow_pickle=False, **statistics.grams)
-    np.savez(folder / "spectra.npz", allow_pickle=False, **spectra)
-    _write(folder, sites, skipped, statistics.tokens, model)
+    write_arrays(folder / "statistics.npz", statistics.grams)
+    write_arrays(folder / "spectra.npz", spectra)
+    _write(folder, sites, [*found.skipped, *idle], statistics.tokens, model)
     return read_survey(folder)
+
+
+def _statistics(
+    task: Task, model: nn.Module, found: Found, batches: list[Batch], progress: Progress
+) -> Statistics:
+    with progress.bar("gathering input statistics", len(batches)) as advance:
+
+        def run(batch: Mapping[str, Tensor]) -> None:
+            task.run(model, dict(batch))
+            advance()
+
+        return gather(found.sites, batches, run)
+
+
+def _reached(
+    found: Found, statistics: Statistics, progress: Progress
+) -> tuple[dict[str, nn.Linear], list[LeftDense]]:
+    """The sites that ran, and those that did not: without an input there is nothing to choose factors by."""
+    reached = {name: site for name, site in found.sites.items() if name in statistics.inputs}
+    if not reached:
+        raise UnsupportedModelError(
+            f"none of the {len(found.sites)} layers to factor ran on the calibration data, "
+            f"such as '{next(iter(found.sites))}'",
+            "check compress.include: these are parts that the task does not use",
+        )
+    idle = [name for name in found.sites if name not in reached]
+    for name in idle:
+        progress.warn(f"'{name}' never ran on the calibration data and is left dense")
+    return reached, [LeftDense(name=name, reason="never ran on the calibration data") for name in idle]
 
 
 def _spectrum(site: nn.Linear, statistics: Statistics, name: str) -> Matrix:
@@ -118,13 +141,12 @@ def _sensitivities(
 
 
 def _write(folder: Path, sites: list[Site], skipped: list[LeftDense], tokens: int, model: nn.Module) -> None:
-    unique = {id(parameter): parameter.numel() for parameter in itertools.chain(model.parameters())}
     write_json(
         folder / "survey.json",
         {
             "sites": [vars(site) for site in sites],
             "skipped": [vars(entry) for entry in skipped],
             "tokens": tokens,
-            "parameters": sum(unique.values()),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
         },
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgelr.errors import DataError
+from edgelr.errors import DataError, UnsupportedModelError
 from edgelr.lowrank.svd import Matrix
 
 
@@ -19,7 +20,7 @@ class Statistics:
 
     Attributes:
         grams: Input name -> ``Σ x xᵀ`` ``[in, in]``. Sites that read the same tensor share one.
-        inputs: Site -> input name.
+        inputs: Site -> input name, for every site that ran.
         tokens: Unmasked tokens seen.
         calls: Site -> number of forward calls.
     """
@@ -30,7 +31,7 @@ class Statistics:
     calls: dict[str, int] = field(default_factory=dict)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: its tensors have no version, and so would hide changes in place
 def gather(
     sites: Mapping[str, nn.Linear],
     batches: Iterable[Mapping[str, Tensor]],
@@ -45,10 +46,13 @@ def gather(
 
     Raises:
         DataError: An input is not finite; the site is named.
+        UnsupportedModelError: Two sites read the same tensor in some calls and not in others.
     """
     statistics = Statistics()
     watcher = _Watcher(statistics)
-    handles = [site.register_forward_pre_hook(watcher.hook(name)) for name, site in sites.items()]
+    handles = [
+        site.register_forward_pre_hook(watcher.hook(name), with_kwargs=True) for name, site in sites.items()
+    ]
     try:
         for batch in batches:
             watcher.mask = batch["attention_mask"].bool()
@@ -58,6 +62,9 @@ def gather(
     finally:
         for handle in handles:
             handle.remove()
+    for name, owner in statistics.inputs.items():
+        if statistics.calls[name] != statistics.calls[owner]:
+            raise _inconsistent(name, owner)
     return statistics
 
 
@@ -67,30 +74,27 @@ class _Watcher:
     def __init__(self, statistics: Statistics) -> None:
         self.statistics = statistics
         self.mask = torch.empty(0, dtype=torch.bool)
-        # Holding the tensors keeps their ids from being used again within the batch.
-        self.read: dict[int, tuple[Tensor, str]] = {}
+        # Holding the tensors keeps their ids from being used again within the batch. The version is that of
+        # the values: a tensor that was changed in place is another input.
+        self.read: dict[tuple[int, int], tuple[Tensor, str]] = {}
 
-    def hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def before_forward(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            self.statistics.calls[name] = self.statistics.calls.get(name, 0) + 1
-            tensor = args[0]
-            if id(tensor) in self.read:
-                self._share(name, self.read[id(tensor)][1])
-                return
-            self.read[id(tensor)] = (tensor, name)
-            self.statistics.inputs.setdefault(name, name)
-            self._add(name, tensor)
+    def hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def before_forward(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            tensor: Tensor = args[0] if args else kwargs["input"]
+            statistics = self.statistics
+            statistics.calls[name] = statistics.calls.get(name, 0) + 1
+            key = (id(tensor), tensor._version)
+            owner = self.read.setdefault(key, (tensor, name))[1]
+            if statistics.inputs.setdefault(name, owner) != owner:
+                raise _inconsistent(name, owner)
+            if owner == name:
+                self._add(name, tensor)
 
         return before_forward
 
-    def _share(self, name: str, owner: str) -> None:
-        before = self.statistics.inputs.setdefault(name, owner)
-        assert before == owner, f"{name} read the input of {before} before and of {owner} now"
-
     def _add(self, name: str, tensor: Tensor) -> None:
-        rows = (
-            tensor[self.mask] if tensor.shape[: self.mask.ndim] == self.mask.shape else tensor.flatten(0, -2)
-        )
+        masked = tensor.shape[:-1] == self.mask.shape
+        rows = tensor[self.mask.to(tensor.device)] if masked else tensor.reshape(-1, tensor.shape[-1])
         values = rows.double().cpu().numpy()
         if not np.isfinite(values).all():
             raise DataError(
@@ -100,3 +104,10 @@ class _Watcher:
         grams = self.statistics.grams
         gram = values.T @ values  # numpy sees the transpose and computes only one triangle
         grams[name] = grams[name] + gram if name in grams else gram
+
+
+def _inconsistent(name: str, other: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"'{name}' and '{other}' read the same tensor in some calls and different ones in others",
+        f"leave one of them dense: compress.exclude: ['{name}']",
+    )

@@ -6,41 +6,21 @@ normalisation are then used; otherwise mean pooling and unit length.
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from edgelr.errors import MissingRequirementError, UnsupportedModelError
+from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.examples import Example
-from edgelr.lowrank.checkpoint import check_finite
 from edgelr.recipe.schema import Distill
+from edgelr.tasks.encoder_folder import Pooling, load_transformer, read_pooling, read_tokenizer
 from edgelr.tasks.task import Batch, GraphSpec, Outputs
 
-Pooling = Literal["mean", "cls", "max"]
-
-# Parts of a checkpoint that an encoder does not use: heads of its pre-training, and buffers of old releases.
-_UNUSED = ("pooler.", "cls.", "lm_head.", "position_ids", "embeddings.position_ids")
-# What transformers raises for a file it cannot read or a configuration it does not know; a pickle that
-# holds more than tensors is refused (UnpicklingError), never run.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    EOFError,
-    pickle.UnpicklingError,
-    SafetensorError,
-)
 _CONTRASTIVE_SCALE = 20.0  # inverse temperature that sentence-transformers trains with
 
 
@@ -88,74 +68,8 @@ def load_model(folder: Path) -> nn.Module:
         MissingRequirementError: transformers is not installed.
         UnsupportedModelError: The checkpoint is damaged, does not fit its configuration, or is unknown.
     """
-    pooling, normalize = _pooling(folder)
-    return SentenceEncoder(_load_transformer(folder), pooling, normalize=normalize).eval()
-
-
-def _load_transformer(folder: Path) -> nn.Module:
-    try:
-        from transformers import AutoModel
-        from transformers.utils import logging
-    except ImportError as error:
-        raise MissingRequirementError(
-            "transformers is not installed", "pip install 'edgelr[build]'"
-        ) from error
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        model, info = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            attn_implementation="sdpa",
-        )
-    except _UNREADABLE as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedModelError(
-            f"{folder} cannot be loaded as an encoder: {reason}",
-            "the checkpoint is damaged or of a kind that transformers does not know",
-        ) from error
-    missing = [key for key in info["missing_keys"] if not key.startswith(_UNUSED)]
-    unexpected = [key for key in info["unexpected_keys"] if not key.startswith(_UNUSED)]
-    mismatched = [str(entry[0]) for entry in info["mismatched_keys"]]
-    for problem, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched)):
-        if keys:
-            raise UnsupportedModelError(
-                f"{folder}: {len(keys)} tensors of the checkpoint are {problem}: "
-                f"{', '.join(sorted(keys)[:4])}",
-                "config.json and the weights do not belong together; get the checkpoint again",
-            )
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # pools for pre-training; never part of a sentence embedding
-    check_finite(model)
-    return model  # type: ignore[no-any-return]
-
-
-def _pooling(folder: Path) -> tuple[Pooling, bool]:
-    """Read the sentence-transformers layout, when the folder has it."""
-    listing = folder / "modules.json"
-    if not listing.is_file():
-        return "mean", True
-    modules = json.loads(listing.read_text(encoding="utf-8"))
-    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
-    if unknown := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
-        raise UnsupportedModelError(f"{listing}: the module kind {', '.join(unknown)} is not supported")
-    if "Pooling" not in kinds:
-        return "mean", "Normalize" in kinds
-    config = json.loads((folder / kinds["Pooling"] / "config.json").read_text(encoding="utf-8"))
-    names: dict[str, Pooling] = {
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_max_tokens": "max",
-    }
-    chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
-    if len(chosen) != 1 or chosen[0] not in names:
-        raise UnsupportedModelError(
-            f"{folder / kinds['Pooling']}: pooling {', '.join(chosen) or 'none'} is not supported",
-            f"supported is one of {', '.join(names)}",
-        )
-    return names[chosen[0]], "Normalize" in kinds
+    layout = read_pooling(folder)
+    return SentenceEncoder(load_transformer(folder), layout.pooling, normalize=layout.normalize).eval()
 
 
 def tokenizer_json(folder: Path) -> str:
@@ -164,17 +78,36 @@ def tokenizer_json(folder: Path) -> str:
     Raises:
         UnsupportedModelError: There is no tokenizer, or none that can be written so.
     """
-    ready = folder / "tokenizer.json"
-    if ready.is_file():
-        return ready.read_text(encoding="utf-8")
-    from transformers import AutoTokenizer
+    return read_tokenizer(folder)
 
-    try:
-        return str(AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.to_str())
-    except (OSError, ValueError, AttributeError) as error:
+
+def check_reach(model: nn.Module, tokenizer_json: str, max_tokens: int) -> None:
+    """Check that the model has an embedding for every token, and a position for each of ``max_tokens``.
+
+    Raises:
+        UsageError: The model has fewer positions.
+        UnsupportedModelError: The model has fewer tokens.
+    """
+    from edgelr.runtime.text import parse_tokenizer
+
+    assert isinstance(model, SentenceEncoder)
+    transformer: Any = model.transformer
+    known = transformer.get_input_embeddings().weight.shape[0]
+    highest = max(parse_tokenizer(tokenizer_json, max_tokens).get_vocab().values())
+    if highest >= known:
         raise UnsupportedModelError(
-            f"{folder} has no usable tokenizer: {error}", "add its tokenizer.json"
-        ) from error
+            f"the tokenizer has a token {highest}, and the model knows {known} tokens",
+            "tokenizer and weights do not belong together; get the model again",
+        )
+    table = getattr(getattr(transformer, "embeddings", None), "position_embeddings", None)
+    if isinstance(table, nn.Embedding):
+        # RoBERTa and its kin count positions from after that of the padding.
+        positions = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        if max_tokens > positions:
+            raise UsageError(
+                f"task.max_tokens: {max_tokens} was asked for, and the model has {positions} positions",
+                f"set it to at most {positions}",
+            )
 
 
 def texts(examples: Sequence[Example]) -> tuple[str, ...]:

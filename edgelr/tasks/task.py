@@ -67,6 +67,15 @@ class Task(Protocol):
         """The tokenizer as one JSON document, readable without transformers."""
         ...
 
+    def check_reach(self, model: nn.Module, tokenizer_json: str, max_tokens: int) -> None:
+        """Check that the model can read every token of the tokenizer, ``max_tokens`` of them at once.
+
+        Raises:
+            UsageError: The model has fewer positions.
+            UnsupportedModelError: The model has fewer tokens.
+        """
+        ...
+
     def texts(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Every text of the examples, once."""
         ...

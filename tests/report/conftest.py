@@ -111,6 +111,7 @@ def findings() -> dict[str, Any]:
         "plan": plan,
         "packages": {variant: package(variant) for variant in P50_MS},
         "verdict": verdict,
+        "passed": verdict.passed,
         "stages": (
             StageRow(stage="load", key="0123456789abcdef0123", seconds=1.25, reused=True),
             StageRow(stage="survey", key="fedcba9876543210fedc", seconds=20.0, reused=False),

@@ -84,6 +84,7 @@ def test_what_is_written_is_what_is_returned(findings: dict[str, Any], tmp_path:
 
 def test_a_passed_report_names_the_package(findings: dict[str, Any], tmp_path: Path) -> None:
     findings["verdict"] = dataclasses.replace(findings["verdict"], passed=True)
+    findings["passed"] = True
     assert write_report(**findings, out=tmp_path).package == tmp_path / "package"
 
 

@@ -1,0 +1,24 @@
+import pytest
+
+from edgelr.artifact_files import read_factored, read_json
+from edgelr.finetune.stage import uses_bf16
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", False), ("bf16", True)])
+def test_the_recipe_decides_the_precision(precision, expected):
+    assert uses_bf16(precision) is expected
+
+
+def test_auto_asks_the_hardware():
+    assert uses_bf16("auto") in {True, False}
+
+
+def test_a_build_tunes_what_was_compressed(built):
+    before = read_factored(next((built / ".store" / "compress").glob("*/manifest.json")).parent)
+    after = read_factored(next((built / ".store" / "finetune").glob("*/manifest.json")).parent)
+    assert after.ranks == before.ranks
+    assert after.method == "whitened, tuned"
+    history = read_json(after.folder / "history.json")
+    scores = [row["score"] for row in history if "score" in row]
+    assert after.metrics["cosine"] == pytest.approx(max(scores))
+    assert max(scores) >= scores[0]

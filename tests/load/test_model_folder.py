@@ -1,0 +1,52 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageError
+from edgelr.load.model_folder import card_license, find_model, fingerprint
+from edgelr.recipe.schema import Model
+
+
+def test_a_folder_next_to_the_recipe_is_found(tiny_model):
+    assert find_model(Model(path=tiny_model.name), tiny_model.parent) == tiny_model
+
+
+def test_a_folder_inside_a_package_is_found():
+    with pytest.raises(
+        UnsupportedModelError, match=r"click/\. has no config\.json|click has no config\.json"
+    ):
+        find_model(Model(path=".", package="click"), Path())
+
+
+def test_faults(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UsageError, match="does not exist"):
+        find_model(Model(path="./nowhere"), tmp_path)
+    with pytest.raises(UsageError, match=r"neither a folder .* nor a hub model that can be reached"):
+        find_model(Model(path="nobody/nothing"), tmp_path)
+    with pytest.raises(MissingRequirementError, match="'no_such_package' is not installed"):
+        find_model(Model(path="m", package="no_such_package"), tmp_path)
+    folder = shutil.copytree(tiny_model, tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UnsupportedModelError, match="has no weights"):
+        find_model(Model(path="m"), tmp_path)
+    (folder / "config.json").unlink()
+    with pytest.raises(UnsupportedModelError, match=r"no config\.json"):
+        find_model(Model(path="m"), tmp_path)
+
+
+def test_the_fingerprint_follows_the_weights_and_not_the_card(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "m")
+    before = fingerprint(folder)
+    assert before == fingerprint(tiny_model)
+    (folder / "README.md").write_text("another card")
+    assert fingerprint(folder) == before
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert fingerprint(folder) != before
+
+
+def test_the_license_is_that_of_the_card(tiny_model, tmp_path):
+    assert card_license(tiny_model) == "apache-2.0"
+    assert card_license(tmp_path) is None

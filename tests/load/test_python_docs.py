@@ -1,0 +1,37 @@
+import pytest
+
+from edgelr.errors import MissingRequirementError
+from edgelr.load.python_docs import chunks, collect, split_docstring
+from edgelr.progress import Progress
+
+
+def test_a_package_gives_pairs_and_passages_without_duplicates():
+    examples = collect(["click"], Progress(quiet=True))
+    assert any(example.query for example in examples)
+    assert len({example.id for example in examples}) == len(examples)
+    passages = [example.passage.casefold() for example in examples]
+    assert len(set(passages)) == len(passages)
+    assert examples == collect(["click"], Progress(quiet=True))
+    assert all(example.group.startswith("click") for example in examples)
+
+
+def test_a_missing_package_is_named():
+    with pytest.raises(MissingRequirementError, match="'no_such_package' is not installed"):
+        collect(["no_such_package"], Progress(quiet=True))
+
+
+def test_a_docstring_is_split_and_doctests_left_out():
+    text = """Copy a file.
+
+    The mode bits
+    are kept.
+    >>> copy("a", "b")
+    ------
+    """
+    assert split_docstring(text) == ("Copy a file.", "The mode bits are kept.")
+
+
+def test_chunks_are_cut_between_words():
+    parts = chunks("word " * 100, longest=21)
+    assert all(len(part) <= 21 and not part.endswith(" ") for part in parts)
+    assert " ".join(parts).split() == ["word"] * 100

@@ -1,0 +1,20 @@
+import pytest
+
+from edgelr.errors import DamagedArtifactError
+from edgelr.examples import Example, read_examples, write_examples
+
+EXAMPLES = (Example(id="a", group="g", passage="über"), Example(id="b", group="g", passage="p", query="q"))
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_examples(tmp_path / "sub" / "e.jsonl", EXAMPLES)
+    assert read_examples(tmp_path / "sub" / "e.jsonl") == EXAMPLES
+
+
+@pytest.mark.parametrize("line", ["{oops", '{"id": "a"}', '{"id": "a", "other": 1}'])
+def test_a_line_that_is_no_example_is_named(tmp_path, line):
+    path = tmp_path / "e.jsonl"
+    write_examples(path, EXAMPLES)
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(DamagedArtifactError, match=r"e\.jsonl:3"):
+        read_examples(path)

@@ -1,0 +1,29 @@
+import pytest
+
+from edgelr.errors import UsageError
+from edgelr.job import open_job
+from edgelr.progress import Progress
+
+
+def job(recipe, out, devices=()):
+    return open_job(recipe, out, devices, None, Progress(quiet=True))
+
+
+def test_a_job_knows_its_precision_devices_and_model(tiny_recipe, tiny_model, tmp_path):
+    found = job(tiny_recipe, tmp_path / "out", ("cpu-all",))
+    assert found.precision == "int8-dynamic"
+    assert found.validation.devices == ("cpu-all",)
+    assert found.model_folder == tiny_model
+    assert set(found.data_digest) == {"data"}
+
+
+def test_a_missing_model_folder_is_named_with_its_line(tiny_recipe, tiny_model, tmp_path):
+    text = tiny_recipe.read_text().replace(str(tiny_model), "./nowhere")
+    tiny_recipe.write_text(text)
+    with pytest.raises(UsageError, match=r"tiny\.yaml:7: model\.path: .*nowhere does not exist"):
+        job(tiny_recipe, tmp_path / "out")
+
+
+def test_an_unknown_device_is_named(tiny_recipe, tmp_path):
+    with pytest.raises(UsageError, match="cpu-2t"):
+        job(tiny_recipe, tmp_path / "out", ("cpu-2t",))

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+from edgelr.artifacts import AccuracyRow, Verdict
+from edgelr.release import release, withdraw
+from edgelr.runtime.package import open_package
+
+ROW = AccuracyRow(
+    variant="candidate", device="cpu-1t", metric="cosine", value=0.75, ci95=(0.7, 0.8), examples=3
+)
+
+
+def verdict() -> Verdict:
+    return Verdict(
+        folder=Path(), passed=True, accuracy=(ROW,), latency=(), placement=(), gates=(), sizes={}, notes=()
+    )
+
+
+def put(package, out, *, passed):
+    out.mkdir(exist_ok=True)
+    gates = [{"metric": "cosine", "min": 0.5}]
+    return release(package, verdict(), gates=gates, recipe_hash="abc", passed=passed, out=out)
+
+
+def test_a_released_package_knows_its_accuracy_gates_and_recipe(make_package, tmp_path):
+    where = put(make_package(), tmp_path / "out", passed=True)
+    found = open_package(where)
+    assert where.name == "package"
+    assert found.accuracy == {"cosine": 0.75}
+    assert found.gates == ({"metric": "cosine", "min": 0.5},)
+    assert found.source["recipe"] == "abc"
+
+
+def test_only_one_of_package_and_rejected_is_there(make_package, tmp_path):
+    out = tmp_path / "out"
+    package = make_package()
+    put(package, out, passed=True)
+    put(package, out, passed=False)
+    assert (out / "rejected").is_dir()
+    assert not (out / "package").exists()
+    withdraw(out)
+    assert not (out / "rejected").exists()
