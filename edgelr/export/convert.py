@@ -30,7 +30,7 @@ def convert(spec: GraphSpec, module: torch.nn.Module, opset: int) -> Any:  # noq
         An ``onnx_ir.Model`` whose outputs are named ``edgelr_output_0`` and so on.
 
     Raises:
-        ExportError: torch could not trace or convert the module.
+        ExportError: torch could not trace or convert the module, or not for every length of a dynamic axis.
     """
     case = spec.cases[0]
     names = {name for axes in spec.dynamic_axes.values() for name in axes.values()}
@@ -55,7 +55,21 @@ def convert(spec: GraphSpec, module: torch.nn.Module, opset: int) -> Any:  # noq
             "try another export.opset; if none works, the model is of a kind that cannot be exported yet",
         ) from error
     assert program is not None
+    _check_axes(program.model, spec)
     return program.model
+
+
+def _check_axes(model: Any, spec: GraphSpec) -> None:  # noqa: ANN401 - onnx_ir.Model
+    """A module that works for one length only is traced all the same, with that length as a constant."""
+    for value in model.graph.inputs:
+        for axis, dim in spec.dynamic_axes.get(value.name, {}).items():
+            found = value.shape[axis]
+            if isinstance(found, int):
+                raise ExportError(
+                    f"{spec.role}: torch cannot export the graph with '{dim}' as a dynamic axis: "
+                    f"axis {axis} of '{value.name}' became the constant {found}",
+                    "the model works for one length only, or branches on it; it cannot be exported yet",
+                )
 
 
 @contextlib.contextmanager

@@ -145,7 +145,9 @@ def _check_config(folder: Path) -> None:
         if not isinstance(shards, dict):
             raise UnsupportedModelError(f"{index} has no weight_map", "get the checkpoint again")
         for shard in shards.values():
-            if not isinstance(shard, str) or Path(shard).name != shard:
+            # A name that leads out of the folder is not even looked at.
+            inside = isinstance(shard, str) and Path(shard).name == shard
+            if not inside or not (folder / shard).is_file():
                 raise UnsupportedModelError(f"{index} names {shard!r}, which is not a file of its folder")
 
 
