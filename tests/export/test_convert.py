@@ -56,7 +56,11 @@ def test_axes_and_the_operator_set_are_those_asked_for() -> None:
     ("module", "reason", "hint"),
     [
         (Branching(), r"the graph at opset 20: \S", "try another export.opset"),
-        (Fixed(), "with 'tokens' as a dynamic axis: axis 1 of 'ids' became the constant 5", "one length only"),
+        (
+            Fixed(),
+            "with 'tokens' as a dynamic axis: axis 1 of 'ids' became the constant 5",
+            "one length only",
+        ),
     ],
     ids=["values", "length"],
 )
