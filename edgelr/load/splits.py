@@ -60,16 +60,15 @@ def split_by_group(
 
 
 def _held_out(groups: Mapping[str, object], hold_out: Sequence[str]) -> set[str]:
-    held: set[str] = set()
-    for glob in hold_out:
-        fitting = [name for name in groups if fnmatch.fnmatchcase(name, glob)]
-        if not fitting:
-            raise DataError(
-                f"task.data.hold_out: '{glob}' fits none of the {len(groups)} groups of the data",
-                f"groups are named like '{min(groups)}'" if groups else None,
-            )
-        held.update(fitting)
-    return held
+    fitting = {glob: [name for name in groups if fnmatch.fnmatchcase(name, glob)] for glob in hold_out}
+    idle = [glob for glob, names in fitting.items() if not names]
+    if idle:
+        raise DataError(
+            f"task.data.hold_out: no group of the data fits {', '.join(map(repr, idle))} "
+            f"({len(groups)} groups; a module written in C has no source to read)",
+            f"take it out; groups are named like '{min(groups)}'" if groups else "take it out",
+        )
+    return {name for names in fitting.values() for name in names}
 
 
 def _too_few(split: Split, wanted: int, found: int, examples: int, groups: int) -> DataError:

@@ -43,3 +43,9 @@ def test_pairs_are_needed_for_the_test():
 def test_too_few_examples_name_the_split():
     with pytest.raises(DataError, match="texts were asked for the train split"):
         split_by_group(examples(groups=15), COUNTS, seed=0)
+
+
+def test_every_glob_that_holds_out_nothing_is_named():
+    four = examples(groups=4, each=1)
+    with pytest.raises(DataError, match=r"fits 'math', 'time' \(4 groups"):
+        split_by_group(four, dict.fromkeys(SPLITS, 1), seed=0, hold_out=["g1", "math", "time"])
