@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# What ONNX Runtime's quantizer calls the parts of a matrix.
+_MATRIX, _SCALE, _ZERO = "_quantized", "_scale", "_zero_point"
+
 SMALLEST_TABLE = 2**16  # numbers; below this the scales and the extra nodes are not worth it
 
 
@@ -27,6 +30,7 @@ def quantize_tables(proto: Any) -> int:  # noqa: ANN401 - onnx is not typed
     from onnx import TensorProto, helper, numpy_helper
 
     graph = proto.graph
+    shared = _shared_tables(graph)
     tables = {
         tensor.name: tensor
         for tensor in graph.initializer
@@ -39,14 +43,16 @@ def quantize_tables(proto: Any) -> int:  # noqa: ANN401 - onnx is not typed
     for node in graph.node:
         name = node.input[0] if node.op_type == "Gather" else ""
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-        if name not in tables or axis != 0:
+        if (name not in tables and name not in shared) or axis != 0:
             nodes.append(node)
             continue
-        if name not in done:
+        if name not in done and name in tables:
             rows, scales = quantize_rows(numpy_helper.to_array(tables[name]))
             graph.initializer.append(numpy_helper.from_array(rows, f"{name}.int8"))
             graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scale"))
-            done.add(name)
+        elif name not in done:
+            nodes.append(_rows_of_matrix(graph, shared[name], name))
+        done.add(name)
         out, ids = node.output[0], node.input[1]
         nodes += [
             helper.make_node("Gather", [f"{name}.int8", ids], [f"{out}.int8"], name=f"{out}.rows"),
@@ -56,10 +62,37 @@ def quantize_tables(proto: Any) -> int:  # noqa: ANN401 - onnx is not typed
             helper.make_node("Gather", [f"{name}.scale", ids], [f"{out}.scale"], name=f"{out}.scales"),
             helper.make_node("Mul", [f"{out}.float", f"{out}.scale"], [out], name=f"{out}.dequantize"),
         ]
+    read = {name for node in nodes for name in node.input}
     del graph.node[:]
-    graph.node.extend(nodes)
-    _drop_unused(graph, done)
+    graph.node.extend(node for node in nodes if node.output[0] in read or node.output[0] not in shared)
+    _drop_unused(graph, {shared.get(name, name) for name in done})
     return len(done)
+
+
+def _shared_tables(graph: Any) -> dict[str, str]:  # noqa: ANN401 - onnx is not typed
+    """Tables that are the transpose of a matrix that the quantizer has made int8, and that matrix.
+
+    The quantizer's zero points are all 0: its int8 weights are symmetric.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    return {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Transpose" and {node.input[0], node.input[0] + _MATRIX} <= constants
+    }
+
+
+def _rows_of_matrix(graph: Any, matrix: str, table: str) -> Any:  # noqa: ANN401 - onnx is not typed
+    """Give a table the int8 rows of a quantized matrix ``[dim, rows]``, stored once, and their scales."""
+    from onnx import helper, numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    assert not numpy_helper.to_array(tensors[matrix + _ZERO]).any()
+    scales = numpy_helper.to_array(tensors[matrix + _SCALE]).reshape(-1, 1)
+    graph.initializer.append(numpy_helper.from_array(scales, f"{table}.scale"))
+    return helper.make_node(
+        "Transpose", [matrix + _MATRIX], [f"{table}.int8"], name=f"{table}.int8", perm=[1, 0]
+    )
 
 
 def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
