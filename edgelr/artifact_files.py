@@ -18,16 +18,15 @@ from edgelr.artifacts import (
     Factored,
     GateRow,
     LatencyRow,
-    LeftDense,
     PlacementRow,
     Plan,
-    Site,
     SitePlan,
     Source,
     Survey,
     Verdict,
 )
 from edgelr.errors import DamagedArtifactError
+from edgelr.structure import Group, LeftDense, Reduction, Sensitivity, Site
 
 _AGAIN = "build the artifact again"
 
@@ -83,11 +82,31 @@ def read_survey(folder: Path) -> Survey:
     with _layout_of(folder / "survey.json") as document:
         return Survey(
             folder=folder,
-            sites=tuple(Site(**row) for row in document["sites"]),
+            sites=tuple(_site(row) for row in document["sites"]),
+            groups=tuple(
+                Group(**{**_with_sensitivity(row), "sites": tuple(row["sites"])})
+                for row in document["groups"]
+            ),
             skipped=tuple(LeftDense(**row) for row in document["skipped"]),
             tokens=document["tokens"],
             parameters=document["parameters"],
+            measured=document["measured"],
         )
+
+
+def _site(row: dict[str, Any]) -> Site:
+    lists = {name: tuple(row.get(name, ())) for name in ("shared", "kernel", "stride")}
+    return Site(**{**_with_sensitivity(row), **lists})
+
+
+def _with_sensitivity(row: dict[str, Any]) -> dict[str, Any]:
+    points = tuple((energy, change) for energy, change in row["sensitivity"]["points"])
+    return {**row, "sensitivity": Sensitivity(points=points)}
+
+
+def _reductions(rows: list[dict[str, Any]]) -> tuple[Reduction, ...]:
+    lists = [{"sites": tuple(row["sites"]), "shared": tuple(row.get("shared", ()))} for row in rows]
+    return tuple(Reduction(**{**row, **names}) for row, names in zip(rows, lists, strict=True))
 
 
 def read_plan(folder: Path) -> Plan:
@@ -100,10 +119,13 @@ def read_plan(folder: Path) -> Plan:
         return Plan(
             folder=folder,
             sites=tuple(SitePlan(**row) for row in document["sites"]),
+            reductions=_reductions(document["reductions"]),
             dense=Cost(**document["dense"]),
             candidate=Cost(**document["candidate"]),
             kept_share=document["kept_share"],
             predicted_loss=document["predicted_loss"],
+            curve=tuple((share, change) for share, change in document["curve"]),
+            found=document["found"],
         )
 
 
@@ -114,7 +136,7 @@ def read_factored(folder: Path) -> Factored:
         DamagedArtifactError: structure.json is missing, is not JSON, or has another layout.
     """
     with _layout_of(folder / "structure.json") as document:
-        return Factored(folder=folder, **document)
+        return Factored(folder=folder, reductions=_reductions(document.pop("reductions")), **document)
 
 
 def read_verdict(folder: Path) -> Verdict:

@@ -4,16 +4,18 @@ READ SECOND. An artifact is a folder plus a small typed view of it. A stage writ
 changes its inputs; the store (``store.py``) keeps the folder under a key, hashes its files and hands the
 view to the next stage. Nothing here imports torch: the light half reads artifacts too.
 
-==========  =====================================================================  ===========
-artifact    files                                                                  written by
-==========  =====================================================================  ===========
-Source      ``source.json``, ``data/{train,calibration,validation,test}.jsonl``    load
-Survey      ``survey.json``, ``statistics.npz`` (Gram matrices), ``spectra.npz``   survey
-Plan        ``plan.json``                                                          plan
-Factored    ``structure.json``, ``weights.safetensors``, ``history.json``          compress, finetune
-Package     ``package.json`` and the files it lists                                export, quantize
-Verdict     ``verdict.json``                                                       validate
-==========  =====================================================================  ===========
+===========  =====================================================================  ===========
+artifact     files                                                                  written by
+===========  =====================================================================  ===========
+Source       ``source.json``, ``data/{train,calibration,validation,test}.jsonl``    load
+Survey       ``survey.json``, ``statistics.npz``, ``spectra.npz``                   survey
+KernelTimes  ``kernels.json``, for a budget of latency: ``plan/kernels.py``         kernels
+FoundShare   ``share.json``, for a budget of quality: ``plan/quality.py``           quality
+Plan         ``plan.json``                                                          plan
+Factored     ``structure.json``, ``weights.safetensors``, ``history.json``          compress, finetune
+Package      ``package.json`` and the files it lists                                export, quantize
+Verdict      ``verdict.json``                                                       validate
+===========  =====================================================================  ===========
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelr.examples import Example, read_examples
+from edgelr.structure import Form, Group, LeftDense, Reduction, Site
 
 Split = Literal["train", "calibration", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "calibration", "validation", "test")
@@ -55,78 +58,51 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
-    """One weight matrix that can be factored.
-
-    Attributes:
-        name: Dotted module path in the dense model.
-        kind: What computes with the matrix.
-        out: Rows of the weight ``[out, in]``.
-        in_: Columns of the weight.
-        inputs: Name of the Gram matrix of its input; sites that read the same tensor share it.
-        calls: How often it runs per token (1 for every linear of an encoder).
-        energy: Total output energy on the calibration tokens, Σ‖W x‖².
-        sensitivity: Change of the task output per unit of dropped output energy.
-    """
-
-    name: str
-    kind: Literal["linear"]
-    out: int
-    in_: int
-    inputs: str
-    calls: int
-    energy: float
-    sensitivity: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeftDense:
-    """A matrix that stays as it is, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Survey:
     """Every factorable site of a model, with its cost, spectrum and sensitivity.
 
     Attributes:
-        folder: Where ``statistics.npz`` (``<inputs>`` -> Gram ``[in, in]``) and ``spectra.npz`` are.
-        sites: In the order the model runs them.
+        folder: Where ``statistics.npz`` and ``spectra.npz`` (see ``survey/stage.py``) are.
+        sites: In the order of the model's modules.
+        groups: Of these sites; a site may be in several.
         skipped: Matrices that cannot or must not be factored.
-        tokens: Unmasked calibration tokens behind the statistics.
+        tokens: Unmasked calibration tokens behind the statistics; without masks, rows of the busiest site.
         parameters: All parameters of the dense model, sites or not.
+        measured: Whether sensitivities were measured.
     """
 
     folder: Path
     sites: tuple[Site, ...]
+    groups: tuple[Group, ...]
     skipped: tuple[LeftDense, ...]
     tokens: int
     parameters: int
+    measured: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class SitePlan:
-    """The choice for one site.
+    """The choice for one site, as a row of the layer table.
 
     Attributes:
         name: The site.
         out: Rows of its weight.
         in_: Columns of its weight.
-        rank: The inner dimension of the two factors, or None to leave the site dense.
-        kept_share: Parameters after / before.
-        error_share: Dropped share of the site's output energy on the calibration tokens.
-        sensitivity: As surveyed.
+        form: What is done to it; ``dense`` when nothing.
+        rank: As of the reduction; None when dense.
+        kept_share: Parameters after / before, of all the sites of the reduction.
+        error_share: Expected share of its energy that is lost.
+        expected_change: Of the model's output, before tuning, by all the sites of the reduction.
     """
 
     name: str
     out: int
     in_: int
+    form: Form | Literal["dense"]
     rank: int | None
     kept_share: float
     error_share: float
-    sensitivity: float
+    expected_change: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,23 +121,26 @@ class Plan:
     Attributes:
         folder: Where ``plan.json`` is.
         sites: One entry a site, in the survey's order.
+        reductions: What is done; sites that none of them names stay dense.
         dense: Cost of the model before.
         candidate: Cost after.
         kept_share: Site parameters after / before.
-        predicted_loss: Σ sensitivity · dropped energy.
+        predicted_loss: Expected change of the model's output, without tuning; None when the survey measured
+            no sensitivities.
+        curve: (kept share, expected change) of other budgets, the share rising; empty likewise.
+        found: Of a budget of latency, ``dense_ms``, ``planned_ms`` and ``speedup``, all predicted from kernel
+            times; of quality, the ``share`` that holds it and the ``drop`` there; else nothing.
     """
 
     folder: Path
     sites: tuple[SitePlan, ...]
+    reductions: tuple[Reduction, ...]
     dense: Cost
     candidate: Cost
     kept_share: float
-    predicted_loss: float
-
-    @property
-    def ranks(self) -> dict[str, int]:
-        """Rank of every factored site."""
-        return {site.name: site.rank for site in self.sites if site.rank is not None}
+    predicted_loss: float | None
+    curve: tuple[tuple[float, float], ...] = ()
+    found: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,13 +149,13 @@ class Factored:
 
     Attributes:
         folder: Where ``weights.safetensors`` and ``structure.json`` are.
-        ranks: Rank of every factored site; empty for the dense model itself.
+        reductions: What was done to the dense model; empty for that model itself.
         method: How the factors were made.
         metrics: Validation metrics of the torch model, when the stage measured any.
     """
 
     folder: Path
-    ranks: dict[str, int]
+    reductions: tuple[Reduction, ...]
     method: str
     metrics: dict[str, float] = field(default_factory=dict)
 

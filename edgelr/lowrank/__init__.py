@@ -1,4 +1,5 @@
 """What every stage of the torch half shares: the factors, the layers that compute with them, their files.
 
-``svd`` is numpy and fixes the matrix convention; ``layers`` and ``checkpoint`` are torch.
+``svd`` is numpy and fixes the matrix convention; ``table`` and ``tied`` are numpy too, ``conv_cost`` is pure
+arithmetic. ``layers``, ``conv``, ``embedding`` and ``checkpoint`` are torch; ``kinds`` chooses the layer.
 """

@@ -6,6 +6,8 @@ structure is rebuilt first, and every tensor must be there with its shape and fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,7 +18,8 @@ from torch import Tensor, nn
 from edgelr.artifact_files import read_factored, write_json
 from edgelr.artifacts import Factored
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
-from edgelr.lowrank.layers import restructure
+from edgelr.lowrank.reduce import restructure
+from edgelr.structure import Reduction
 
 _WEIGHTS = "weights.safetensors"
 
@@ -25,7 +28,7 @@ def save_factored(
     model: nn.Module,
     folder: Path,
     *,
-    ranks: dict[str, int],
+    reductions: Sequence[Reduction],
     method: str,
     metrics: dict[str, float] | None = None,
 ) -> Factored:
@@ -34,7 +37,7 @@ def save_factored(
     Args:
         model: The factored (or dense) model.
         folder: Where to write; created when missing.
-        ranks: Rank of every low-rank layer.
+        reductions: What was done to the dense model.
         method: How the factors were made.
         metrics: Validation metrics, when measured.
 
@@ -44,7 +47,9 @@ def save_factored(
     folder.mkdir(parents=True, exist_ok=True)
     check_finite(model)
     save_file(_separate(model.state_dict()), folder / _WEIGHTS)
-    write_json(folder / "structure.json", {"ranks": ranks, "method": method, "metrics": metrics or {}})
+    rows = [asdict(reduction) for reduction in reductions]
+    document = {"reductions": rows, "method": method, "metrics": metrics or {}}
+    write_json(folder / "structure.json", document)
     return read_factored(folder)
 
 
@@ -70,7 +75,7 @@ def load_factored_into(model: nn.Module, factored: Factored) -> nn.Module:
         DamagedArtifactError: The file cannot be read, or a tensor is missing, unknown, or of another shape.
         UnsupportedModelError: The structure does not fit the model, or a weight is not finite.
     """
-    restructure(model, factored.ranks)
+    restructure(model, factored.reductions)
     path = factored.folder / _WEIGHTS
     try:
         tensors = load_file(path)

@@ -1,11 +1,10 @@
-"""The torch layer that computes with two factors, and how it takes a dense layer's place."""
+"""The torch layers that take a dense layer's place: two factors, or attention heads with fewer channels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.svd import Factors
 
 
@@ -33,22 +32,99 @@ class LowRankLinear(nn.Module):
         """The product ``[out, in]``; some models (T5) read a linear's weight."""
         return self.up @ self.down
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply both factors.
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply both factors; the argument is called as in ``nn.Linear``.
 
         Args:
-            x: ``[..., in]``.
+            input: ``[..., in]``.
 
         Returns:
             ``[..., out]``.
         """
-        return nn.functional.linear(nn.functional.linear(x, self.down), self.up, self.bias)
+        return nn.functional.linear(nn.functional.linear(input, self.down), self.up, self.bias)
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
         return (
             f"in={self.in_features}, out={self.out_features}, rank={self.rank}, bias={self.bias is not None}"
         )
+
+
+class IntoHeads(nn.Module):
+    """A query, key or value projection into heads of fewer channels, the missing ones filled with zeros.
+
+    The zeros change no score and no sum, so that any attention code works with it as it is. The exported
+    graph has neither them nor the time they take.
+
+    Args:
+        in_features: Size of ``x``'s last axis.
+        heads: Number of heads.
+        head_size: Channels of a head that the attention code expects.
+        size: Channels that are computed.
+        bias: Whether there is a bias.
+    """
+
+    def __init__(self, in_features: int, heads: int, head_size: int, size: int, *, bias: bool) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, heads * head_size
+        self.heads, self.head_size, self.size = heads, head_size, size
+        self.narrow = nn.Linear(in_features, heads * size, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[..., in]`` to ``[..., heads * head_size]``."""
+        channels = self.narrow(input)
+        return self._padded(channels.reshape(*input.shape[:-1], self.heads, self.size)).flatten(-2)
+
+    def widened(self) -> nn.Linear:
+        """The same layer as a plain linear with rows of zeros, ``weight [heads * head_size, in]``."""
+        wide = nn.Linear(self.in_features, self.out_features, bias=self.narrow.bias is not None)
+        wide = wide.to(self.narrow.weight)
+        with torch.no_grad():
+            rows = self.narrow.weight.T.reshape(self.in_features, self.heads, self.size)
+            wide.weight.copy_(self._padded(rows).flatten(-2).T)
+            if self.narrow.bias is not None:
+                wide.bias.copy_(self._padded(self.narrow.bias.reshape(self.heads, self.size)).flatten())
+        return wide
+
+    def _padded(self, channels: Tensor) -> Tensor:
+        """``[..., heads, size]`` to ``[..., heads, head_size]``."""
+        return nn.functional.pad(channels, [0, self.head_size - self.size])
+
+
+class OutOfHeads(nn.Module):
+    """The output projection of heads whose values have fewer channels than the attention code hands over.
+
+    Args:
+        heads: Number of heads.
+        head_size: Channels of a head in the input.
+        size: Of these, the first ones that are read; the others are zeros.
+        out_features: Size of the result's last axis.
+        bias: Whether there is a bias.
+    """
+
+    def __init__(self, heads: int, head_size: int, size: int, out_features: int, *, bias: bool) -> None:
+        super().__init__()
+        self.in_features, self.out_features = heads * head_size, out_features
+        self.heads, self.head_size, self.size = heads, head_size, size
+        self.narrow = nn.Linear(heads * size, out_features, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[..., heads * head_size]`` to ``[..., out]``."""
+        channels = input.reshape(*input.shape[:-1], self.heads, self.head_size)[..., : self.size]
+        narrow: Tensor = self.narrow(channels.flatten(-2))
+        return narrow
+
+    def widened(self) -> nn.Linear:
+        """The same layer as a plain linear with columns of zeros, ``weight [out, heads * head_size]``."""
+        wide = nn.Linear(self.in_features, self.out_features, bias=self.narrow.bias is not None)
+        wide = wide.to(self.narrow.weight)
+        with torch.no_grad():
+            columns = self.narrow.weight.reshape(self.out_features, self.heads, self.size)
+            padded = nn.functional.pad(columns, [0, self.head_size - self.size])
+            wide.weight.copy_(padded.flatten(1))
+            if self.narrow.bias is not None:
+                wide.bias.copy_(self.narrow.bias)
+        return wide
 
 
 def low_rank_linear(dense: nn.Linear, factors: Factors) -> LowRankLinear:
@@ -64,27 +140,10 @@ def low_rank_linear(dense: nn.Linear, factors: Factors) -> LowRankLinear:
     return layer
 
 
-def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put ``module`` at the dotted path ``name`` of ``model``."""
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
+    """Put ``module`` at the dotted path ``name`` of ``model``; returns what was there."""
     parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)
-
-
-def restructure(model: nn.Module, ranks: dict[str, int]) -> None:
-    """Give a dense model the (uninitialised) low-rank layers of a structure, in place.
-
-    Raises:
-        UnsupportedModelError: A named site is not a linear of this model.
-    """
-    for name, rank in ranks.items():
-        try:
-            dense = model.get_submodule(name)
-        except AttributeError:
-            dense = None
-        if not isinstance(dense, nn.Linear):
-            raise UnsupportedModelError(
-                f"the structure factors '{name}', which is not a linear layer of this model",
-                "the checkpoint belongs to another model",
-            )
-        layer = LowRankLinear(dense.in_features, dense.out_features, rank, bias=dense.bias is not None)
-        replace_module(model, name, layer.to(dense.weight))
+    owner = model.get_submodule(parent)
+    before: nn.Module = getattr(owner, leaf)
+    setattr(owner, leaf, module.train(before.training))
+    return before

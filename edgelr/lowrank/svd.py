@@ -2,27 +2,36 @@
 
 ``weight [out, in] ≈ up [out, rank] @ down [rank, in]``; a factored linear is ``y = up (down x) + bias``.
 
-Two ways to choose the factors:
+All ways to choose the factors minimise one error, ``tr(F Δ G Δᵀ)`` with ``Δ = weight - up down``, and
+differ in what they know:
 
-* plain: the truncated SVD of the weight, best for the weight itself (Eckart-Young). Inputs of trained
-  networks are far from white, so it is a poor choice without tuning.
-* whitened: the truncated SVD of the *outputs* ``W X`` on calibration inputs X. With the Gram matrix
-  ``G = X Xᵀ`` and U the leading eigenvectors of ``W G Wᵀ``, ``up = U`` and ``down = Uᵀ W`` minimise
-  ``‖W X - up down X‖²`` over all matrices of that rank; the minimum is the sum of the dropped eigenvalues.
-  It is the optimum of SVD-LLM and DRONE, but needs no inverse and no Cholesky, so rank-deficient
-  statistics do no harm.
+* plain, ``F = I, G = I``: the truncated SVD of the weight, best for the weight itself (Eckart-Young). Inputs
+  of trained networks are far from white, so it is a poor choice without tuning.
+* whitened, ``G = Σ x xᵀ`` over calibration inputs: best for the layer's *output* on the inputs it really
+  sees. It is the optimum of SVD-LLM and DRONE.
+* kronecker, also ``F = Σ g gᵀ`` over gradients of the model's output at the layer's output: best for the
+  *model's* output. Directions that the rest of the network ignores may go first. The error is the
+  Gauss-Newton estimate of the change of the model's output, with the curvature of the layer as a Kronecker
+  product of F and G.
 
-Everything is computed in fp64; matrices are small next to the model.
+Everything is computed in fp64 on the smaller side of the matrix.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
+
+# Added to the eigenvalues of a statistic, relative to their mean, where its inverse is needed: directions
+# that a calibration set never showed are then of little weight rather than of none.
+FLOOR = 0.01
+_NOTHING = 1e-30  # in place of the root of a statistic that is zero: of no weight, and with an inverse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,26 +52,166 @@ class Factors:
         return self.up @ self.down
 
 
-def output_energies(weight: Matrix, gram: Matrix) -> Matrix:
-    """Eigenvalues of ``W G Wᵀ``, largest first: the output energy that each further rank keeps.
+@dataclass(frozen=True, kw_only=True)
+class Decomposition:
+    """Factors of every rank at once: those of rank r are the first r columns of ``up`` and rows of ``down``.
+
+    Attributes:
+        up: ``[out, full]`` with ``full = min(out, in)``; of several matrices, one below the other.
+        down: ``[full, in]``.
+        energies: ``[full]``, largest first; the squared error of rank r is ``energies[r:].sum()``.
+    """
+
+    up: Matrix
+    down: Matrix
+    energies: Matrix
+
+    def truncated(self, rank: int) -> Factors:
+        """The factors of one rank, balanced.
+
+        Raises:
+            ValueError: ``rank`` is out of range.
+        """
+        full = len(self.energies)
+        if not 1 <= rank <= full:
+            shape = (self.up.shape[0], self.down.shape[1])
+            raise ValueError(f"rank {rank} is outside 1 to {full} for a weight of shape {shape}")
+        return balanced(Factors(up=self.up[:, :rank], down=self.down[:rank]))
+
+
+def decompose(
+    weight: Matrix, gram: Matrix | None = None, curvature: Matrix | None = None, rank: int | None = None
+) -> Decomposition:
+    """Decompose ``weight`` so that truncation loses least of ``tr(F Δ G Δᵀ)``.
+
+    With ``Fᵀ F = curvature`` that is the PCA of ``F W x``. Its eigenproblem is that of the smaller side: for
+    ``out > in`` the matrix ``F W`` is first written as an orthonormal basis times a square matrix, which is
+    all that the Gram matrix meets. No inverse of the Gram matrix is ever needed.
 
     Args:
         weight: ``[out, in]``.
-        gram: ``Σ x xᵀ`` over the calibration inputs, ``[in, in]``.
-
-    Returns:
-        ``[min(out, in)]``, non-negative. Their sum is ``Σ ‖W x‖²``, and the tail beyond rank r is the squared
-        error of the whitened factors of rank r.
+        gram: G ``[in, in]``, symmetric and non-negative; the identity when None.
+        curvature: F ``[out, out]``, likewise; the floor is added to it.
+        rank: The largest rank that is wanted; all when None.
 
     Source:
-        Wang et al., SVD-LLM (ICLR 2025), theorem 3.2; Chen et al., DRONE (NeurIPS 2021), eq. 4.
+        Wang et al., SVD-LLM (ICLR 2025), theorem 3.2, and Chen et al., DRONE (NeurIPS 2021), eq. 4, for G;
+        Martens and Grosse, K-FAC (ICML 2015), for the Kronecker-factored curvature; Chekalina et al.,
+        Generalized Fisher-Weighted SVD (2025), for factors under it.
     """
-    _, small = _reduced(weight)
-    return np.clip(np.linalg.eigvalsh(_symmetric(small @ gram @ small.T))[::-1], 0.0, None)
+    if gram is None and curvature is None:
+        left, values, right = np.linalg.svd(weight, full_matrices=False)
+        return Decomposition(up=left * values, down=right, energies=values**2)
+    if curvature is None and weight.shape[0] > weight.shape[1]:
+        return principal(*orthonormal(weight), gram, rank)
+    return principal(*split(weight, curvature), gram, rank)
+
+
+def split(weight: Matrix, curvature: Matrix | None) -> tuple[Matrix | None, Matrix]:
+    """Write ``weight`` as ``back @ seen`` where an error of ``seen x`` counts as much in every direction.
+
+    Args:
+        weight: ``[out, in]``.
+        curvature: ``[out, out]``; the identity when None.
+
+    Returns:
+        ``back [out, full]``, None for the identity, and ``seen [full, in]``; with a curvature, ``full`` is
+        the smaller side.
+    """
+    if curvature is None:
+        return None, weight
+    if weight.shape[0] <= weight.shape[1]:
+        root = triangle(curvature)
+        return np.asarray(np.linalg.inv(root), np.float64), root @ weight
+    root = triangle(weight.T @ curvature @ weight)
+    return weight @ np.linalg.inv(root), root
+
+
+def decompose_outputs(weight: Matrix, output_gram: Matrix, curvature: Matrix | None = None) -> Decomposition:
+    """The same as ``decompose``, from the Gram matrix of the *outputs*: ``W G Wᵀ = Σ y yᵀ`` is all it needs.
+
+    Args:
+        weight: ``[out, in]``.
+        output_gram: ``Σ y yᵀ`` over ``y = W x``, ``[out, out]``.
+        curvature: F ``[out, out]``; the identity when None.
+    """
+    out, in_ = weight.shape
+    root, inverse = (np.eye(out), np.eye(out)) if curvature is None else roots(curvature)
+    # More rows than columns: within the space that the weight reaches, so that full rank is exact.
+    basis, seen = (np.eye(out), root @ weight) if out <= in_ else np.linalg.qr(root @ weight)
+    energies, vectors = eigen(basis.T @ root @ output_gram @ root @ basis)
+    return Decomposition(up=inverse @ basis @ vectors, down=vectors.T @ seen, energies=energies)
+
+
+def principal(
+    back: Matrix | None, seen: Matrix, gram: Matrix | None, rank: int | None = None
+) -> Decomposition:
+    """PCA of ``seen x``: the weight is ``back @ seen``, and its error is measured on ``seen``.
+
+    Args:
+        back: ``[out, full]``; the identity when None.
+        seen: ``[full, in]``.
+        gram: ``Σ x xᵀ`` ``[in, in]``; the identity when None.
+        rank: The largest rank that is wanted; all when None.
+    """
+    energies, vectors = eigen(seen @ seen.T if gram is None else seen @ gram @ seen.T)
+    energies, vectors = energies[:rank], vectors[:, :rank]
+    up = vectors if back is None else back @ vectors
+    return Decomposition(up=up, down=vectors.T @ seen, energies=energies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Matrices that read the same input, with one ``down`` for all of them.
+
+    Attributes:
+        decomposition: Of the matrices one below the other.
+        energies: ``[members, full]``: what each member gets of the energies, its emphasis taken out.
+    """
+
+    decomposition: Decomposition
+    energies: Matrix
+
+
+def decompose_jointly(
+    weights: Sequence[Matrix],
+    gram: Matrix,
+    curvatures: Sequence[Matrix] | None,
+    emphasis: Sequence[float],
+) -> Joint:
+    """Decompose layers that read the same input so that they share ``down``.
+
+    Args:
+        weights: Each ``[out_i, in]``.
+        gram: ``Σ x xᵀ`` of the common input, ``[in, in]``.
+        curvatures: Of each layer ``[out_i, out_i]``, or None.
+        emphasis: What a unit of each layer's error counts; positive.
+    """
+    stacked = np.concatenate(weights)
+    if curvatures is None:
+        scales = np.concatenate([np.full(len(w), s**0.5) for w, s in zip(weights, emphasis, strict=True)])
+        scaled = decompose(scales[:, None] * stacked, gram)
+        up = scaled.up / scales[:, None]
+        found = Decomposition(up=up, down=scaled.down, energies=scaled.energies)
+    else:
+        squares = [s * w.T @ c @ w for w, c, s in zip(weights, curvatures, emphasis, strict=True)]
+        root = triangle(np.sum(squares, axis=0))
+        found = principal(stacked @ np.linalg.inv(root), root, gram)
+    parts = np.split(found.up, np.cumsum([len(weight) for weight in weights])[:-1])
+    shares = [
+        (part**2).sum(axis=0) if curvatures is None else np.einsum("ok,op,pk->k", part, curvatures[i], part)
+        for i, part in enumerate(parts)
+    ]
+    return Joint(decomposition=found, energies=found.energies * np.stack(shares))
+
+
+def output_energy(weight: Matrix, gram: Matrix) -> float:
+    """``Σ ‖W x‖²`` over the inputs behind ``gram [in, in]``, for ``weight [out, in]``."""
+    return float(np.einsum("oi,oi->", weight @ gram, weight))
 
 
 def whitened_factors(weight: Matrix, gram: Matrix, rank: int) -> Factors:
-    """Best factors for the calibration inputs behind ``gram`` (output-PCA form), balanced.
+    """Best factors for the calibration inputs behind ``gram``, balanced.
 
     Args:
         weight: ``[out, in]``.
@@ -72,11 +221,7 @@ def whitened_factors(weight: Matrix, gram: Matrix, rank: int) -> Factors:
     Raises:
         ValueError: ``rank`` is out of range.
     """
-    _check_rank(weight, rank)
-    basis, small = _reduced(weight)
-    _, vectors = np.linalg.eigh(_symmetric(small @ gram @ small.T))
-    leading = vectors[:, ::-1][:, :rank]
-    return balanced(Factors(up=basis @ leading, down=leading.T @ small))
+    return decompose(weight, gram).truncated(rank)
 
 
 def plain_factors(weight: Matrix, rank: int) -> Factors:
@@ -92,10 +237,7 @@ def plain_factors(weight: Matrix, rank: int) -> Factors:
     Source:
         Eckart and Young, The approximation of one matrix by another of lower rank (1936).
     """
-    _check_rank(weight, rank)
-    left, values, right = np.linalg.svd(weight, full_matrices=False)
-    root = np.sqrt(values[:rank])
-    return Factors(up=left[:, :rank] * root, down=root[:, None] * right[:rank])
+    return decompose(weight).truncated(rank)
 
 
 def balanced(factors: Factors) -> Factors:
@@ -103,29 +245,43 @@ def balanced(factors: Factors) -> Factors:
 
     With an orthonormal ``up`` the two factors differ in scale by orders of magnitude, and tuning diverges:
     a step that suits one is far too large for the other.
-
-    Args:
-        factors: ``up`` with orthonormal columns.
     """
-    left, values, right = np.linalg.svd(factors.down, full_matrices=False)
-    root = np.sqrt(values)
-    return Factors(up=(factors.up @ left) * root, down=root[:, None] * right)
+    left, above = orthonormal(factors.up)
+    inner = above @ factors.down
+    # Its SVD from its Gram matrix: what small singular values lose to rounding is scale, not the product.
+    energies, vectors = eigen(inner @ inner.T)
+    root = np.maximum(energies, energies[0] * np.finfo(np.float64).eps) ** 0.25
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+    return Factors(up=(left @ vectors) * root, down=inverse[:, None] * (vectors.T @ inner))
 
 
-def _reduced(weight: Matrix) -> tuple[Matrix, Matrix]:
-    """``basis @ small == weight`` with orthonormal ``basis``, so that eigenproblems have the smaller side."""
-    if weight.shape[0] <= weight.shape[1]:
-        return np.eye(weight.shape[0]), weight
-    basis, small = np.linalg.qr(weight)
-    return basis, small
+def orthonormal(matrix: Matrix) -> tuple[Matrix, Matrix]:
+    """QR: an orthonormal basis and a triangle; by LAPACK through torch, ten times faster than NumPy's."""
+    basis, above = torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(matrix)))
+    return basis.numpy(), above.numpy()
 
 
-def _symmetric(matrix: Matrix) -> Matrix:
-    return (matrix + matrix.T) / 2
+def triangle(matrix: Matrix) -> Matrix:
+    """R with ``Rᵀ R = matrix [size, size]`` plus the floor; several times cheaper than the symmetric root."""
+    size = len(matrix)
+    floor = FLOOR * np.trace(matrix) / size
+    if not floor > 0:
+        return _NOTHING * np.eye(size)
+    try:
+        return np.linalg.cholesky((matrix + matrix.T) / 2 + floor * np.eye(size)).T
+    except np.linalg.LinAlgError:  # rounding below zero by more than the floor
+        return roots(matrix)[0]
 
 
-def _check_rank(weight: Matrix, rank: int) -> None:
-    if not 1 <= rank <= min(weight.shape):
-        raise ValueError(
-            f"rank {rank} is outside 1 to {min(weight.shape)} for a weight of shape {weight.shape}"
-        )
+def roots(matrix: Matrix) -> tuple[Matrix, Matrix]:
+    """Symmetric root of ``matrix [size, size]`` plus the floor, and the root's inverse."""
+    energies, vectors = eigen(matrix)
+    floor = FLOOR * energies.mean()
+    lifted = np.sqrt(energies + floor) if floor > 0 else np.full(len(energies), _NOTHING)
+    return (vectors * lifted) @ vectors.T, (vectors / lifted) @ vectors.T
+
+
+def eigen(matrix: Matrix) -> tuple[Matrix, Matrix]:
+    """Eigenvalues (largest first, none negative) and eigenvectors (columns) of a symmetric matrix."""
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return np.clip(values[::-1], 0.0, None), np.asarray(vectors[:, ::-1], np.float64)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, is_zipfile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 from zlib import error as zlib_error
 
 from edgelr.errors import DamagedArtifactError
@@ -28,6 +29,32 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
     # NumPy stamps the members with 1980, so that equal arrays are equal bytes.
     np.savez(path, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+
+
+class ArraysFile:
+    """A ``.npz`` file that is written array by array, so that they need not be in memory together.
+
+    Args:
+        archive: Open for writing.
+    """
+
+    def __init__(self, archive: ZipFile) -> None:
+        self._archive = archive
+
+    def append(self, name: str, array: NDArray[Any]) -> None:
+        """Write one more array, uncompressed; equal arrays in the same order are equal bytes."""
+        import numpy as np
+
+        # A member that is named, not a file that is added, is stamped with 1980.
+        with self._archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+@contextmanager
+def arrays_file(path: Path) -> Iterator[ArraysFile]:
+    """Open a new ``.npz`` file to append arrays to."""
+    with ZipFile(path, "w", ZIP_STORED) as archive:
+        yield ArraysFile(archive)
 
 
 def read_arrays(path: Path, required: Sequence[str] = ()) -> dict[str, NDArray[Any]]:

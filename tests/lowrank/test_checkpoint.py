@@ -7,7 +7,10 @@ from torch import nn
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.lowrank.checkpoint import check_finite, load_factored_into, save_factored
-from edgelr.lowrank.layers import restructure
+from edgelr.lowrank.reduce import restructure
+from edgelr.structure import Reduction
+
+REDUCTION = Reduction(form="low-rank", sites=("0",), rank=3)
 
 
 def dense() -> nn.Module:
@@ -18,11 +21,11 @@ def dense() -> nn.Module:
 @pytest.fixture
 def saved(tmp_path):
     model = dense()
-    restructure(model, {"0": 3})
+    restructure(model, [REDUCTION])
     nn.init.normal_(model[0].up)
     nn.init.normal_(model[0].down)
     return model, save_factored(
-        model, tmp_path / "f", ranks={"0": 3}, method="plain", metrics={"cosine": 0.5}
+        model, tmp_path / "f", reductions=[REDUCTION], method="plain", metrics={"cosine": 0.5}
     )
 
 
@@ -30,7 +33,11 @@ def test_a_loaded_model_computes_the_same(saved):
     model, factored = saved
     x = torch.randn(4, 6)
     assert torch.equal(load_factored_into(dense(), factored)(x), model(x))
-    assert (factored.ranks, factored.method, factored.metrics) == ({"0": 3}, "plain", {"cosine": 0.5})
+    assert (factored.reductions, factored.method, factored.metrics) == (
+        (REDUCTION,),
+        "plain",
+        {"cosine": 0.5},
+    )
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
@@ -62,4 +69,17 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path):
         bad[2].weight[0, 0] = float("nan")
     check_finite(model)
     with pytest.raises(UnsupportedModelError, match=r"'2\.weight' holds 1 values"):
-        save_factored(bad, tmp_path, ranks={}, method="plain")
+        save_factored(bad, tmp_path, reductions=[], method="plain")
+
+
+def test_a_dense_model_has_a_structure_without_reductions(tmp_path):
+    model = dense()
+    factored = save_factored(model, tmp_path, reductions=[], method="dense")
+    assert factored.reductions == ()
+    x = torch.randn(4, 6)
+    assert torch.equal(load_factored_into(dense(), factored)(x), model(x))
+
+
+def test_a_structure_of_another_model_is_refused(saved):
+    with pytest.raises(UnsupportedModelError, match="'0', which is not a layer that can be factored"):
+        load_factored_into(nn.Sequential(nn.ReLU(), nn.Linear(6, 6)), saved[1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgelr.errors import DamagedArtifactError
-from edgelr.runtime.arrays import read_arrays, write_arrays
+from edgelr.runtime.arrays import arrays_file, read_arrays, write_arrays
 
 ARRAYS = {"b": np.arange(6, dtype=np.float16).reshape(2, 3), "a": np.array([1, 2])}
 
@@ -83,3 +83,17 @@ def test_missing_files_and_arrays_are_named(tmp_path: Path) -> None:
     write_arrays(tmp_path / "x.npz", ARRAYS)
     with pytest.raises(DamagedArtifactError, match="no array c"):
         read_arrays(tmp_path / "x.npz", ["a", "c"])
+
+
+def test_arrays_written_one_by_one_are_read_as_any_others(tmp_path):
+    arrays = {"b": np.arange(6.0).reshape(2, 3), "a:x.weight": np.ones(3, np.float32)}
+    for path in (tmp_path / "one.npz", tmp_path / "two.npz"):
+        with arrays_file(path) as file:
+            for name, array in arrays.items():
+                file.append(name, array)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    read = read_arrays(tmp_path / "one.npz", required=tuple(arrays))
+    assert list(read) == list(arrays)
+    for name, array in arrays.items():
+        assert read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
