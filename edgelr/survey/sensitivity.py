@@ -1,46 +1,60 @@
-"""How much the task's output depends on a site: factor that one site, measure what changes.
+"""How much the model's output depends on a site or a group: reduce it alone, measure what changes.
 
-Relative energy alone is no better a guide to ranks than giving every layer the same share. Measured
-sensitivities are: the change of the output per unit of dropped energy, which the allocator then trades.
+Relative energy alone is no better a guide to ranks than giving every layer the same share. What the allocator
+trades is the change of the output per unit of dropped energy, and that is measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from edgelr.lowrank.layers import low_rank_linear, replace_module
-from edgelr.lowrank.svd import Factors
+from edgelr.lowrank.reduce import reduce_sites, restore
+from edgelr.lowrank.statistics import Statistics
+from edgelr.recipe.schema import Factors
+from edgelr.structure import Reduction, Sensitivity
 
-_SMALLEST_CHANGE = 1e-9  # a site that changes nothing measurable still has some worth
+SMALLEST_CHANGE = 1e-9  # what changes nothing measurable still has some worth
 
 
 @torch.inference_mode()
 def measure_change(
     model: nn.Module,
-    name: str,
-    factors: Factors,
-    batches: Sequence[Mapping[str, Tensor]],
-    references: Sequence[Tensor],
-    change: Callable[[Mapping[str, Tensor], Tensor], Tensor],
+    reduction: Reduction,
+    statistics: Statistics,
+    method: Factors,
+    change: Callable[[], float],
 ) -> float:
-    """Mean change of the output over the examples when only site ``name`` is factored.
+    """Mean change of the output over some examples when only one reduction is carried out.
 
     Args:
         model: The dense model; as before on return.
-        name: The site.
-        factors: What to put there.
-        batches: What to measure on.
-        references: The dense outputs of each batch.
-        change: (batch, reference) -> change of each example, ``[batch]``, by running the model.
+        reduction: Of a site or of a group's heads.
+        statistics: Of its sites.
+        method: How factors are chosen.
+        change: Runs the model on the examples; the mean change against the dense outputs.
     """
-    dense = model.get_submodule(name)
-    assert isinstance(dense, nn.Linear)
-    replace_module(model, name, low_rank_linear(dense, factors))
+    before = reduce_sites(model, reduction, statistics, method, {})
     try:
-        changes = [change(batch, reference) for batch, reference in zip(batches, references, strict=True)]
+        return max(change(), SMALLEST_CHANGE)
     finally:
-        replace_module(model, name, dense)
-    return max(float(torch.cat(changes).double().mean()), _SMALLEST_CHANGE)
+        restore(model, before)
+
+
+def sensitivity(points: Sequence[tuple[float, float]]) -> Sensitivity:
+    """From (dropped energy, measured change): rising in both; no point where nothing is dropped.
+
+    A larger drop that changes less is noise of the few examples; it counts as the larger change.
+    """
+    rising: list[tuple[float, float]] = []
+    for energy, change in sorted(points):
+        if energy > 0 and (not rising or energy > rising[-1][0]):
+            rising.append((energy, max(change, rising[-1][1]) if rising else change))
+    return Sensitivity(points=tuple(rising))
+
+
+def probe_ranks(full: int, points: int) -> list[int]:
+    """Ranks to measure at: spread evenly over (0, full), the middle one when there is only one."""
+    return sorted({max(1, round(full * (number + 1) / (points + 1))) for number in range(points)})

@@ -4,73 +4,126 @@ from __future__ import annotations
 
 import fnmatch
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from edgelr.artifacts import LeftDense
 from edgelr.errors import UnsupportedModelError
+from edgelr.lowrank.kinds import kind_of, reason_against
+from edgelr.structure import Kind, LeftDense
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The sites of a model by name, in module order, and the matrices that are left as they are."""
+    """The sites of a model and the matrices that are left as they are.
 
-    sites: dict[str, nn.Linear]
+    Attributes:
+        sites: Layers by name, in module order.
+        shared: Site -> other modules with its weight, by name; only sites that have some.
+        skipped: All other matrices.
+    """
+
+    sites: dict[str, nn.Module]
+    shared: dict[str, dict[str, nn.Module]]
     skipped: tuple[LeftDense, ...]
 
+    def kind(self, name: str) -> Kind:
+        """What computes with a site's matrix."""
+        kind = kind_of(self.sites[name])
+        assert kind is not None
+        others = self.shared.get(name, {}).values()
+        tied = kind == "embedding" and not all(isinstance(other, nn.Embedding) for other in others)
+        return "tied-embedding" if tied else kind
 
-def find_sites(model: nn.Module, include: Sequence[str], exclude: Sequence[str]) -> Found:
-    """List the linear layers that ``include`` and ``exclude`` (globs over dotted names) select.
 
-    A weight that several modules share is left as it is: two factors in one of them would come on top of the
-    matrix that the others still need.
+def find_sites(
+    model: nn.Module, include: Sequence[str], exclude: Sequence[str], *, vocabulary: bool = False
+) -> Found:
+    """List the layers that ``include`` and ``exclude`` (globs over dotted names) select.
+
+    Modules that share a weight are one site where all of them can be factored alike: linears, or an embedding
+    and its head. Elsewhere the weight is left as it is: two factors in one of the modules would come on top
+    of the matrix that the others still need.
 
     Args:
         model: The dense model.
         include: A layer must fit one of these.
         exclude: A layer must fit none of these.
+        vocabulary: Whether embeddings are factored.
 
     Raises:
         UnsupportedModelError: None is left.
     """
-    matrices = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim >= 2
-    }
-    users: dict[int, list[str]] = defaultdict(list)
-    for name, module in matrices.items():
-        if isinstance(module.weight, nn.Parameter):
-            users[id(module.weight)].append(name)
-    sites: dict[str, nn.Linear] = {}
+    sites: dict[str, nn.Module] = {}
+    shared: dict[str, dict[str, nn.Module]] = {}
     skipped: list[LeftDense] = []
-    for name, module in matrices.items():
-        others = [other for other in users[id(module.weight)] if other != name]
-        reason = _reason_to_skip(name, module, others, include, exclude)
-        if reason is None and isinstance(module, nn.Linear):
-            sites[name] = module
-        else:
-            skipped.append(LeftDense(name=name, reason=reason or "not a linear layer"))
+    for modules in _by_weight(model):
+        reasons = {
+            name: _reason_to_skip(name, module, include, exclude, vocabulary=vocabulary)
+            for name, module in modules.items()
+        }
+        if any(reasons.values()) or not _alike(modules):
+            skipped += _left(reasons)
+            continue
+        embeddings = [name for name, module in modules.items() if isinstance(module, nn.Embedding)]
+        name = [*embeddings, *modules][0]
+        sites[name] = modules[name]
+        if len(modules) > 1:
+            shared[name] = {other: module for other, module in modules.items() if other != name}
     if not sites:
         raise _nothing_left(skipped, include, exclude)
-    return Found(sites=sites, skipped=tuple(skipped))
+    return Found(sites=sites, shared=shared, skipped=tuple(skipped))
+
+
+def _by_weight(model: nn.Module) -> list[dict[str, nn.Module]]:
+    """Modules with a matrix by name, those with the same weight together.
+
+    A module may be in two places. A place that is reached on two ways (a layer inside a block that the model
+    runs twice) is one place.
+    """
+    groups: dict[int, dict[str, nn.Module]] = defaultdict(dict)
+    places: set[tuple[int, str]] = set()
+    for name, module in model.named_modules(remove_duplicate=False):
+        parent, _, leaf = name.rpartition(".")
+        place = (id(model.get_submodule(parent)), leaf)
+        weight = getattr(module, "weight", None)
+        if name and place not in places and isinstance(weight, Tensor) and weight.ndim >= 2:
+            places.add(place)
+            # A weight that is computed anew whenever it is asked for has no identity.
+            groups[id(weight if isinstance(weight, nn.Parameter) else module)][name] = module
+    return list(groups.values())
+
+
+def _alike(modules: Mapping[str, nn.Module]) -> bool:
+    """Whether the factors of one module serve the others: a convolution's stride, say, is its own."""
+    kinds = {kind_of(module) for module in modules.values()}
+    one = len({id(module) for module in modules.values()}) == 1
+    return one or kinds in ({"linear"}, {"transposed-linear"}, {"embedding"}, {"embedding", "linear"})
+
+
+def _left(reasons: Mapping[str, str | None]) -> list[LeftDense]:
+    """The modules of one weight, each with its own reason or with one that it shares the weight with."""
+    left = []
+    for name, reason in reasons.items():
+        other = next((other for other in reasons if other != name), "")
+        left.append(LeftDense(name=name, reason=reason or f"shares its weight with '{other}'"))
+    return left
 
 
 def _reason_to_skip(
-    name: str, module: nn.Module, others: Sequence[str], include: Sequence[str], exclude: Sequence[str]
+    name: str, module: nn.Module, include: Sequence[str], exclude: Sequence[str], *, vocabulary: bool
 ) -> str | None:
-    if not isinstance(module, nn.Linear):
-        return f"{type(module).__name__} is not a linear layer"
-    if type(module).forward is not nn.Linear.forward:
-        return f"{type(module).__name__} computes more than a linear layer"
+    if (reason := reason_against(module)) is not None:
+        return reason
+    if isinstance(module, nn.Embedding) and not vocabulary:
+        return "an embedding: compress.vocabulary is off"
     if not any(fnmatch.fnmatchcase(name, glob) for glob in include):
         return "not in compress.include"
     for glob in exclude:
         if fnmatch.fnmatchcase(name, glob):
             return f"excluded by '{glob}'"
-    return f"shares its weight with '{others[0]}'" if others else None
+    return None
 
 
 def _nothing_left(
@@ -78,13 +131,13 @@ def _nothing_left(
 ) -> UnsupportedModelError:
     if not skipped:
         return UnsupportedModelError(
-            "the model has no linear layer to factor", "it has no weight matrix at all; give another model"
+            "the model has no layer to factor", "it has no weight matrix at all; give another model"
         )
     globs = f"include: {', '.join(include)}; exclude: {', '.join(exclude) or 'nothing'}"
     # A layer that the globs ruled out says more than an embedding that no glob could let in.
     ruled_out = [entry for entry in skipped if entry.reason.startswith(("not in compress", "excluded by"))]
     example = (ruled_out or skipped)[0]
     return UnsupportedModelError(
-        f"the model has no linear layer to factor ({globs})",
+        f"the model has no layer to factor ({globs})",
         f"check compress.include and compress.exclude; '{example.name}' was left out: {example.reason}",
     )

@@ -153,6 +153,18 @@ def distance(result: Tensor, reference: Tensor) -> Tensor:
     return 1 - nn.functional.cosine_similarity(result, reference, dim=-1)
 
 
+def probe(result: Tensor) -> Tensor:
+    """A random direction of each embedding: ``distance`` grows by half the square of what moves along it.
+
+    Only directions across the embedding count: along it, no cosine changes.
+    """
+    unit = nn.functional.normalize(result.detach(), dim=-1)
+    direction = torch.randn_like(unit)
+    across = direction - (direction * unit).sum(-1, keepdim=True) * unit
+    scalar: Tensor = (result * across / result.detach().norm(dim=-1, keepdim=True)).sum()
+    return scalar
+
+
 def distillation_loss(student: Outputs, teacher: Outputs, batch: Batch, weights: Distill) -> Tensor:
     """Weighted sum of embedding cosine, similarity matrix and hidden states.
 

@@ -94,6 +94,13 @@ class Task(Protocol):
         """How far each example's output is from the reference, ``[batch]``; 0 when equal."""
         ...
 
+    def probe(self, result: Tensor) -> Tensor:
+        """A random scalar function of the result, the squares of whose gradients average to the curvature.
+
+        That is the curvature of ``distance`` where it is 0.
+        """
+        ...
+
     def distillation_loss(self, student: Outputs, teacher: Outputs, batch: Batch, weights: Distill) -> Tensor:
         """Scalar loss against the dense model."""
         ...
