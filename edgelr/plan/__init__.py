@@ -1,1 +1,4 @@
-"""Stage plan: share a budget among the sites. Arithmetic only: no torch, the same for every form of model."""
+"""Stage plan: share a budget among the sites. No torch: the same for every form of model.
+
+All of it is arithmetic but ``kernels.py``, which times what the arithmetic of a latency budget needs.
+"""

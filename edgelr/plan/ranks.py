@@ -16,20 +16,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgelr.errors import UsageError
+from edgelr.structure import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One choice for a site.
+    """One choice for a site, or for several that are decided together.
 
     Attributes:
-        rank: Inner dimension, None for dense.
+        reductions: What is done; nothing leaves everything dense.
         cost: In the budget's units.
         loss: Expected loss of the task's output.
     """
 
-    rank: int | None
-    cost: int
+    reductions: tuple[Reduction, ...]
+    cost: float
     loss: float
 
 
@@ -53,6 +54,39 @@ def lower_hull(options: Sequence[Option]) -> list[Option]:
 
 def _gain(cheap: Option, better: Option) -> float:
     return (cheap.loss - better.loss) / (better.cost - cheap.cost)
+
+
+def combine(one: Sequence[Option], other: Sequence[Option]) -> list[Option]:
+    """The best choices for two things together, when the choice for one does not matter to the other.
+
+    The hull of all sums is both hulls walked together, the steepest step of either first.
+
+    Args:
+        one: Choices for the first thing.
+        other: Choices for the second thing.
+
+    Returns:
+        Cheapest first; when one side has a single choice, every choice of the other side.
+    """
+    if len(one) == 1 or len(other) == 1:
+        return [_sum(first, second) for first, second in itertools.product(one, other)]
+    hulls = lower_hull(one), lower_hull(other)
+    places = [0, 0]
+    found = [_sum(hulls[0][0], hulls[1][0])]
+    while gains := [
+        (_gain(*hull[place : place + 2]), -side)
+        for side, (hull, place) in enumerate(zip(hulls, places, strict=True))
+        if place + 1 < len(hull)
+    ]:
+        places[-max(gains)[1]] += 1
+        found.append(_sum(hulls[0][places[0]], hulls[1][places[1]]))
+    return found
+
+
+def _sum(one: Option, other: Option) -> Option:
+    return Option(
+        reductions=one.reductions + other.reductions, cost=one.cost + other.cost, loss=one.loss + other.loss
+    )
 
 
 def allocate(options: Mapping[str, Sequence[Option]], budget: float) -> dict[str, Option]:
@@ -128,8 +162,8 @@ def _too_small(options: Mapping[str, Sequence[Option]], budget: float, least: fl
     )
 
 
-def _full(choices: Sequence[Option]) -> int:
-    return max(option.cost for option in choices)
+def _full(choices: Sequence[Option]) -> float:
+    return max(option.cost for option in choices) or 1.0  # looking a table up has no multiplications
 
 
 def _best_within(choices: Sequence[Option], share: float) -> Option:
