@@ -2,73 +2,124 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import assert_never
 
-import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from edgelr.artifacts import Factored, Plan, Source, Survey
+from edgelr.compress.refine import refine
 from edgelr.lowrank.checkpoint import save_factored
-from edgelr.lowrank.layers import LowRankLinear, low_rank_linear, replace_module
-from edgelr.lowrank.svd import Factors as FactorPair
-from edgelr.lowrank.svd import Matrix, plain_factors, whitened_factors
+from edgelr.lowrank.conv import LowRankConv
+from edgelr.lowrank.embedding import LowRankEmbedding, LowRankHead
+from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads
+from edgelr.lowrank.reduce import reduce_sites
+from edgelr.lowrank.statistics import open_statistics
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Factors
+from edgelr.recipe.schema import Factors, Recipe
+from edgelr.structure import Reduction
 from edgelr.tasks.task import get_task
+
+_BATCH = 32
 
 
 def compress(
-    source: Source,
-    survey: Survey,
-    plan: Plan,
-    task_type: str,
-    method: Factors,
-    folder: Path,
-    progress: Progress,
+    source: Source, survey: Survey, plan: Plan, recipe: Recipe, folder: Path, progress: Progress
 ) -> Factored:
-    """Replace every planned linear layer by its two factors.
+    """Carry out the plan on the dense model.
+
+    Args:
+        source: The dense model and its calibration data.
+        survey: Statistics and sensitivities.
+        plan: What to do.
+        recipe: Its task and its section ``compress`` are used.
+        folder: Where the compressed model is written.
+        progress: Where to show how far it is.
 
     Raises:
         UnsupportedModelError: The model cannot be loaded.
+        DataError: Activations of the compressed model are not finite, when it is refined.
     """
-    model = get_task(task_type).load_model(source.model_folder)
-    inputs = {site.name: site.inputs for site in survey.sites}
-    ranks = plan.ranks
-    with (
-        np.load(survey.folder / "statistics.npz", allow_pickle=False) as grams,
-        progress.bar("factoring", len(ranks)) as advance,
-    ):
-        for name, rank in ranks.items():
-            factor_site(model, name, rank, method, grams[inputs[name]])
-            advance(note=name)
-    written = sum(isinstance(module, LowRankLinear) for module in model.modules())
-    assert written == len(ranks), f"{len(ranks)} sites were planned, {written} layers were factored"
-    return save_factored(model, folder, ranks=ranks, method=method)
+    settings = recipe.compress
+    model = compressed(source, survey, plan.reductions, recipe, progress)
+    method = f"{settings.factors}, refined" if settings.refine else settings.factors
+    return save_factored(model, folder, reductions=plan.reductions, method=method)
 
 
-def factor_site(model: nn.Module, name: str, rank: int, method: Factors, gram: Matrix) -> None:
-    """Replace the linear layer ``name`` of ``model``, in place.
+def compressed(
+    source: Source, survey: Survey, reductions: Sequence[Reduction], recipe: Recipe, progress: Progress
+) -> nn.Module:
+    """The dense model with reductions carried out, in memory.
 
     Args:
-        model: The model to change.
-        name: Dotted path of the layer.
-        rank: Inner dimension.
-        method: ``plain`` or ``whitened``.
-        gram: ``Σ x xᵀ`` of the layer's input, ``[in, in]``.
+        source: The dense model and its calibration data.
+        survey: Statistics and sensitivities.
+        reductions: What to do; no two of them name the same site.
+        recipe: Its task and its section ``compress`` are used.
+        progress: Where to show how far it is.
+
+    Raises:
+        UnsupportedModelError: The model cannot be loaded.
+        DataError: Activations of the compressed model are not finite, when it is refined.
     """
-    dense = model.get_submodule(name)
-    assert isinstance(dense, nn.Linear), f"{name} is {type(dense).__name__}"
-    weight = dense.weight.detach().double().cpu().numpy()
-    replace_module(model, name, low_rank_linear(dense, factor(weight, gram, rank, method)))
+    task, settings = get_task(recipe.task.type), recipe.compress
+    model = task.load_model(source.model_folder)
+    compress_module(model, survey, reductions, settings.factors, progress)
+    if settings.refine and reductions:
+        batches = task.batches(
+            task.tokenizer_json(source.model_folder),
+            task.texts(source.examples("calibration")),
+            max_tokens=recipe.task.max_tokens,
+            size=_BATCH,
+        )
+        dense = task.load_model(source.model_folder)
+        refine_module(
+            model, dense, survey, batches, lambda model, batch: task.run(model, dict(batch)), progress
+        )
+    return model
 
 
-def factor(weight: Matrix, gram: Matrix, rank: int, method: Factors) -> FactorPair:
-    """Factor one weight ``[out, in]`` by the recipe's method."""
-    match method:
-        case "plain":
-            return plain_factors(weight, rank)
-        case "whitened":
-            return whitened_factors(weight, gram, rank)
-        case _:
-            assert_never(method)
+def emphasis_of(survey: Survey) -> dict[str, float]:
+    """Site -> what a unit of its error counts, for layers that share ``down``."""
+    return {site.name: site.sensitivity.slope or 1.0 for site in survey.sites}
+
+
+def compress_module(
+    model: nn.Module, survey: Survey, reductions: Sequence[Reduction], method: Factors, progress: Progress
+) -> None:
+    """Carry out reductions on a torch module, in place.
+
+    Args:
+        model: The model that was surveyed.
+        survey: Its statistics and sensitivities.
+        reductions: What to do; no two of them name the same site.
+        method: How factors are chosen.
+        progress: Where to show how far it is.
+    """
+    emphasis = emphasis_of(survey)
+    with open_statistics(survey) as statistics, progress.bar("factoring", len(reductions)) as advance:
+        for reduction in reductions:
+            reduce_sites(model, reduction, statistics, method, emphasis)
+            advance(note=reduction.sites[0])
+    reduced = (LowRankLinear, LowRankConv, LowRankEmbedding, LowRankHead, IntoHeads, OutOfHeads)
+    written = {id(module) for module in model.modules() if isinstance(module, reduced)}
+    names = [name for reduction in reductions for name in (*reduction.sites, *reduction.shared)]
+    planned = {id(model.get_submodule(name)) for name in names}
+    assert written == planned, f"{len(planned)} layers were planned, {len(written)} were written"
+
+
+def refine_module(
+    model: nn.Module,
+    dense: nn.Module,
+    survey: Survey,
+    batches: Sequence[Mapping[str, Tensor]],
+    run: Callable[[nn.Module, Mapping[str, Tensor]], object],
+    progress: Progress,
+) -> None:
+    """Fit the layers of a compressed model anew, in place; see ``refine``."""
+    # A weight that several modules share would be fitted to what one of them reads.
+    inputs = {site.name: site.inputs for site in survey.sites if not site.shared}
+    with open_statistics(survey) as statistics:
+        own = replace(statistics, inputs=inputs)
+        refine(model, dense, own, emphasis_of(survey), batches, run, progress)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -22,10 +20,10 @@ from edgelr.finetune.loop import tune
 from edgelr.finetune.losses import step_loss
 from edgelr.finetune.schedule import batch_of_step
 from edgelr.lowrank.checkpoint import load_factored_into, save_factored
-from edgelr.metrics.retrieval import sentence_embedding_scores
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune, Recipe
 from edgelr.runtime.text import batch_tokens, parse_tokenizer
+from edgelr.tasks.scores import scorer
 from edgelr.tasks.task import Batch, Task, get_task
 
 
@@ -77,12 +75,22 @@ def finetune(
     teacher = _teacher(source, recipe, accelerator.device)
     student = load_factored_into(teacher.task.load_model(source.model_folder), factored)
     loss_of_step = _losses(teacher, source.examples("train"), settings, recipe.seed, accelerator)
-    score = _scorer(teacher, source.examples("validation"))
+    score = scorer(
+        teacher.task,
+        teacher.model,
+        teacher.tokenizer_json,
+        source.examples("validation"),
+        teacher.max_tokens,
+    )
     history = tune(
         student, loss_of_step, lambda model: score(model)["cosine"], settings, scratch, accelerator, progress
     )
     tuned = save_factored(
-        student, folder, ranks=factored.ranks, method=f"{factored.method}, tuned", metrics=score(student)
+        student,
+        folder,
+        reductions=factored.reductions,
+        method=f"{factored.method}, tuned",
+        metrics=score(student),
     )
     write_json(folder / "history.json", history)
     return tuned
@@ -147,18 +155,3 @@ def _pairs(examples: Sequence[Example]) -> list[tuple[str, str]]:
             "give more examples a query, or leave finetune.task_loss out",
         )
     return pairs
-
-
-def _scorer(teacher: Teacher, examples: Sequence[Example]) -> Callable[[nn.Module], dict[str, float]]:
-    sides = ([example.query or "" for example in examples], [example.passage for example in examples])
-
-    def embed(model: nn.Module) -> list[NDArray[np.float32]]:
-        return [teacher.task.embed(model, teacher.tokenizer_json, side, teacher.max_tokens) for side in sides]
-
-    references = embed(teacher.model)
-
-    def score(model: nn.Module) -> dict[str, float]:
-        scores = sentence_embedding_scores(*embed(model), *references)
-        return {name: float(values.mean()) for name, values in scores.items()}
-
-    return score

@@ -16,8 +16,8 @@ def test_auto_asks_the_hardware():
 def test_a_build_tunes_what_was_compressed(built):
     before = read_factored(next((built / ".store" / "compress").glob("*/manifest.json")).parent)
     after = read_factored(next((built / ".store" / "finetune").glob("*/manifest.json")).parent)
-    assert after.ranks == before.ranks
-    assert after.method == "whitened, tuned"
+    assert after.reductions == before.reductions
+    assert after.method == "kronecker, tuned"
     history = read_json(after.folder / "history.json")
     scores = [row["score"] for row in history if "score" in row]
     assert after.metrics["cosine"] == pytest.approx(max(scores))
