@@ -47,6 +47,7 @@ def convert(spec: GraphSpec, module: torch.nn.Module, opset: int) -> Any:  # noq
                 input_names=list(case),
                 output_names=[f"{OUTPUT_PREFIX}{number}" for number in range(len(spec.outputs))],
                 verbose=False,
+                optimize=False,  # that is done by fuse.py, in an order that keeps shared factors shared
             )
     except (RuntimeError, ValueError, TypeError, torch.onnx.OnnxExporterError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

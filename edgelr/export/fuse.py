@@ -25,6 +25,8 @@ def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     from onnxscript.rewriter.ort_fusions.mha import fuse_mha1, fuse_mha2
     from onnxscript.rewriter.ort_fusions.sdpa import fuse_sdpa
 
+    # First of all: once constants are folded, a factor that layers share is a copy for each of them.
+    passes.CommonSubexpressionEliminationPass()(model)
     passes.ShapeInferencePass()(model)
     optimize(model)
     shape_optimization.rules.apply_to_model(model)

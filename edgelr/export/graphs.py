@@ -8,7 +8,9 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from edgelr.lowrank.layers import LowRankLinear
+from edgelr.lowrank.embedding import LowRankEmbedding, LowRankHead
+from edgelr.lowrank.kinds import kind_of
+from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads, replace_module
 
 _MASKED = -1.0e9  # added to the scores of padding; finite, so that a fully masked row is no NaN
 
@@ -47,15 +49,38 @@ class TextGraph(nn.Module):
 def traceable(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode with plain attention: tracing changes some models' configuration."""
     plain = copy.deepcopy(model).eval()
-    for module in plain.modules():
+    for name, module in list(plain.named_modules()):
         if callable(choose := getattr(module, "set_attn_implementation", None)):
             choose("eager")
+        if isinstance(module, IntoHeads | OutOfHeads):
+            replace_module(plain, name, module.widened())  # export/heads.py cuts the zeros out of the graph
     return plain
 
 
 def matrix_count(model: nn.Module) -> int:
-    """How many constant matrices the exported graph must multiply by: one a linear, two a low-rank layer."""
-    return sum(
-        2 if isinstance(module, LowRankLinear) else int(isinstance(module, nn.Linear))
-        for module in model.modules()
-    )
+    """How many constant matrices the exported graph must multiply by, or convolve with.
+
+    One a dense layer, two a low-rank one. A factor that several layers share is one of them, unless one reads
+    it as it is and another its transpose, as a head and the embedding that it is tied to.
+    """
+    matrices: set[tuple[int, bool]] = set()
+    for module in model.modules():
+        matrices |= {(id(matrix), transposed) for matrix, transposed in _matrices(module)}
+    return len(matrices)
+
+
+def _matrices(module: nn.Module) -> list[tuple[object, bool]]:
+    """Parameters that a module multiplies by, and whether by their transpose."""
+    match module:
+        case nn.Linear() | nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+            return [(module.weight, True)]
+        case LowRankLinear():
+            return [(module.down, True), (module.up, True)]
+        case LowRankEmbedding():
+            return [(module.up, True)]
+        case LowRankHead():
+            return [(module.up, False), (module.table, True)]
+        case _ if kind_of(module) == "transposed-linear":
+            return [(module.weight, False)]
+        case _:
+            return []

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from torch import nn
 
 from edgelr.artifacts import Cost, Factored, Package, Source
+from edgelr.errors import ExportError
 from edgelr.examples import write_examples
 from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import TextGraph, matrix_count
+from edgelr.export.heads import cut_zero_channels
 from edgelr.export.parity import check_parity
-from edgelr.export.tidy import tidy
+from edgelr.export.pivot import pivot_graph
+from edgelr.export.tables import share_tables
+from edgelr.export.tidy import save, tidy
 from edgelr.lowrank.checkpoint import load_factored_into
+from edgelr.lowrank.layers import IntoHeads, OutOfHeads
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
 from edgelr.runtime.arrays import write_arrays
@@ -63,8 +69,11 @@ def export(
     model = dense if factored is None else load_factored_into(task.load_model(source.model_folder), factored)
     texts = task.texts(source.examples("test"))
     arrays: dict[str, np.ndarray[Any, Any]] = {}
+    saved = 0
     for spec in task.graphs(model, tokenizer, texts, label.max_tokens):
-        arrays |= _write_graph(spec, model, settings, folder, progress)
+        cases, fewer = _write_graph(spec, model, settings, folder, progress)
+        arrays |= cases
+        saved += fewer
     references = _references(task, dense, tokenizer, source, label.max_tokens, progress)
     write_arrays(folder / "reference.npz", arrays | references)
     passages = [example.passage for example in source.examples("test")]
@@ -83,7 +92,7 @@ def export(
         task=label.task,
         graphs={"model": describe_graph(folder / "model.onnx")},
         precision="fp32",
-        cost=Cost(parameters=_parameters(model), bytes=0, macs=label.macs),
+        cost=Cost(parameters=_parameters(model) - saved, bytes=0, macs=label.macs),
         settings={"max_tokens": label.max_tokens},
         source={"model": source.title, "fingerprint": source.fingerprint},
         gates=(),
@@ -93,16 +102,41 @@ def export(
 
 def _write_graph(
     spec: GraphSpec, model: nn.Module, settings: Export, folder: Path, progress: Progress
-) -> dict[str, np.ndarray[Any, Any]]:
+) -> tuple[dict[str, np.ndarray[Any, Any]], int]:
+    """Returns the parity cases, and how many numbers the graph stores less than the model."""
     path = folder / f"{spec.role}.onnx"
     graph = convert(spec, TextGraph(spec.module), settings.opset)
     fused = fuse_attention(graph)
-    tidy(graph, spec, matrix_count(model), path)
+    proto = tidy(graph, spec, matrix_count(model))
+    _cut_heads(proto, model, path.name)
+    saved = _pivot(proto, path.name, progress) if settings.pivot else 0
+    share_tables(proto)
+    save(proto, path)
     cases, worst = check_parity(spec, model, path, settings.tolerance)
     progress.note(
         f"{path.name}: {fused} attentions fused, equal to torch within {worst:.2g} on {len(cases)} shapes"
     )
-    return {f"{name}.{number}": array for number, case in enumerate(cases) for name, array in case.items()}
+    named = {f"{name}.{number}": array for number, case in enumerate(cases) for name, array in case.items()}
+    return named, saved
+
+
+def _cut_heads(proto: onnx.ModelProto, model: nn.Module, name: str) -> None:
+    narrow = sum(isinstance(module, IntoHeads | OutOfHeads) for module in model.modules()) // 2
+    cut = cut_zero_channels(proto)
+    if cut != narrow:
+        raise ExportError(
+            f"{name}: attention heads became smaller in {narrow} pairs of layers, in the graph only in {cut}",
+            "the attention of this model cannot be fused yet; set compress.groups: [joint]",
+        )
+
+
+def _pivot(proto: onnx.ModelProto, name: str, progress: Progress) -> int:
+    """Pivot what can be pivoted, say so, and return how many numbers that saved."""
+    chains = pivot_graph(proto)
+    count = sum(chain.side is not None for chain in chains)
+    saved = sum(chain.saved for chain in chains)
+    progress.note(f"{name}: {count} of {len(chains)} low-rank layers pivoted, {saved} numbers saved")
+    return saved
 
 
 def _references(

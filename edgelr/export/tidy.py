@@ -14,14 +14,13 @@ from edgelr.tasks.task import GraphSpec
 _EXTERNAL_FROM_BYTES = 2**30  # protobuf ends at 2 GiB; one file is handier as long as it can be
 
 
-def tidy(model: Any, spec: GraphSpec, expected_matrices: int, path: Path) -> None:  # noqa: ANN401 - onnx_ir.Model
-    """Name, strip, check and save a graph.
+def tidy(model: Any, spec: GraphSpec, expected_matrices: int) -> onnx.ModelProto:  # noqa: ANN401 - onnx_ir.Model
+    """Name, strip and check a graph.
 
     Args:
         model: An ``onnx_ir.Model`` as traced, fused or not.
         spec: Names of outputs and axes.
         expected_matrices: Constant matrices that the module multiplies by.
-        path: Where to write; weights go to a file beside it when they exceed 1 GiB.
 
     Raises:
         ExportError: The graph multiplies by another number of constant matrices: a factored layer was lost
@@ -39,11 +38,11 @@ def tidy(model: Any, spec: GraphSpec, expected_matrices: int, path: Path) -> Non
     proto.producer_name, proto.producer_version = "edgelr", ""
     for entry in (proto.graph.value_info, proto.metadata_props):
         del entry[:]
-    save(proto, path)
+    return proto
 
 
 def save(proto: onnx.ModelProto, path: Path) -> None:
-    """Write deterministic bytes, weights beside the file only when it would exceed 1 GiB."""
+    """Write deterministic bytes; weights go to a file beside the graph when it would exceed 1 GiB."""
     if proto.ByteSize() > _EXTERNAL_FROM_BYTES:
         onnx.save(proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
     else:
@@ -51,13 +50,16 @@ def save(proto: onnx.ModelProto, path: Path) -> None:
 
 
 def constant_matrices(proto: onnx.ModelProto) -> int:
-    """How many MatMul and Gemm nodes multiply by a constant matrix."""
+    """By how many constant matrices MatMul, Gemm and Conv nodes multiply; one that several read is one."""
     constants = {tensor.name for tensor in proto.graph.initializer}
     constants |= {node.output[0] for node in proto.graph.node if node.op_type == "Constant"}
-    return sum(
-        node.op_type in {"MatMul", "Gemm"} and any(name in constants for name in node.input[:2])
+    read = {
+        name
         for node in proto.graph.node
-    )
+        if node.op_type in {"MatMul", "Gemm", "Conv"}
+        for name in node.input[:2]
+    }
+    return len(read & constants)
 
 
 def _check_matrices(proto: onnx.ModelProto, expected: int, role: str) -> None:

@@ -1,0 +1,72 @@
+"""A table that is looked up and multiplied by is stored once."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgelr.export.tables import share_tables
+from edgelr.quantize.dynamic import quantize_matrices, unquantized_matrices
+from edgelr.quantize.vocabulary import quantize_tables
+
+IDS = np.array([[3, 0, 299], [7, 3, 1]])
+
+
+def tied(*, other: bool = False, axis: int = 0) -> onnx.ModelProto:
+    """``logits = table[ids] tableᵀ``; with ``other`` the head has a matrix of its own."""
+    draw = np.random.default_rng(0)
+    table = draw.normal(size=(300, 300 if axis else 16)).astype(np.float32)
+    head = draw.normal(size=table.shape).astype(np.float32) if other else table
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], axis=axis),
+        helper.make_node("MatMul", ["rows", "head"], ["logits"]),
+    ]
+    if axis:
+        nodes[1] = helper.make_node("MatMul", ["table", "head"], ["logits"])
+        nodes.append(helper.make_node("Identity", ["rows"], ["unused"]))
+    constants = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(head.T.copy(), "head")]
+    shape = [300, 300] if axis else ["batch", "tokens", 300]
+    inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "tokens"])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def logits(model: onnx.ModelProto | Path) -> np.ndarray:
+    given = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
+    session = onnxruntime.InferenceSession(given, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"ids": IDS})[0])
+
+
+def test_an_equal_table_is_dropped_and_the_graph_computes_the_same() -> None:
+    before, after = tied(), tied()
+    assert share_tables(after) == 1
+    onnx.checker.check_model(after)
+    assert [tensor.name for tensor in after.graph.initializer] == ["head"]
+    np.testing.assert_array_equal(logits(after), logits(before))
+
+
+@pytest.mark.parametrize("model", [tied(other=True), tied(axis=1)], ids=["other values", "columns"])
+def test_other_tables_stay(model: onnx.ModelProto) -> None:
+    before = model.SerializeToString()
+    assert share_tables(model) == 0
+    assert model.SerializeToString() == before
+
+
+def test_at_int8_it_is_stored_once_too(tmp_path: Path) -> None:
+    model = tied()
+    share_tables(model)
+    onnx.save(model, tmp_path / "fp32.onnx")
+    quantize_matrices(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
+    small = onnx.load(tmp_path / "int8.onnx")
+    assert quantize_tables(small) == 1
+    onnx.checker.check_model(small)
+    large = [tensor for tensor in small.graph.initializer if np.prod(tensor.dims) == 300 * 16]
+    assert [tensor.data_type for tensor in large] == [TensorProto.INT8]
+    assert unquantized_matrices(small) == []
+    found, expected = logits(small), logits(tied())
+    # 7 bits of the weights and 8 of the activations: a hundredth of the largest logit.
+    assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
