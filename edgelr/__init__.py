@@ -22,16 +22,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build"]
+__all__ = ["__version__", "build", "load_factored"]
 
 if TYPE_CHECKING:
+    from edgelr.api import load_factored
     from edgelr.pipeline import build
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - module attribute hook
-    """Import ``edgelr.build`` on first use, so that ``import edgelr`` stays instant."""
+    """Import ``edgelr.build`` and ``edgelr.load_factored`` on first use: ``import edgelr`` stays instant."""
     if name == "build":
         from edgelr.pipeline import build
 
         return build
+    if name == "load_factored":
+        from edgelr.api import load_factored
+
+        return load_factored
     raise AttributeError(f"module 'edgelr' has no attribute {name!r}")
