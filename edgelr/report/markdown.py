@@ -59,6 +59,28 @@ def verdict_line(document: Row) -> str:
     return f"**{word}**: {'; '.join(parts)}."
 
 
+def found_line(found: Row) -> str:
+    """Say what was found for a budget that is no share; "" when it is one.
+
+    Args:
+        found: As of a Plan.
+
+    Returns:
+        One sentence.
+    """
+    if "speedup" in found:
+        return (
+            f"Predicted from kernel times: {found['dense_ms']:.4g} ms dense, {found['planned_ms']:.4g} ms as "
+            f"planned, ×{found['speedup']:.2f}."
+        )
+    if "drop" in found:
+        return (
+            f"The smallest share of the parameters that holds: {found['share']:.3f}; the metric drops by "
+            f"{found['drop']:.4f} there, untuned, on validation data."
+        )
+    return ""
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Lay out a Markdown table; figures (columns with a unit or number) are for the caller to format.
 
@@ -201,17 +223,20 @@ def _layers(document: Row) -> str:
         (
             f"`{row['name']}`",
             f"{row['out']} × {row['in_']}",
-            "dense" if row["rank"] is None else row["rank"],
+            row["form"],
+            "" if row["rank"] is None else row["rank"],
             _number(row["kept_share"], 3),
             _number(row["error_share"], 4),
-            _general(row["sensitivity"]),
+            _general(row["expected_change"]),
         )
         for row in document["layers"]
     ]
-    columns = ("layer", "out × in", "rank", "kept share", "expected error share", "sensitivity")
+    columns = ("layer", "out × in", "form", "rank", "kept share", "expected error share", "expected change")
     summary = f"Kept share of all sites: {_number(document['plan']['kept_share'], 3)}."
+    budget = found_line(document["plan"].get("found", {}))
     picture = "![Kept share and rank of every layer](layers.svg)"
-    return "\n\n".join([summary, picture, table(columns, rows)]) if rows else ""
+    parts = [summary, budget, picture, table(columns, rows)]
+    return "\n\n".join(part for part in parts if part) if rows else ""
 
 
 def _stages(stages: Sequence[Row]) -> str:

@@ -38,7 +38,7 @@ def layers_picture(layers: Sequence[dict[str, Any]]) -> str:
     bars = []
     for row in layers:
         dense = row["rank"] is None
-        text = "dense" if dense else f"{row['kept_share']:.2f}, rank {row['rank']}"
+        text = "dense" if dense else f"{row['kept_share']:.2f}, {row['form']} {row['rank']}"
         bars.append(
             Bar(label=row["name"], value=row["kept_share"], text=text, color=DENSE if dense else FACTORED)
         )

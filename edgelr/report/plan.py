@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from edgelr.artifacts import Plan, Survey
 from edgelr.progress import Progress
+from edgelr.report.lines import curve_picture, spectra_picture
+from edgelr.report.markdown import found_line
+from edgelr.report.pictures import layers_picture
+from edgelr.runtime.arrays import read_arrays
+from edgelr.writing import atomic_write_text
 
-_COLUMNS = ("layer", "shape", "rank", "kept", "expected error", "sensitivity")
+_COLUMNS = ("layer", "shape", "form", "rank", "kept", "expected error", "expected change")
 
 
 def print_plan(plan: Plan, survey: Survey, progress: Progress) -> None:
-    """Show the layer table: site, shape, rank, kept share, expected error, sensitivity.
+    """Show the layer table: site, shape, form, rank, kept share, expected error and change of the output.
 
-    The sensitivity is that of the whole site: the change of the output if all its energy were dropped.
+    Kept share and expected change are those of all the layers that are reduced together.
     """
-    energies = {site.name: site.energy for site in survey.sites}
     rows = [
         (
             site.name,
             f"{site.out} x {site.in_}",
-            "dense" if site.rank is None else str(site.rank),
+            site.form,
+            "" if site.rank is None else str(site.rank),
             f"{site.kept_share:.0%}",
             f"{site.error_share:.2%}",
-            f"{site.sensitivity * energies[site.name]:.3g}",
+            f"{site.expected_change:.3g}",
         )
         for site in plan.sites
     ]
@@ -37,7 +43,57 @@ def print_plan(plan: Plan, survey: Survey, progress: Progress) -> None:
         f"weights {before.bytes / 1e6:.1f} MB fp32 -> {after.bytes / 1e6:.1f} MB, "
         f"multiply-accumulates per token {before.macs:,} -> {after.macs:,}"
     )
+    if plan.predicted_loss is None:
+        progress.note("no sensitivities were measured: the change of the output is not predicted")
+        return
+    _print_curve(plan, progress)
     progress.note(f"predicted change of the output before tuning: {plan.predicted_loss:.4f}")
+    if line := found_line(plan.found):
+        progress.note(line)
+
+
+def _print_curve(plan: Plan, progress: Progress) -> None:
+    shares = [f"{share:.2f}" for share, _ in plan.curve]
+    changes = [f"{change:.4f}" for _, change in plan.curve]
+    title = "expected change of the output, before tuning, by kept share"
+    progress.table(title, ("kept", *shares), [("change", *changes)])
+
+
+def write_pictures(plan: Plan, survey: Survey, folder: Path) -> list[Path]:
+    """Draw the ranks of all layers, the plan's curve and the spectra.
+
+    Args:
+        plan: What is done to each layer.
+        survey: Its spectra.
+        folder: Where ``plan-layers.svg``, ``plan-spectra.svg`` and, where changes are predicted,
+            ``plan-curve.svg`` go.
+
+    Returns:
+        The files.
+
+    Raises:
+        StorageError: ``folder`` cannot be written.
+    """
+    pictures = {
+        "plan-layers.svg": layers_picture([asdict(site) for site in plan.sites]),
+        "plan-spectra.svg": spectra_picture(_mean_spectra(survey)),
+    }
+    if plan.predicted_loss is not None:
+        pictures["plan-curve.svg"] = curve_picture(plan.curve, plan.kept_share, plan.predicted_loss)
+    for name, picture in pictures.items():
+        atomic_write_text(folder / name, picture)
+    return [folder / name for name in pictures]
+
+
+def _mean_spectra(survey: Survey) -> dict[str, list[float]]:
+    """Of layers that have the same name but for a number, and the same shape; each with unit energy."""
+    kinds: dict[str, list[Any]] = {}
+    arrays = read_arrays(survey.folder / "spectra.npz")
+    for site in survey.sites:
+        if site.energy > 0:
+            last = ".".join(part for part in site.name.split(".")[-3:] if not part.isdigit())
+            kinds.setdefault(f"{last} ({site.out} x {site.in_})", []).append(arrays[site.name] / site.energy)
+    return {kind: (sum(spectra) / len(spectra)).tolist() for kind, spectra in kinds.items()}
 
 
 def plan_document(plan: Plan, survey: Survey) -> dict[str, Any]:
@@ -49,4 +105,6 @@ def plan_document(plan: Plan, survey: Survey) -> dict[str, Any]:
         "model": {"dense": asdict(plan.dense), "candidate": asdict(plan.candidate)},
         "kept_share": plan.kept_share,
         "predicted_loss": plan.predicted_loss,
+        "curve": [list(point) for point in plan.curve],
+        "found": plan.found,
     }

@@ -112,7 +112,11 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         "latency": [asdict(row) for row in latency],
         "placement": [asdict(row) for row in verdict.placement],
         "gates": [asdict(row) for row in verdict.gates],
-        "plan": {"kept_share": plan.kept_share, "predicted_loss": plan.predicted_loss},
+        "plan": {
+            "kept_share": plan.kept_share,
+            "predicted_loss": plan.predicted_loss,
+            "found": plan.found,
+        },
         "layers": [asdict(site) for site in plan.sites],
         "stages": [asdict(row) for row in stages],
         "host": dict(host),

@@ -20,6 +20,7 @@ from edgelr.artifacts import (
 from edgelr.outcome import StageRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.stage import report_document
+from edgelr.structure import Reduction
 
 RECIPE = """{"edgelr": 1, "name": "tiny",
   "model": {"path": "tiny"}, "compress": {"keep": {"parameters": 0.5}},
@@ -72,15 +73,30 @@ def findings() -> dict[str, Any]:
     """What the stages hand to ``write_report``, ``out`` aside."""
     sites = (
         SitePlan(
-            name="layer.0.query", out=8, in_=8, rank=2, kept_share=0.5, error_share=0.125, sensitivity=3.0
+            name="layer.0.query",
+            out=8,
+            in_=8,
+            form="low-rank",
+            rank=2,
+            kept_share=0.5,
+            error_share=0.125,
+            expected_change=3.0,
         ),
         SitePlan(
-            name="layer.0.<out>", out=8, in_=8, rank=None, kept_share=1.0, error_share=0.0, sensitivity=9.0
+            name="layer.0.<out>",
+            out=8,
+            in_=8,
+            form="dense",
+            rank=None,
+            kept_share=1.0,
+            error_share=0.0,
+            expected_change=9.0,
         ),
     )
     plan = Plan(
         folder=Path("never-opened"),
         sites=sites,
+        reductions=(Reduction(form="low-rank", sites=("layer.0.query",), rank=2),),
         dense=Cost(parameters=128, bytes=512, macs=128),
         candidate=Cost(parameters=96, bytes=384, macs=96),
         kept_share=0.75,

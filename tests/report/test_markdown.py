@@ -2,7 +2,32 @@
 
 from typing import Any
 
-from edgelr.report.markdown import report_markdown, table, verdict_line
+import pytest
+
+from edgelr.report.markdown import found_line, report_markdown, table, verdict_line
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        ({}, ""),
+        (
+            {"dense_ms": 12.0, "planned_ms": 8.0, "speedup": 1.5},
+            "Predicted from kernel times: 12 ms dense, 8 ms as planned, ×1.50.",
+        ),
+        (
+            {"share": 0.62, "drop": 0.0481},
+            "The smallest share of the parameters that holds: 0.620; the metric drops by 0.0481 there, "
+            "untuned, on validation data.",
+        ),
+    ],
+)
+def test_what_was_found_for_a_budget_is_told(
+    document: dict[str, Any], found: dict[str, float], line: str
+) -> None:
+    document["plan"]["found"] = found
+    assert found_line(found) == line
+    assert line in section(report_markdown(document), "Layers")
 
 
 def section(text: str, title: str) -> str:
@@ -55,8 +80,8 @@ def test_a_device_that_was_run_but_not_timed_is_emulated(document: dict[str, Any
 
 def test_layers_stages_host_and_warnings(document: dict[str, Any]) -> None:
     text = report_markdown(document)
-    assert "| `layer.0.query` | 8 × 8 | 2 | 0.500 | 0.1250 | 3 |" in section(text, "Layers")
-    assert "| `layer.0.<out>` | 8 × 8 | dense | 1.000 | 0.0000 | 9 |" in section(text, "Layers")
+    assert "| `layer.0.query` | 8 × 8 | low-rank | 2 | 0.500 | 0.1250 | 3 |" in section(text, "Layers")
+    assert "| `layer.0.<out>` | 8 × 8 | dense |  | 1.000 | 0.0000 | 9 |" in section(text, "Layers")
     assert "| load | 1.2 | reused | `0123456789ab` |" in section(text, "Stages")
     assert "| cpu | Example \\| 2 cores |" in section(text, "Host"), "a bar in a cell is escaped"
     assert "- the card names no license" in section(text, "Warnings")

@@ -21,7 +21,7 @@ def words(picture: str) -> list[str]:
 def test_layers_show_kept_share_and_rank(document: dict[str, Any]) -> None:
     picture = layers_picture(document["layers"])
     assert bars(picture) == [BAR_WIDTH / 2, BAR_WIDTH]
-    assert words(picture)[1:] == ["layer.0.query", "0.50, rank 2", "layer.0.<out>", "dense"]
+    assert words(picture)[1:] == ["layer.0.query", "0.50, low-rank 2", "layer.0.<out>", "dense"]
 
 
 def test_latency_is_to_scale_and_carries_its_evidence(document: dict[str, Any]) -> None:
