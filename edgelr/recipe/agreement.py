@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from edgelr.recipe.faults import did_you_mean
-from edgelr.recipe.schema import BaselineName, SentenceEmbedding, Validation
+from edgelr.recipe.gates import BaselineName
+from edgelr.recipe.schema import Latency, SentenceEmbedding, Validation
 from edgelr.recipe.yaml_file import YamlFile, describe
 from edgelr.recipe.yaml_tree import Fault, KeyPath
 
@@ -53,7 +54,28 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
         tokens=_listed(file, "tokens", int, defaults.tokens),
         metrics=METRICS.get(task) if isinstance(task, str) else None,
     )
-    return (*_check_lists(file, measured), *_check_lengths(file, measured), *_check_gates(file, measured))
+    return (
+        *_check_budget(file, measured),
+        *_check_lists(file, measured),
+        *_check_lengths(file, measured),
+        *_check_gates(file, measured),
+    )
+
+
+def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
+    quality = file.at(("compress", "keep", "quality"))
+    if isinstance(quality, dict) and "metric" in quality:
+        yield from _check_metric(file, ("compress", "keep", "quality"), quality, measured)
+    key: KeyPath = ("compress", "keep", "latency")
+    latency = file.at(key)
+    if not isinstance(latency, dict):
+        return
+    device, longest = latency.get("device"), _longest(file)
+    if isinstance(device, str) and device not in measured.known_devices:
+        yield file.fault((*key, "device"), _unknown("device", device, measured.known_devices))
+    tokens = latency.get("tokens", Latency.model_fields["tokens"].default)
+    if longest is not None and _is_number(tokens) and tokens > longest:
+        yield file.fault((*key, "tokens"), _too_long(tokens, longest))
 
 
 def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
@@ -69,18 +91,15 @@ def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
 
 def _check_lengths(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
     # Lengths left out count too: their default must fit a task whose texts are shorter.
-    longest = file.at(("task", "max_tokens"))
+    longest = _longest(file)
     if longest is None:
-        longest = SentenceEmbedding.model_fields["max_tokens"].default
-    if not isinstance(longest, int):
         return
     entries = file.at(("validate", "tokens"))
     if not isinstance(entries, list):
         entries = list(measured.tokens)
     for index, tokens in enumerate(entries):
         if _is_number(tokens) and tokens > longest:
-            message = f"{tokens} tokens are more than task.max_tokens, {longest}: no text is that long"
-            yield file.fault(("validate", "tokens", index), message)
+            yield file.fault(("validate", "tokens", index), _too_long(tokens, longest))
 
 
 def _check_gates(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
@@ -97,8 +116,10 @@ def _check_gates(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
             yield from _check_latency(file, key, gate, measured)
 
 
-def _check_metric(file: YamlFile, key: KeyPath, gate: dict[str, Any], measured: _Measured) -> Iterator[Fault]:
-    metric = gate["metric"]
+def _check_metric(
+    file: YamlFile, key: KeyPath, limits: dict[str, Any], measured: _Measured
+) -> Iterator[Fault]:
+    metric = limits["metric"]
     if isinstance(metric, str) and measured.metrics is not None and metric not in measured.metrics:
         yield file.fault((*key, "metric"), _unknown("metric", metric, measured.metrics))
 
@@ -130,6 +151,18 @@ def _check_baseline(
     if baseline in get_args(BaselineName) and baseline not in measured.baselines:
         message = f"'{baseline}' is not built: add it to validate.baselines ({', '.join(measured.baselines)})"
         yield file.fault((*key, "max_share_of"), message)
+
+
+def _longest(file: YamlFile) -> int | None:
+    """``task.max_tokens`` or its default; None where it is no number."""
+    longest = file.at(("task", "max_tokens"))
+    if longest is None:
+        longest = SentenceEmbedding.model_fields["max_tokens"].default
+    return longest if isinstance(longest, int) else None
+
+
+def _too_long(tokens: int, longest: int) -> str:
+    return f"{tokens} tokens are more than task.max_tokens, {longest}: no text is that long"
 
 
 def _listed(file: YamlFile, name: str, kind: type, default: tuple[Any, ...]) -> tuple[Any, ...]:

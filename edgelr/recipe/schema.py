@@ -5,12 +5,15 @@ Every section is data. A field's description is its documentation: ``edgelr sche
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
+
+from edgelr.recipe.gates import BaselineName, Gate
+from edgelr.recipe.section import Count, Section
+from edgelr.structure import GroupForm
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Name = Annotated[
     str,
@@ -20,17 +23,8 @@ Name = Annotated[
     ),
 ]
 Budget = Literal["parameters", "bytes", "macs"]
-Factors = Literal["plain", "whitened"]
-Allocation = Literal["uniform", "energy", "sensitivity"]
-BaselineName = Literal["dense-fp32", "dense-int8"]
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are faults, values are not coerced, nothing changes afterwards."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
-    )
+Factors = Literal["plain", "whitened", "kronecker"]
+Allocation = Literal["uniform", "energy", "gradient", "sensitivity"]
 
 
 # --- task -----------------------------------------------------------------------------------------
@@ -89,41 +83,71 @@ class Model(Section):
 # --- compress -------------------------------------------------------------------------------------
 
 
+class Latency(Section):
+    """A budget of time: how much faster the whole model is to be, on one device that is measured here."""
+
+    device: str = Field(description="device profile whose kernels are timed, see 'edgelr devices'")
+    speedup: float = Field(
+        gt=1,
+        description="over the dense model at the recipe's precision, such as 1.5 for two thirds of its time",
+    )
+    tokens: Count = Field(128, description="length of the one text that it holds for")
+    seconds: float = Field(20.0, gt=0, le=600, description="measuring time, all kernels together")
+
+
+class Quality(Section):
+    """A budget of loss: the smallest model whose metric, untuned, is no further below the dense model's."""
+
+    metric: str = Field(description="a metric of the task, on the validation data")
+    max_drop: float = Field(ge=0, description="what it may lose against the dense model")
+
+
 class Keep(Section):
-    """The budget: exactly one share, of what the factorable sites cost when dense."""
+    """The budget, exactly one: a share of what the factorable sites cost when dense, a speedup, or a loss."""
 
     parameters: Share | None = Field(None, description="share of the sites' parameters to keep")
     bytes: Share | None = Field(
         None, description="share of the sites' bytes to keep, at the recipe's precision"
     )
     macs: Share | None = Field(None, description="share of the sites' multiply-accumulates to keep")
+    latency: Latency | None = Field(None, description="speedup of the whole model on a device")
+    quality: Quality | None = Field(None, description="what a metric may lose before any tuning")
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
-        given = [name for name in ("parameters", "bytes", "macs") if getattr(self, name) is not None]
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                "exactly one budget is needed (parameters, bytes or macs), "
+                "exactly one budget is needed (parameters, bytes, macs, latency or quality), "
                 f"found {' and '.join(given) or 'none'}"
             )
         return self
 
     @property
-    def budget(self) -> tuple[Budget, float]:
-        """The one budget given, as (name, share)."""
-        if self.parameters is not None:
-            return "parameters", self.parameters
-        if self.bytes is not None:
-            return "bytes", self.bytes
-        assert self.macs is not None
-        return "macs", self.macs
+    def share(self) -> tuple[Budget, float]:
+        """The one budget given, as (currency, share of what the sites cost when dense).
+
+        Raises:
+            ValueError: It is a latency or a quality: what share that is, only measuring tells.
+        """
+        for name in get_args(Budget):
+            if (share := getattr(self, name)) is not None:
+                return name, share
+        raise ValueError("a budget of latency or quality is not a share")
 
 
 class Calibration(Section):
     """The texts that statistics and sensitivities are measured on."""
 
     examples: Count = Field(512, description="examples behind the input statistics")
-    sensitivity_examples: Count = Field(64, description="of these, how many measure the sensitivities")
+    sensitivity_examples: int = Field(
+        64,
+        ge=0,
+        description="of these, how many measure the sensitivities; 0: none, where allocate does without",
+    )
+    sensitivity_points: int = Field(
+        1, ge=1, le=4, description="ranks that each site is measured at: a slope, or a curve"
+    )
 
 
 class Compress(Section):
@@ -131,13 +155,37 @@ class Compress(Section):
 
     keep: Keep
     factors: Factors = Field(
-        "whitened", description="plain SVD of the weight, or activation-aware (output PCA)"
+        "kronecker",
+        description="plain SVD of the weight; whitened: best for each layer's output on calibration data; "
+        "kronecker: best for the model's output, by gradients too",
+    )
+    refine: bool = Field(
+        False,
+        description="fit each layer anew to the inputs that the compressed layers before it really give; "
+        "minutes for a small encoder, worth most where there is little tuning",
+    )
+    groups: tuple[GroupForm, ...] = Field(
+        ("joint", "spatial", "query-key", "value-output"),
+        description="other reductions than two factors of one matrix: a shared down projection, smaller "
+        "attention heads, convolutions along one axis",
+    )
+    vocabulary: bool = Field(
+        False, description="factor embedding tables too; int8 rows alone already serve sentence encoders well"
     )
     allocate: Allocation = Field("sensitivity", description="how the budget is shared among the sites")
     rank_multiple: int = Field(16, ge=1, le=256, description="ranks are multiples of this")
     include: tuple[str, ...] = Field(("*",), min_length=1, description="globs of sites to factor")
     exclude: tuple[str, ...] = Field((), description="globs of sites to leave dense")
     calibration: Calibration = Calibration()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        if self.allocate == "sensitivity" and not self.calibration.sensitivity_examples:
+            raise ValueError(
+                "allocate: sensitivity needs calibration.sensitivity_examples above 0; "
+                "gradient, energy and uniform do without"
+            )
+        return self
 
 
 # --- finetune -------------------------------------------------------------------------------------
@@ -180,6 +228,9 @@ class Export(Section):
     tolerance: float = Field(
         2.0e-4, gt=0, description="largest absolute difference of torch and ONNX outputs"
     )
+    pivot: bool = Field(
+        False, description="store the factors with an identity inside, where that costs no accuracy: smaller"
+    )
 
 
 class Quantize(Section):
@@ -192,76 +243,6 @@ class Quantize(Section):
 
 
 # --- validate -------------------------------------------------------------------------------------
-
-
-class Bound(Section):
-    """An upper limit, absolute or as a share of a baseline."""
-
-    max: float | None = Field(None, gt=0)
-    max_share_of: BaselineName | None = None
-    share: float | None = Field(None, gt=0)
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> Self:
-        _check_limits(self.max, self.max_share_of, self.share)
-        return self
-
-
-class MetricGate(Section):
-    """A task metric: no more than ``max_drop`` below the dense model, or within absolute limits."""
-
-    metric: str
-    max_drop: float | None = Field(None, ge=0)
-    min: float | None = None
-    max: float | None = None
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> Self:
-        if sum(limit is not None for limit in (self.max_drop, self.min, self.max)) != 1:
-            raise ValueError("exactly one of max_drop, min, max is needed")
-        return self
-
-
-class SizeGate(Section):
-    """Size of the whole package, in megabytes (10^6 bytes) or as a share of a baseline's package."""
-
-    size_mb: Bound
-
-
-class LatencyGate(Section):
-    """A latency percentile on a device, in milliseconds or as a share of a baseline of the same run."""
-
-    latency: Literal["p50_ms", "p90_ms", "p99_ms"]
-    device: str
-    tokens: Count | None = Field(None, description="the length it holds for; left out: all that are measured")
-    max: float | None = Field(None, gt=0)
-    max_share_of: BaselineName | None = None
-    share: float | None = Field(None, gt=0)
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> Self:
-        _check_limits(self.max, self.max_share_of, self.share)
-        return self
-
-
-def _check_limits(absolute: float | None, baseline: str | None, share: float | None) -> None:
-    if (baseline is None) != (share is None):
-        raise ValueError("'max_share_of' (a baseline) and 'share' (a number) go together")
-    if (absolute is None) == (baseline is None):
-        raise ValueError("exactly one limit is needed: 'max', or 'max_share_of' with 'share'")
-
-
-def _gate_kind(value: Any) -> str | None:  # noqa: ANN401 - any YAML
-    keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
-    return next((kind for kind in ("metric", "size_mb", "latency") if kind in keys), None)
-
-
-Gate = Annotated[
-    Annotated[MetricGate, Tag("metric")]
-    | Annotated[SizeGate, Tag("size_mb")]
-    | Annotated[LatencyGate, Tag("latency")],
-    Discriminator(_gate_kind),
-]
 
 
 class Validation(Section):

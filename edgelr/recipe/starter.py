@@ -40,8 +40,12 @@ model:
 
 compress:
   keep: {{parameters: 0.5}}    # the budget: share of the factorable layers; or `bytes`, or `macs`
-  factors: whitened          # whitened: the best factors for real inputs | plain: SVD of the weight
-  allocate: sensitivity      # who gets the ranks: sensitivity (measured) | energy | uniform
+  # keep: {{latency: {{device: cpu-1t, speedup: 1.5}}}}      # or as fast as this, by kernels timed there
+  # keep: {{quality: {{metric: cosine, max_drop: 0.1}}}}     # or as small as this allows, before any tuning
+  factors: kronecker         # best for the model's output | whitened: best for each layer's | plain: SVD
+  allocate: sensitivity      # who gets the ranks: sensitivity (measured) | gradient | energy | uniform
+  groups: [joint, query-key, value-output]   # several layers at once: shared factors, smaller heads
+  refine: false              # fit each layer anew to what the compressed ones before it give: minutes
   rank_multiple: 16          # kernels like ranks that are multiples of 16
   exclude: []                # layers to leave dense, such as "encoder.layer.0.*"
   calibration:

@@ -13,7 +13,7 @@ from typing import assert_never
 from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
-from edgelr.recipe.schema import Gate, LatencyGate, MetricGate, SizeGate
+from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, SizeGate
 from edgelr.validate.latency import shape_text
 
 CANDIDATE = "candidate"

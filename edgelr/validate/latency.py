@@ -10,24 +10,18 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgelr.artifacts import LatencyRow, Package
 from edgelr.device.schema import Device
-from edgelr.errors import UnsupportedModelError
 from edgelr.progress import Progress
-from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import model_path, session_entries
-from edgelr.runtime.text import batch_tokens, package_tokenizer
-from edgelr.validate.process import Worker, ask, running_worker
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from edgelr.timing.inputs import package_inputs
+from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
 
 ROUNDS = 10
 LEAST_ROUNDS = 3
 WARM_SHARE = 0.25  # of a case's time, at most, for its warm-up; on top of the budget
-PATIENCE_SECONDS = 120.0
 
 Case = tuple[str, int]
 """A variant and a length in tokens."""
@@ -100,26 +94,6 @@ def measure_latency(
     return rows, _notes(measured, device)
 
 
-def tokens_of_length(tokenizer: Tokenizer, texts: Sequence[str], tokens: int) -> dict[str, Any]:
-    """One input of exactly ``tokens`` tokens: ``texts`` one after the other, repeated where they end.
-
-    Args:
-        tokenizer: As loaded by ``runtime/text.py``.
-        texts: At least one.
-        tokens: Length.
-
-    Returns:
-        ``input_ids`` and ``attention_mask``, both nested lists ``[1, tokens]``.
-    """
-    joined: list[int] = []
-    for text in texts:
-        joined += batch_tokens(tokenizer, [text])["input_ids"][0].tolist()
-        if len(joined) >= tokens:
-            break
-    ids = [joined[place % len(joined)] for place in range(tokens)]
-    return {"input_ids": [ids], "attention_mask": [[1] * tokens]}
-
-
 def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) -> None:
     for variant, package in packages.items():
         request = {
@@ -135,7 +109,7 @@ def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) 
 
 def _warm(measured: _Measured, package: Package, case: Case, share: float) -> None:
     variant, length = case
-    measured.inputs[case] = _inputs(package, length)
+    measured.inputs[case] = package_inputs(package, length)
     measured.times_ms[case] = []
     budget = WARM_SHARE * share
     request = {"do": "warm", "inputs": measured.inputs[case], "seconds": budget}
@@ -181,14 +155,3 @@ def _notes(measured: _Measured, device: Device) -> tuple[str, ...]:
         cases = ", ".join(f"{variant} at {shape_text(length)}" for variant, length in measured.unsettled)
         notes.append(f"times had not settled after warm-up: {cases} ({device.name}); raise validate.seconds")
     return tuple(notes)
-
-
-def _inputs(package: Package, length: int) -> dict[str, Any]:
-    match package.task:
-        case "sentence-embedding":
-            texts = [example.passage for example in folder_examples(package.folder)]
-            return tokens_of_length(package_tokenizer(package), texts, length)
-        case _:
-            raise UnsupportedModelError(
-                f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"
-            )

@@ -70,6 +70,43 @@ def test_one_contradiction(tmp_path, validate, fault):
     assert faults(tmp_path, f"{TASK}validate: {text}\n") == [fault]
 
 
+@pytest.mark.parametrize(
+    ("latency", "fault"),
+    [
+        ("device: cpu1t", "device: unknown device 'cpu1t'; did you mean 'cpu-1t'?"),
+        ("device: phone", "device: unknown device 'phone'; known: cpu-1t, cpu-4t"),
+        (
+            "device: cpu-1t, tokens: 129",
+            "tokens: 129 tokens are more than task.max_tokens, 128: no text is that long",
+        ),
+    ],
+)
+def test_a_latency_budget_is_for_a_known_device_and_length(tmp_path, latency, fault):
+    text = f"{TASK}compress: {{keep: {{latency: {{{latency}, speedup: 2}}}}}}\n"
+    assert faults(tmp_path, text) == [f"2: compress.keep.latency.{fault}"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "fault"),
+    [
+        ("cosin", "unknown metric 'cosin'; did you mean 'cosine'?"),
+        ("bleu", "unknown metric 'bleu'; known: cosine, mrr@10, overlap@10, recall@10"),
+    ],
+)
+def test_a_quality_budget_is_of_a_known_metric(tmp_path, metric, fault):
+    text = f"{TASK}compress: {{keep: {{quality: {{metric: {metric}, max_drop: 0.1}}}}}}\n"
+    assert faults(tmp_path, text) == [f"2: compress.keep.quality.metric: {fault}"]
+    assert faults(tmp_path, text.replace(metric, "mrr@10")) == []
+
+
+def test_the_default_length_of_a_latency_budget_must_fit_too(tmp_path):
+    text = "task: {max_tokens: 64}\nvalidate: {tokens: [64]}\ncompress: {keep: {latency: {device: cpu-1t}}}\n"
+    message = (
+        "3: compress.keep.latency.tokens: 128 tokens are more than task.max_tokens, 64: no text is that long"
+    )
+    assert faults(tmp_path, text) == [message]
+
+
 def test_what_is_measured_may_be_gated(tmp_path):
     text = (
         "validate: {devices: [cpu-4t], tokens: [32], gates: [{metric: mrr@10, max_drop: 0.1}, "
@@ -91,6 +128,10 @@ def test_the_default_lengths_must_fit_a_short_task(tmp_path):
         "task: 5\nvalidate: [1]",
         "task: {type: [1], max_tokens: x}\nvalidate: {devices: 5, tokens: {}, gates: {a: 1}, baselines: x}",
         "task: {type: translation}\nvalidate: {gates: [5, [], {metric: 3}, {metric: bleu}, {size_mb: 1}]}",
+        "compress: {keep: {latency: {device: [], tokens: x}}}",
+        "compress: {keep: {latency: [cpu-1t]}}",
+        "task: {type: sentence-embedding}\ncompress: {keep: {quality: {metric: [cosine]}}}",
+        "task: {type: sentence-embedding}\ncompress: {keep: {quality: cosine}}",
         "validate: {devices: [1, [], {}], gates: [{latency: 1, device: [], tokens: true, max_share_of: []}]}",
     ],
 )

@@ -41,7 +41,7 @@ def test_a_good_file_has_no_faults(tmp_path):
     ("more", "row"),
     [
         ("seeds: 1", "seeds: unknown key; did you mean 'seed'?"),
-        ("export: {zzz: 1}", "export.zzz: unknown key; known here: opset, tolerance"),
+        ("export: {zzz: 1}", "export.zzz: unknown key; known here: opset, tolerance, pivot"),
         ("validation: {seconds: 1}", "validation: unknown key; did you mean 'validate'?"),
         ("finetune: {}", "finetune.steps: missing (optimizer steps, at most)"),
         ("finetune: {stpes: 1}", "finetune.stpes: unknown key; did you mean 'steps'?"),
@@ -86,8 +86,14 @@ def test_one_fault_in_words(tmp_path, more, row):
         ("{path: m}", "{path: m, package: p, revision: r}", "4: model: 'package' and 'revision' exclude each other: a revision belongs to a hub id"),
         ("0.5", "45", "5: compress.keep.parameters: must be at most 1 (share of the sites' parameters to keep), found 45"),
         ("0.5", "0", "5: compress.keep.parameters: must be more than 0 (share of the sites' parameters to keep), found 0"),
-        ("0.5", "0.5, macs: 0.5", "5: compress.keep: exactly one budget is needed (parameters, bytes or macs), found parameters and macs"),
-        ("parameters: 0.5", "", "5: compress.keep: exactly one budget is needed (parameters, bytes or macs), found none"),
+        ("0.5", "0.5, macs: 0.5", "5: compress.keep: exactly one budget is needed (parameters, bytes, macs, latency or quality), found parameters and macs"),
+        ("parameters: 0.5", "macs: 0.5, latency: {device: cpu-1t, speedup: 2.0}", "5: compress.keep: exactly one budget is needed (parameters, bytes, macs, latency or quality), found macs and latency"),
+        ("parameters: 0.5", "latency: {device: cpu-1t, speedup: 1}", "5: compress.keep.latency.speedup: must be more than 1 (over the dense model at the recipe's precision, such as 1.5 for two thirds of its time), found 1"),
+        ("parameters: 0.5", "latency: {speedup: 2.0}", "5: compress.keep.latency.device: missing (device profile whose kernels are timed, see 'edgelr devices')"),
+        ("parameters: 0.5", "latency: {device: cpu-1t, speedup: 2.0, tokens: 0}", "5: compress.keep.latency.tokens: must be at least 1 (length of the one text that it holds for), found 0"),
+        ("parameters: 0.5", "latency: {device: cpu-1t, speedp: 2.0}", "5: compress.keep.latency.speedp: unknown key; did you mean 'speedup'?"),
+        ("parameters: 0.5", "latency: 2.0", "5: compress.keep.latency: expected a mapping (lines of 'key: value') (speedup of the whole model on a device), found 2 (number)"),
+        ("parameters: 0.5", "", "5: compress.keep: exactly one budget is needed (parameters, bytes, macs, latency or quality), found none"),
     ],
 )  # fmt: skip
 def test_one_changed_line(tmp_path, old, new, row):

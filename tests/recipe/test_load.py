@@ -34,7 +34,7 @@ def write(folder: Path, text: str, name: str = "a.yaml") -> Path:
 def test_a_recipe_is_typed_frozen_and_complete(tmp_path):
     recipe = load_recipe(write(tmp_path, GOOD))
     assert isinstance(recipe, Recipe)
-    assert recipe.compress.keep.budget == ("parameters", 0.5)
+    assert recipe.compress.keep.share == ("parameters", 0.5)
     assert recipe.validation.devices == ("cpu-1t",)
     assert recipe.finetune is None
 

@@ -3,26 +3,44 @@
 import pytest
 from pydantic import ValidationError
 
-from edgelr.recipe.schema import Bound, Keep, LatencyGate, MetricGate, Model, SizeGate, Validation
+from edgelr.recipe.gates import LatencyGate, MetricGate, SizeGate
+from edgelr.recipe.schema import Compress, Keep, Latency, Model, Quality, Validation
 
 
 @pytest.mark.parametrize("budget", ["parameters", "bytes", "macs"])
 def test_a_budget_is_one_share(budget):
-    assert Keep.model_validate({budget: 0.5}).budget == (budget, 0.5)
+    assert Keep.model_validate({budget: 0.5}).share == (budget, 0.5)
 
 
-@pytest.mark.parametrize("given", [{}, {"bytes": 0.5, "macs": 0.5}, {"parameters": 0.0}, {"parameters": 1.1}])
-def test_no_budget_two_budgets_and_no_share(given):
-    with pytest.raises(ValidationError):
-        Keep.model_validate(given)
+def test_a_latency_budget_is_a_speedup_and_no_share():
+    keep = Keep.model_validate({"latency": {"device": "cpu-1t", "speedup": 1.8}})
+    assert keep.latency == Latency(device="cpu-1t", speedup=1.8, tokens=128, seconds=20.0)
+    with pytest.raises(ValueError, match="not a share"):
+        _ = keep.share
+
+
+def test_a_quality_budget_is_a_loss_and_no_share():
+    keep = Keep.model_validate({"quality": {"metric": "cosine", "max_drop": 0}})
+    assert keep.quality == Quality(metric="cosine", max_drop=0.0)
+    with pytest.raises(ValueError, match="not a share"):
+        _ = keep.share
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"max": 1.0, "max_share_of": "dense-fp32", "share": 0.5}, {"share": 0.5}]
+    "given",
+    [
+        {},
+        {"bytes": 0.5, "macs": 0.5},
+        {"macs": 0.5, "quality": {"metric": "cosine", "max_drop": 0.1}},
+        {"parameters": 0.0},
+        {"parameters": 1.1},
+        {"quality": {"metric": "cosine", "max_drop": -0.1}},
+        {"latency": {"device": "cpu-1t", "speedup": 1.0}},
+    ],
 )
-def test_a_bound_is_one_limit(given):
+def test_no_budget_two_budgets_and_no_share(given):
     with pytest.raises(ValidationError):
-        Bound.model_validate(given)
+        Keep.model_validate(given)
 
 
 def test_gates_are_told_apart_by_their_key():
@@ -48,3 +66,10 @@ def test_nothing_changes_afterwards():
     keep = Keep(parameters=0.5)
     with pytest.raises(ValidationError):
         keep.parameters = 0.6
+
+
+def test_allocating_by_sensitivity_needs_measured_ones():
+    calibration = {"sensitivity_examples": 0}
+    with pytest.raises(ValidationError, match=r"sensitivity needs calibration\.sensitivity_examples above 0"):
+        Compress.model_validate({"keep": {"parameters": 0.5}, "calibration": calibration})
+    Compress.model_validate({"keep": {"parameters": 0.5}, "calibration": calibration, "allocate": "gradient"})

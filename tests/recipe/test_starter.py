@@ -35,6 +35,13 @@ def test_what_is_commented_out_is_valid_too(tmp_path):
     assert (recipe.task.data.source, recipe.model.revision) == ("file", "main")
 
 
+@pytest.mark.parametrize("budget", ["latency", "quality"])
+def test_the_other_budgets_are_valid_too(tmp_path, budget):
+    lines = starter_recipe("a").replace("  keep: {parameters", "  # keep: {parameters")
+    (tmp_path / "a.yaml").write_text(lines.replace(f"  # keep: {{{budget}", f"  keep: {{{budget}"))
+    assert getattr(load_recipe(tmp_path / "a.yaml").compress.keep, budget) is not None
+
+
 @pytest.mark.parametrize(
     ("file", "name"),
     [

@@ -6,7 +6,8 @@ import pytest
 from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
-from edgelr.recipe.schema import Gate, LatencyGate, MetricGate, SizeGate, Validation
+from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, SizeGate
+from edgelr.recipe.schema import Validation
 from edgelr.validate.gates import Measurements, check_gates, evaluate_gates
 
 

@@ -9,8 +9,7 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.progress import Progress
-from edgelr.runtime.text import package_tokenizer
-from edgelr.validate.latency import LEAST_ROUNDS, measure_latency, shape_text, tokens_of_length
+from edgelr.validate.latency import LEAST_ROUNDS, measure_latency, shape_text
 
 Make = Callable[..., Package]
 QUIET = Progress(quiet=True)
@@ -41,18 +40,6 @@ def test_a_time_budget_of_almost_nothing_still_measures(make_package: Make, cpu:
     )
 
 
-def test_inputs_have_exactly_the_length_asked_for(make_package: Make) -> None:
-    tokenizer = package_tokenizer(make_package())
-    whole = tokenizer.encode("copy a file").ids
-    for tokens in (1, len(whole), 3 * len(whole) + 1):
-        inputs = tokens_of_length(tokenizer, ["copy a file"], tokens)
-        assert inputs["input_ids"] == [(whole * 4)[:tokens]]
-        assert inputs["attention_mask"] == [[1] * tokens]
-    both = tokens_of_length(tokenizer, ["copy", "delete a file"], 7)["input_ids"][0]
-    assert both[:3] == tokenizer.encode("copy").ids
-    assert both[3:] == tokenizer.encode("delete a file").ids[:4]
-
-
 def test_settings_of_the_package_reach_the_worker(make_package: Make, cpu: Device) -> None:
     package = make_package()
     (package.folder / "session.json").write_text(json.dumps({"cpu-1t": {"ep.stop_context": "1"}}))
@@ -74,7 +61,7 @@ def test_a_worker_that_dies_is_named(
     make_package: Make, cpu: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # A fault inside ONNX Runtime cannot be ordered: a worker in the place of the real one ends itself.
-    trap = tmp_path / "trap" / "edgelr" / "validate"
+    trap = tmp_path / "trap" / "edgelr" / "timing"
     trap.mkdir(parents=True)
     for folder in (trap, trap.parent):
         (folder / "__init__.py").write_text("")

@@ -4,16 +4,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.runtime.package import model_path
-from edgelr.validate.worker import SETTLING_CALLS, serve, time_calls, warm_up
+from edgelr.timing.worker import SETTLING_CALLS, serve, time_calls, warm_up
 
 INPUTS = {"input_ids": [[2, 5, 6, 3]], "attention_mask": [[1, 1, 1, 1]]}
 FEEDS = {name: np.array(values, np.int64) for name, values in INPUTS.items()}
@@ -75,6 +78,28 @@ def test_an_unknown_request_is_a_bug(make_package: Callable[..., Package], cpu: 
         conversation(opening(make_package(), cpu), {"do": "dance"})
 
 
+def test_sessions_have_names_and_inputs_may_be_random_floats(
+    make_package: Callable[..., Package], cpu: Device, tmp_path: Path
+) -> None:
+    names = ("x", "y")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 2]) for name in names]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", values[:1], values[1:])
+    opset = helper.make_opsetid("", 20)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "g.onnx")
+    package = make_package()
+    opened = {**opening(package, cpu), "session": "model"}
+    small = {**opening(package, cpu), "session": "small", "model": str(tmp_path / "g.onnx")}
+    floats = {"x": {"normal": [1, 3, 2]}}
+    *_, first, second = conversation(
+        opened,
+        small,
+        {"do": "time", "session": "small", "inputs": floats, "seconds": 0.001},
+        {"do": "time", "session": "model", "inputs": INPUTS, "seconds": 0.001},
+    )
+    assert first["times_ms"]
+    assert second["times_ms"]
+
+
 class Counting:
     """A session that counts its calls and sees whether the garbage collector is on."""
 
@@ -105,7 +130,7 @@ def test_warm_up_ends_at_its_cap(make_package: Callable[..., Package], cpu: Devi
 
 
 def test_the_worker_loads_neither_torch_nor_transformers() -> None:
-    code = "import sys, edgelr.validate.worker; print({'torch', 'transformers'} & set(sys.modules))"
+    code = "import sys, edgelr.timing.worker; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -114,7 +139,7 @@ def test_what_a_library_prints_cannot_spoil_a_reply(
     make_package: Callable[..., Package], cpu: Device
 ) -> None:
     code = (
-        "import edgelr.validate.worker as worker; opened = worker.open_timed\n"
+        "import edgelr.timing.worker as worker; opened = worker.open_timed\n"
         "def noisy(request):\n    print('hello from a library', flush=True)\n    return opened(request)\n"
         "worker.open_timed = noisy; worker.main()"
     )

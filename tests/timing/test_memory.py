@@ -3,10 +3,10 @@ import sys
 
 import numpy as np
 
-from edgelr.validate.memory import _resource_peak_bytes, peak_resident_bytes
+from edgelr.timing.memory import _resource_peak_bytes, peak_resident_bytes
 
 MIB = 2**20
-CHILD = "from edgelr.validate.memory import peak_resident_bytes; print(peak_resident_bytes())"
+CHILD = "from edgelr.timing.memory import peak_resident_bytes; print(peak_resident_bytes())"
 
 
 def test_the_peak_stays_after_the_memory_is_given_back() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
-from edgelr.validate.process import ask, running_worker
+from edgelr.timing.process import ask, running_worker
 
 LABEL = "candidate on cpu-1t"
 

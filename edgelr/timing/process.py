@@ -1,4 +1,4 @@
-"""A worker process and talking to it: it may die or hang, and then the error says which variant's it was."""
+"""A worker process and talking to it: it may die or hang, and then the error says whose it was."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from typing import IO, Any
 
 from edgelr.errors import EdgelrError, UnsupportedModelError
 
-WORKER = (sys.executable, "-P", "-m", "edgelr.validate.worker")
-_PATIENCE_SECONDS = 5.0  # for a worker whose requests have ended
+WORKER = (sys.executable, "-P", "-m", "edgelr.timing.worker")
+PATIENCE_SECONDS = 120.0  # for an answer, on top of the time it was asked to measure
+_END_SECONDS = 5.0  # for a worker whose requests have ended
 _TAIL_LINES = 3
 
 
@@ -27,7 +28,7 @@ class Worker:
     """A running worker.
 
     Attributes:
-        label: What errors name: the variant and the device.
+        label: What errors name: a variant and the device, or what else it times.
         process: Where it runs.
         replies: Its lines, as they come; None when they have ended.
         log: What it printed on stderr.
@@ -63,7 +64,7 @@ def running_worker(label: str, command: Sequence[str] = WORKER) -> Iterator[Work
             yield Worker(label=label, process=process, replies=replies, log=log)
         finally:
             _end(process)
-            reader.join(_PATIENCE_SECONDS)
+            reader.join(_END_SECONDS)
 
 
 def ask(worker: Worker, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     with suppress(OSError):  # it died with a request unread
         process.stdin.close()
     try:
-        process.wait(_PATIENCE_SECONDS)
+        process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

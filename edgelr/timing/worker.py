@@ -1,18 +1,23 @@
-"""The process that times one variant: ``python -m edgelr.validate.worker``, JSON lines in, JSON lines out.
+"""The process that times sessions: ``python -m edgelr.timing.worker``, JSON lines in, JSON lines out.
 
-A variant has a process of its own, so that its threads, its memory and its caches are its own; the one who
-asks (``process.py``) lets one worker at a time measure. Requests and replies:
+A variant that is validated has a process of its own, so that its threads, its memory and its caches are its
+own; the many small graphs of ``rounds.py`` share one and have names. The one who asks (``process.py``) lets
+one worker at a time measure. Requests and replies:
 
 * ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``
 * ``{"do": "warm", "inputs": {name: nested list}, "seconds": cap}`` gives ``{"calls", "settled"}``
 * ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...]}``
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
 
+``"session": name`` in a request says which session; without it there is only one. An input is a nested list
+of integers, or ``{"normal": shape}`` for random floats, which would be long to send.
+
 A failure that a person can understand is ``{"error": {"exit", "found", "hint"}}``.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -27,14 +32,13 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import EdgelrError
 from edgelr.runtime.graph import run_graph
-from edgelr.validate.memory import peak_resident_bytes
+from edgelr.timing.memory import peak_resident_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
 
-    Feeds = dict[str, NDArray[np.int64]]
+    Feeds = dict[str, NDArray[Any]]
 
 WINDOW_CALLS = 5
 SETTLED_SHARE = 0.05
@@ -49,15 +53,15 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         requests: One JSON document a line.
         replies: Likewise.
     """
-    session: InferenceSession | None = None
+    sessions: dict[str, InferenceSession] = {}
     for line in requests:
         request = json.loads(line)
+        name = request.get("session", "")
         try:
             if request["do"] == "open":
-                session, reply = open_timed(request)
+                sessions[name], reply = open_timed(request)
             else:
-                assert session is not None, "the first request is 'open'"
-                reply = answer(session, request)
+                reply = answer(sessions[name], request)
         except EdgelrError as error:
             reply = {"error": {"exit": error.exit_code, "found": error.found, "hint": error.hint}}
         replies.write(json.dumps(reply) + "\n")
@@ -162,7 +166,17 @@ def _call_ms(session: InferenceSession, feeds: Feeds) -> float:
 def _feeds(request: dict[str, Any]) -> Feeds:
     import numpy as np
 
-    return {name: np.array(values, np.int64) for name, values in request["inputs"].items()}
+    return {
+        name: _normal(tuple(values["normal"])) if isinstance(values, dict) else np.array(values, np.int64)
+        for name, values in request["inputs"].items()
+    }
+
+
+@functools.cache
+def _normal(shape: tuple[int, ...]) -> NDArray[Any]:
+    import numpy as np
+
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def main() -> None:

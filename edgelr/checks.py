@@ -1,0 +1,80 @@
+"""What a build needs of this host and of its devices, checked before anything is computed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgelr.device.host import require
+from edgelr.device.load import get_device
+from edgelr.device.schema import Device
+from edgelr.errors import MissingRequirementError, UsageError
+from edgelr.recipe.load import fault
+from edgelr.recipe.schema import Recipe
+
+_BUILD = ("accelerate", "onnxscript", "safetensors", "torch", "transformers")
+
+
+def check_accepts(device: Device, recipe: Recipe) -> None:
+    """Make sure that a device takes the precision that the recipe builds.
+
+    Raises:
+        UsageError: It does not.
+    """
+    precision = recipe.quantize.scheme if recipe.quantize else "fp32"
+    if precision not in device.accepts:
+        raise UsageError(
+            f"device '{device.name}' does not accept {precision} (it accepts {', '.join(device.accepts)})",
+            "choose another quantize.scheme, or another device",
+        )
+
+
+def budget_device(recipe: Recipe, recipe_path: Path, profiles: Mapping[str, Device]) -> Device | None:
+    """The device whose kernels are timed for a budget of latency; None when the budget is another.
+
+    Args:
+        recipe: Checked.
+        recipe_path: Where it was read from.
+        profiles: Every known profile, by name.
+
+    Raises:
+        UsageError: Nothing can be timed on it, or it does not take the recipe's precision.
+        MissingRequirementError: Its provider is not installed.
+    """
+    latency = recipe.compress.keep.latency
+    if latency is None:
+        return None
+    device = get_device(latency.device, profiles)
+    if device.evidence != "run":
+        raise fault(
+            recipe_path,
+            "compress.keep.latency.device",
+            f"nothing can be timed on '{device.name}' (evidence: {device.evidence}); "
+            "a budget of latency needs a device with evidence: run",
+        )
+    require(device)
+    check_accepts(device, recipe)
+    return device
+
+
+def check_extra() -> None:
+    """Make sure that what only building needs is installed.
+
+    Raises:
+        MissingRequirementError: It is not; the hint is the command that helps.
+    """
+    missing = [name for name in _BUILD if not _installed(name)]
+    if missing:
+        raise MissingRequirementError(
+            f"building needs packages that are not installed: {', '.join(missing)}",
+            "pip install 'edgelr[build]'",
+        )
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

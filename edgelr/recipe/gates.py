@@ -1,0 +1,81 @@
+"""The gates of a recipe: limits that a package must keep to be released."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from edgelr.recipe.section import Count, Section
+
+BaselineName = Literal["dense-fp32", "dense-int8"]
+
+
+class Bound(Section):
+    """An upper limit, absolute or as a share of a baseline."""
+
+    max: float | None = Field(None, gt=0)
+    max_share_of: BaselineName | None = None
+    share: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        _check_limits(self.max, self.max_share_of, self.share)
+        return self
+
+
+class MetricGate(Section):
+    """A task metric: no more than ``max_drop`` below the dense model, or within absolute limits."""
+
+    metric: str
+    max_drop: float | None = Field(None, ge=0)
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if sum(limit is not None for limit in (self.max_drop, self.min, self.max)) != 1:
+            raise ValueError("exactly one of max_drop, min, max is needed")
+        return self
+
+
+class SizeGate(Section):
+    """Size of the whole package, in megabytes (10^6 bytes) or as a share of a baseline's package."""
+
+    size_mb: Bound
+
+
+class LatencyGate(Section):
+    """A latency percentile on a device, in milliseconds or as a share of a baseline of the same run."""
+
+    latency: Literal["p50_ms", "p90_ms", "p99_ms"]
+    device: str
+    tokens: Count | None = Field(None, description="the length it holds for; left out: all that are measured")
+    max: float | None = Field(None, gt=0)
+    max_share_of: BaselineName | None = None
+    share: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        _check_limits(self.max, self.max_share_of, self.share)
+        return self
+
+
+def _check_limits(absolute: float | None, baseline: str | None, share: float | None) -> None:
+    if (baseline is None) != (share is None):
+        raise ValueError("'max_share_of' (a baseline) and 'share' (a number) go together")
+    if (absolute is None) == (baseline is None):
+        raise ValueError("exactly one limit is needed: 'max', or 'max_share_of' with 'share'")
+
+
+def _gate_kind(value: Any) -> str | None:  # noqa: ANN401 - any YAML
+    keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
+    return next((kind for kind in ("metric", "size_mb", "latency") if kind in keys), None)
+
+
+Gate = Annotated[
+    Annotated[MetricGate, Tag("metric")]
+    | Annotated[SizeGate, Tag("size_mb")]
+    | Annotated[LatencyGate, Tag("latency")],
+    Discriminator(_gate_kind),
+]

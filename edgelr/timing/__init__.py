@@ -1,0 +1,1 @@
+"""Timing: a process that runs sessions and times them, and whoever asks it: stages plan and validate."""

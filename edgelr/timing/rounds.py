@@ -1,0 +1,140 @@
+"""Many sessions timed in turn, in one process: so that their times can be added and compared.
+
+``validate`` has a process for each variant, because it also tells their memory. Here only times count, and
+there are dozens of small graphs.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgelr.artifacts import Package
+from edgelr.device.schema import Device
+from edgelr.progress import Progress
+from edgelr.runtime.package import model_path, session_entries
+from edgelr.timing.inputs import package_inputs
+from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
+
+ROUNDS = 10
+WARM_SHARE = 0.25  # of a case's time, at most, for its warm-up; on top of it
+# Threads of the session that ran last would burn the cores that the next one is timed on.
+_NO_SPINNING = {"session.intra_op.allow_spinning": "0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One graph with one input.
+
+    Attributes:
+        name: Of its own among all that are timed together.
+        model: The ONNX file.
+        inputs: As ``worker.py`` takes them.
+        seconds: Measuring time, over all rounds.
+        entries: Session settings on top of the device's.
+    """
+
+    name: str
+    model: Path
+    inputs: dict[str, Any]
+    seconds: float
+    entries: dict[str, str] = field(default_factory=dict)
+
+
+def package_case(package: Package, device: Device, *, tokens: int, seconds: float, name: str) -> Case:
+    """The whole model of a package, as one case.
+
+    Args:
+        package: Any package.
+        device: Where it will run.
+        tokens: Length of its one text.
+        seconds: Measuring time.
+        name: The case's name.
+
+    Raises:
+        UnsupportedModelError: The package's task is unknown.
+        DamagedArtifactError: The package's session settings are malformed.
+    """
+    return Case(
+        name=name,
+        model=model_path(package),
+        inputs=package_inputs(package, tokens),
+        seconds=seconds,
+        entries=session_entries(package, device.name),
+    )
+
+
+def measure_rounds(
+    cases: Sequence[Case], device: Device, progress: Progress, *, label: str, seed: int = 0
+) -> dict[str, list[float]]:
+    """Time every case once a round, in a new order each round: what drifts meanwhile, drifts for all.
+
+    Args:
+        cases: At least one.
+        device: Where to run; its evidence has to be ``run``.
+        progress: Where to show how far it is.
+        label: What is timed, for errors and the progress bar.
+        seed: Of the orders.
+
+    Returns:
+        Milliseconds of every call, by the case's name.
+
+    Raises:
+        UnsupportedModelError: The process died or hangs.
+        EdgelrError: A graph cannot be opened or run on the device.
+    """
+    times_ms: dict[str, list[float]] = {case.name: [] for case in cases}
+    order = random.Random(seed)
+    with (
+        running_worker(f"{label} on {device.name}") as worker,
+        progress.bar(f"{label} on {device.name}", (ROUNDS + 1) * len(cases)) as advance,
+    ):
+        for case in cases:
+            _open(worker, case, device)
+            _run(worker, "warm", case, WARM_SHARE * case.seconds)
+            advance()
+        for _ in range(ROUNDS):
+            for case in order.sample(cases, len(cases)):
+                times_ms[case.name] += _run(worker, "time", case, case.seconds / ROUNDS)["times_ms"]
+                advance()
+    return times_ms
+
+
+def measure_model(
+    package: Package, device: Device, progress: Progress, *, tokens: int, seconds: float
+) -> float:
+    """Median time of one call of a whole model, in milliseconds.
+
+    Args:
+        package: Any package.
+        device: Where to run; its evidence has to be ``run``.
+        progress: Where to show how far it is.
+        tokens: Length of the one text of a call.
+        seconds: Measuring time.
+
+    Raises:
+        UnsupportedModelError: The package's task is unknown, or the process died or hangs.
+        EdgelrError: The package cannot be opened on the device.
+    """
+    case = package_case(package, device, tokens=tokens, seconds=seconds, name=package.name)
+    return statistics.median(measure_rounds([case], device, progress, label=package.name)[case.name])
+
+
+def _open(worker: Worker, case: Case, device: Device) -> None:
+    request = {
+        "do": "open",
+        "session": case.name,
+        "model": str(case.model),
+        "device": device.model_dump(mode="json"),
+        "entries": {**case.entries, **_NO_SPINNING},
+    }
+    ask(worker, request, seconds=PATIENCE_SECONDS)
+
+
+def _run(worker: Worker, do: str, case: Case, seconds: float) -> dict[str, Any]:
+    request = {"do": do, "session": case.name, "inputs": case.inputs, "seconds": seconds}
+    return ask(worker, request, seconds=PATIENCE_SECONDS + seconds)

@@ -1,0 +1,56 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgelr.artifacts import Package
+from edgelr.device.schema import Device
+from edgelr.errors import DamagedArtifactError, UsageError
+from edgelr.progress import Progress
+from edgelr.runtime.package import model_path
+from edgelr.timing.inputs import package_inputs
+from edgelr.timing.rounds import ROUNDS, Case, measure_model, measure_rounds, package_case
+
+Make = Callable[..., Package]
+QUIET = Progress(quiet=True)
+
+
+def test_a_package_is_a_case(make_package: Make, cpu: Device) -> None:
+    package = make_package()
+    (package.folder / "session.json").write_text('{"cpu-1t": {"session.disable_prepacking": "1"}}')
+    case = package_case(package, cpu, tokens=6, seconds=0.5, name="dense")
+    assert case == Case(
+        name="dense",
+        model=model_path(package),
+        inputs=package_inputs(package, 6),
+        seconds=0.5,
+        entries={"session.disable_prepacking": "1"},
+    )
+
+
+def test_every_case_is_timed_in_every_round(make_package: Make, cpu: Device) -> None:
+    package = make_package()
+    cases = [
+        package_case(package, cpu, tokens=tokens, seconds=seconds, name=f"{tokens}")
+        for tokens, seconds in ((4, 0.2), (16, 1e-6))
+    ]
+    times_ms = measure_rounds(cases, cpu, QUIET, label="two lengths")
+    assert list(times_ms) == ["4", "16"]
+    assert len(times_ms["4"]) > len(times_ms["16"]) == ROUNDS, "at least one call a round"
+    assert min(times_ms["4"]) > 0
+
+
+def test_a_whole_model_is_one_number(make_package: Make, cpu: Device) -> None:
+    assert 0 < measure_model(make_package(), cpu, QUIET, tokens=8, seconds=0.05) < 1000
+
+
+def test_what_is_timed_is_named_in_errors(tmp_path: Path, cpu: Device) -> None:
+    case = Case(name="lost", model=tmp_path / "lost.onnx", inputs={}, seconds=0.01)
+    with pytest.raises(DamagedArtifactError, match=r"kernels on cpu-1t: .*lost\.onnx does not exist"):
+        measure_rounds([case], cpu, QUIET, label="kernels")
+
+
+def test_nothing_is_timed_on_a_device_that_is_only_analyzed(make_package: Make, cpu: Device) -> None:
+    static = cpu.model_copy(update={"evidence": "static"})
+    with pytest.raises(UsageError, match="analyzed only"):
+        measure_model(make_package(), static, QUIET, tokens=8, seconds=0.01)
