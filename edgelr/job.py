@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from edgelr.artifacts import Verdict
+from edgelr.checks import budget_device, check_accepts, check_extra
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
-from edgelr.errors import DataError, MissingRequirementError, UsageError
+from edgelr.errors import DataError, UsageError
 from edgelr.load.model_folder import find_model, fingerprint
 from edgelr.outcome import Report, StageRow
 from edgelr.progress import Progress
@@ -27,16 +28,18 @@ from edgelr.writing import writing
 T = TypeVar("T")
 
 # What each stage's result depends on, in this program's own code; and what all of them do.
-_FLOWS = ("artifacts", "artifact_files", "examples")
+_FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
     "load": ("load",),
     "survey": ("survey", "lowrank", "tasks", "runtime.text", "runtime.arrays"),
+    "kernels": ("plan.kernels", "plan.kernel_graph", "quantize.dynamic", "runtime", "timing", "device"),
+    "quality": ("budgets", "plan", "compress", "lowrank", "tasks", "metrics", "runtime.text"),
     "plan": ("plan",),
     "compress": ("compress", "lowrank", "tasks"),
     "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text"),
     "export": ("export", "lowrank", "tasks", "runtime"),
     "quantize": ("quantize", "runtime"),
-    "validate": ("validate", "runtime", "metrics", "device"),
+    "validate": ("validate", "runtime", "metrics", "timing", "device"),
 }
 
 
@@ -77,6 +80,7 @@ class Job:
         out: Where package and report go.
         until: Last stage to run, or None.
         devices: The profiles to validate on.
+        timed_on: The profile that kernels are timed on; None without a budget of latency.
         model_folder: The dense model.
         model_fingerprint: Hash of its content.
         store: Where artifacts are kept.
@@ -90,6 +94,7 @@ class Job:
     out: Path
     until: str | None
     devices: tuple[Device, ...]
+    timed_on: Device | None
     model_folder: Path
     model_fingerprint: str
     store: Store
@@ -191,8 +196,9 @@ def open_job(
     devices = tuple(get_device(name, profiles) for name in (device_names or recipe.validation.devices))
     for device in devices:
         require(device)
-        _check_accepts(device, recipe)
-    _check_extra()
+        check_accepts(device, recipe)
+    timed_on = budget_device(recipe, recipe_path, profiles)
+    check_extra()
     try:
         model_folder = find_model(recipe.model, recipe_path.parent)
     except UsageError as error:
@@ -207,6 +213,7 @@ def open_job(
         out=folder,
         until=until,
         devices=devices,
+        timed_on=timed_on,
         model_folder=model_folder,
         model_fingerprint=fingerprint(model_folder),
         store=Store(folder.parent / ".store", progress),
@@ -268,33 +275,3 @@ def _version(name: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         carriers = importlib.metadata.packages_distributions().get(name, [])
         return ", ".join(f"{each} {importlib.metadata.version(each)}" for each in carriers) or "unknown"
-
-
-def _check_accepts(device: Device, recipe: Recipe) -> None:
-    precision = recipe.quantize.scheme if recipe.quantize else "fp32"
-    if precision not in device.accepts:
-        raise UsageError(
-            f"device '{device.name}' does not accept {precision} (it accepts {', '.join(device.accepts)})",
-            "choose another quantize.scheme, or another device",
-        )
-
-
-def _check_extra() -> None:
-    missing = [
-        name
-        for name in ("accelerate", "onnxscript", "safetensors", "torch", "transformers")
-        if not _installed(name)
-    ]
-    if missing:
-        raise MissingRequirementError(
-            f"building needs packages that are not installed: {', '.join(missing)}",
-            "pip install 'edgelr[build]'",
-        )
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgelr.artifacts import Package, Plan, Verdict
+from edgelr.budgets import measure_budget
 from edgelr.errors import GateError
 from edgelr.job import Job, ReachedEnd, open_job
 from edgelr.outcome import Report
@@ -58,12 +59,13 @@ def build(
     try:
         source = load(job)
         survey = survey_sites(job, source)
-        plan = plan_ranks(job, survey)
+        measured = measure_budget(job, source, survey)
+        plan = plan_ranks(job, survey, measured)
         factored = compress(job, source, survey, plan)
         tuned = finetune(job, source, factored)
-        fp32 = export(job, source, tuned, plan)
+        fp32 = export(job, source, tuned, plan.artifact.candidate.macs)
         candidate = quantize(job, fp32)
-        packages = {**baselines(job, source, plan), "candidate": candidate}
+        packages = {**baselines(job, source, survey), "candidate": candidate}
         verdict = validate(job, packages)
         return report(job, plan.artifact, {name: made.artifact for name, made in packages.items()}, verdict)
     except ReachedEnd:
@@ -76,13 +78,15 @@ def plan(recipe: Path, out: Path | None = None, *, progress: Progress | None = N
     Raises:
         EdgelrError: Any expected failure, see ``errors.py``.
     """
-    from edgelr.report.plan import plan_document, print_plan
+    from edgelr.report.plan import plan_document, print_plan, write_pictures
 
     job = replace(open_job(recipe, out, (), None, progress or Progress(quiet=True)), releases=False)
     source = load(job)
     survey = survey_sites(job, source)
-    chosen = plan_ranks(job, survey)
+    chosen = plan_ranks(job, survey, measure_budget(job, source, survey))
     print_plan(chosen.artifact, survey.artifact, job.progress)
+    for picture in write_pictures(chosen.artifact, survey.artifact, job.out):
+        job.progress.note(f"picture: {picture}")
     return Report(
         out=job.out, passed=True, package=None, document=plan_document(chosen.artifact, survey.artifact)
     )

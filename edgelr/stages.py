@@ -8,13 +8,25 @@ everything never loads torch.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgelr.artifact_files import read_factored, read_plan, read_source, read_survey, read_verdict
 from edgelr.artifacts import Factored, Package, Plan, Source, Survey, Verdict
+from edgelr.errors import UsageError
 from edgelr.job import Depends, Job, Made, run_stage
 from edgelr.load.model_folder import card_license
+from edgelr.recipe.load import fault
 from edgelr.recipe.schema import Quantize
 from edgelr.runtime.package import open_package
+
+if TYPE_CHECKING:
+    from edgelr.plan.kernels import KernelTimes
+    from edgelr.plan.quality import FoundShare
+
+    Measured = Made[KernelTimes] | Made[FoundShare]
+
+_PLANNED = {"keep", "allocate", "rank_multiple", "groups"}
+_SURVEYED = {"include", "exclude", "vocabulary", "calibration", "factors"}
 
 
 def load(job: Job) -> Made[Source]:
@@ -63,7 +75,7 @@ def survey_sites(job: Job, source: Made[Source]) -> Made[Survey]:
         "every factorable layer: spectrum and sensitivity",
         Depends(
             inputs={"source": source.key},
-            settings=compress.model_dump(mode="json", include={"include", "exclude", "calibration"}),
+            settings=compress.model_dump(mode="json", include=_SURVEYED),
             libraries=("numpy", "torch", "transformers"),
         ),
         make=make,
@@ -71,24 +83,33 @@ def survey_sites(job: Job, source: Made[Source]) -> Made[Survey]:
     )
 
 
-def plan_ranks(job: Job, survey: Made[Survey]) -> Made[Plan]:
-    """Survey + budget -> Plan."""
+def plan_ranks(job: Job, survey: Made[Survey], measured: Measured | None = None) -> Made[Plan]:
+    """Survey + budget -> Plan; ``measured`` is what ``budgets.py`` found for a latency or a quality."""
     compress = job.recipe.compress
+    inputs = {"survey": survey.key} | ({} if measured is None else {"measured": measured.key})
 
     def make(folder: Path, _: Path) -> None:
+        from edgelr.plan.planner import Storage
         from edgelr.plan.stage import plan
 
-        plan(survey.artifact, compress, job.precision, folder)
+        storage = Storage(precision=job.precision, pivoted=job.recipe.export.pivot)
+        try:
+            found = None if measured is None else measured.artifact
+            plan(survey.artifact, compress, storage, folder, found)
+        except UsageError as error:
+            key, message = error.found.split(": ", 1)
+            raise UsageError(fault(job.recipe_path, key, message).found, error.hint) from error
 
     return run_stage(
         job,
         "plan",
         "a rank for each layer",
         Depends(
-            inputs={"survey": survey.key},
+            inputs=inputs,
             settings={
-                **compress.model_dump(mode="json", include={"keep", "allocate", "rank_multiple"}),
+                **compress.model_dump(mode="json", include=_PLANNED),
                 "precision": job.precision,
+                "pivot": job.recipe.export.pivot,
             },
             libraries=("numpy",),
         ),
@@ -103,16 +124,7 @@ def compress(job: Job, source: Made[Source], survey: Made[Survey], plan: Made[Pl
     def make(folder: Path, _: Path) -> None:
         from edgelr.compress.stage import compress
 
-        method = job.recipe.compress.factors
-        compress(
-            source.artifact,
-            survey.artifact,
-            plan.artifact,
-            job.recipe.task.type,
-            method,
-            folder,
-            job.progress,
-        )
+        compress(source.artifact, survey.artifact, plan.artifact, job.recipe, folder, job.progress)
 
     return run_stage(
         job,
@@ -120,7 +132,7 @@ def compress(job: Job, source: Made[Source], survey: Made[Survey], plan: Made[Pl
         "low-rank factors",
         Depends(
             inputs={"source": source.key, "survey": survey.key, "plan": plan.key},
-            settings={"factors": job.recipe.compress.factors},
+            settings=job.recipe.compress.model_dump(mode="json", include={"factors", "refine"}),
             libraries=("numpy", "torch", "transformers"),
         ),
         make=make,
@@ -153,19 +165,14 @@ def finetune(job: Job, source: Made[Source], factored: Made[Factored]) -> Made[F
     )
 
 
-def export(
-    job: Job, source: Made[Source], factored: Made[Factored] | None, plan: Made[Plan]
-) -> Made[Package]:
+def export(job: Job, source: Made[Source], factored: Made[Factored] | None, macs: int) -> Made[Package]:
     """Source + Factored -> Package; without ``factored``, the dense model as a baseline."""
     name = job.recipe.name if factored is not None else f"{job.recipe.name}-dense"
-    cost = plan.artifact.candidate if factored is not None else plan.artifact.dense
 
     def make(folder: Path, _: Path) -> None:
         from edgelr.export.stage import Label, export
 
-        label = Label(
-            name=name, task=job.recipe.task.type, max_tokens=job.recipe.task.max_tokens, macs=cost.macs
-        )
+        label = Label(name=name, task=job.recipe.task.type, max_tokens=job.recipe.task.max_tokens, macs=macs)
         artifact = None if factored is None else factored.artifact
         export(source.artifact, artifact, label, job.recipe.export, folder, job.progress)
 
@@ -175,7 +182,7 @@ def export(
         "ONNX, equal to torch" if factored is not None else "the dense model as ONNX, the baseline",
         Depends(
             inputs={"source": source.key, "factored": factored.key if factored is not None else "dense"},
-            settings={**job.recipe.export.model_dump(mode="json"), "name": name, "macs": cost.macs},
+            settings={**job.recipe.export.model_dump(mode="json"), "name": name, "macs": macs},
             libraries=("numpy", "onnx", "onnxruntime", "onnxscript", "torch", "transformers"),
         ),
         make=make,
@@ -208,17 +215,29 @@ def quantize(job: Job, package: Made[Package], settings: Quantize | None = None)
     )
 
 
-def baselines(job: Job, source: Made[Source], plan: Made[Plan]) -> dict[str, Made[Package]]:
+def baselines(job: Job, source: Made[Source], survey: Made[Survey]) -> dict[str, Made[Package]]:
     """The dense model as a user would ship it, to be measured next to the candidate."""
     wanted = job.recipe.validation.baselines
     if not wanted:
         return {}
-    dense = export(job, source, None, plan)
+    dense = dense_package(job, source, survey, "fp32")
     packages = {"dense-fp32": dense}
     if "dense-int8" in wanted:
-        # Whatever the loss: it is a yardstick, not a product.
-        packages["dense-int8"] = quantize(job, dense, Quantize(scheme="int8-dynamic", min_cosine=1e-6))
+        packages["dense-int8"] = _quantized(job, dense, "int8-dynamic")
     return packages
+
+
+def dense_package(job: Job, source: Made[Source], survey: Made[Survey], precision: str) -> Made[Package]:
+    """The dense model at a precision; no budget changes it."""
+    macs = sum(site.out * site.in_ * site.calls for site in survey.artifact.sites)
+    dense = export(job, source, None, macs)
+    return dense if precision == "fp32" else _quantized(job, dense, precision)
+
+
+def _quantized(job: Job, dense: Made[Package], precision: str) -> Made[Package]:
+    # Whatever the loss: it is a yardstick, not a product.
+    settings = {"scheme": precision, "min_cosine": 1e-6}
+    return quantize(job, dense, Quantize.model_validate(settings))
 
 
 def validate(job: Job, packages: dict[str, Made[Package]]) -> Verdict:

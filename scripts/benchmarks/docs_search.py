@@ -130,20 +130,20 @@ def write_variant(out: Path, name: str, **sections: dict[str, Any] | None) -> Pa
         if values is None:
             document.pop(section)
         else:
-            document[section] = {**document[section], **values}
+            document[section] = {**document.get(section, {}), **values}
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.yaml"
     path.write_text(json.dumps(document, indent=1), encoding="utf-8")  # JSON is YAML
     return path
 
 
-def score(recipe: Recipe, source: Source, factored: Factored) -> dict[str, float]:
-    """Metrics of a torch model on the test split, next to the dense model's."""
+def score(recipe: Recipe, source: Source, factored: Factored, most: int | None = None) -> dict[str, float]:
+    """Metrics of a torch model on the test split, or its first ``most`` examples, next to the dense ones."""
     task = get_task(recipe.task.type)
     dense = task.load_model(source.model_folder)
     model = load_factored_into(task.load_model(source.model_folder), factored)
     tokenizer = task.tokenizer_json(source.model_folder)
-    examples = source.examples("test")
+    examples = source.examples("test")[:most]
     sides = [[example.query or "" for example in examples], [example.passage for example in examples]]
     mine = [task.embed(model, tokenizer, side, recipe.task.max_tokens) for side in sides]
     reference = [task.embed(dense, tokenizer, side, recipe.task.max_tokens) for side in sides]

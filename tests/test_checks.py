@@ -1,0 +1,82 @@
+import importlib.metadata
+import re
+from pathlib import Path
+
+import pytest
+
+from edgelr.checks import budget_device, check_accepts, check_extra
+from edgelr.device.load import load_devices
+from edgelr.device.schema import Device
+from edgelr.errors import MissingRequirementError, UsageError
+from edgelr.job import open_job
+from edgelr.progress import Progress
+from edgelr.recipe.load import load_recipe
+
+KEEP = "keep: {parameters: 0.6}"
+FAST = "keep: {latency: {device: cpu-1t, speedup: 1.5, tokens: 16}}"
+
+
+def with_latency(recipe: Path, device: str = "cpu-1t") -> Path:
+    recipe.write_text(recipe.read_text().replace(KEEP, FAST.replace("cpu-1t", device)))
+    return recipe
+
+
+def like_cpu(folder: Path, name: str, old: str, new: str) -> dict[str, Device]:
+    """The known devices and one more, which differs from cpu-1t in one key."""
+    (folder / "devices").mkdir()
+    text = (Path(__file__).parents[1] / "devices" / "cpu-1t.yaml").read_text()
+    text = re.sub(old, new, text.replace("name: cpu-1t", f"name: {name}"))
+    (folder / "devices" / f"{name}.yaml").write_text(text)
+    return load_devices(folder / "devices")
+
+
+def test_only_a_latency_budget_has_a_device(tiny_recipe: Path, cpu: Device) -> None:
+    profiles = {"cpu-1t": cpu}
+    assert budget_device(load_recipe(tiny_recipe), tiny_recipe, profiles) is None
+    assert budget_device(load_recipe(with_latency(tiny_recipe)), tiny_recipe, profiles) is cpu
+
+
+def test_a_job_knows_where_kernels_are_timed(tiny_recipe: Path, tmp_path: Path, cpu: Device) -> None:
+    job = open_job(with_latency(tiny_recipe), tmp_path / "out", ("cpu-4t",), None, Progress(quiet=True))
+    assert job.timed_on == cpu
+    assert [device.name for device in job.devices] == ["cpu-4t"]
+
+
+@pytest.mark.parametrize("evidence", ["static", "emulated"])
+def test_nothing_is_timed_on_a_device_that_does_not_run_for_real(
+    tiny_recipe: Path, tmp_path: Path, evidence: str
+) -> None:
+    profiles = like_cpu(tmp_path, "phone", "evidence: run", f"evidence: {evidence}")
+    recipe = load_recipe(with_latency(tiny_recipe, "phone"))
+    message = (
+        rf"tiny\.yaml:9: compress\.keep\.latency\.device: nothing can be timed on 'phone' "
+        rf"\(evidence: {evidence}\); a budget of latency needs a device with evidence: run"
+    )
+    with pytest.raises(UsageError, match=message):
+        budget_device(recipe, tiny_recipe, profiles)
+
+
+def test_the_provider_of_a_latency_budget_must_be_installed(tiny_recipe: Path, tmp_path: Path) -> None:
+    profiles = like_cpu(tmp_path, "phone", "CPUExecutionProvider", "QNNExecutionProvider")
+    recipe = load_recipe(with_latency(tiny_recipe, "phone"))
+    with pytest.raises(MissingRequirementError, match="device 'phone' needs QNNExecutionProvider"):
+        budget_device(recipe, tiny_recipe, profiles)
+
+
+def test_a_precision_that_the_device_does_not_take_is_told(tiny_recipe: Path, tmp_path: Path) -> None:
+    device = like_cpu(tmp_path, "exact", r"accepts:.*", "accepts: [fp32]")["exact"]
+    with pytest.raises(UsageError, match=r"'exact' does not accept int8-dynamic \(it accepts fp32\)"):
+        check_accepts(device, load_recipe(tiny_recipe))
+
+
+def test_what_building_needs_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_extra()
+
+    def version(name: str) -> str:
+        if name == "torch":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(MissingRequirementError, match="not installed: torch"):
+        check_extra()
