@@ -8,7 +8,7 @@ view to the next stage. Nothing here imports torch: the light half reads artifac
 artifact     files                                                                  written by
 ===========  =====================================================================  ===========
 Source       ``source.json``, ``data/{train,calibration,validation,test}.jsonl``    load
-Survey       ``survey.json``, ``statistics.npz``, ``spectra.npz``                   survey
+Survey       ``survey.json``, ``{statistics,spectra,bases}.npz``                    survey
 KernelTimes  ``kernels.json``, for a budget of latency: ``plan/kernels.py``         kernels
 FoundShare   ``share.json``, for a budget of quality: ``plan/quality.py``           quality
 Plan         ``plan.json``                                                          plan
@@ -62,7 +62,7 @@ class Survey:
     """Every factorable site of a model, with its cost, spectrum and sensitivity.
 
     Attributes:
-        folder: Where ``statistics.npz`` and ``spectra.npz`` (see ``survey/stage.py``) are.
+        folder: Where ``statistics.npz``, ``spectra.npz`` and ``bases.npz`` (see ``survey/stage.py``) are.
         sites: In the order of the model's modules.
         groups: Of these sites; a site may be in several.
         skipped: Matrices that cannot or must not be factored.

@@ -138,3 +138,8 @@ class Reduction:
     rank: int
     heads: int = 1
     shared: tuple[str, ...] = ()
+
+    @property
+    def spectrum(self) -> str:
+        """What its spectrum is called: by the site, or as of ``Group``."""
+        return self.sites[0] if self.form == "low-rank" else f"{self.form}:{self.sites[0]}"

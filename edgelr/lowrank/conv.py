@@ -10,12 +10,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, assert_never, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgelr.lowrank.conv_cost import Form
-from edgelr.lowrank.svd import Factors, Matrix, balanced, decompose, plain_factors
+from edgelr.lowrank.svd import Factors
 
 Conv = nn.Conv1d | nn.Conv2d
 
@@ -111,79 +110,6 @@ def conv_matrix(weight: Tensor, form: Form) -> Tensor:
             return weight.permute(0, 3, 1, 2).reshape(out * width, in_ * height)
         case _:
             assert_never(form)
-
-
-def spatial_factors(weight: Matrix, rank: int) -> Factors:
-    """The best pair of a kh x 1 and a 1 x kw convolution for the kernel itself (plain SVD), balanced.
-
-    Args:
-        weight: ``[out, in, kh, kw]``.
-        rank: 1 to ``min(out·kw, in·kh)``.
-
-    Returns:
-        ``up [out·kw, rank]`` and ``down [rank, in·kh]``.
-
-    Raises:
-        ValueError: ``rank`` is out of range.
-
-    Source:
-        Jaderberg et al., Speeding up Convolutional Neural Networks with Low Rank Expansions (BMVC 2014),
-        scheme 2, in the closed form of Tai et al., Convolutional Neural Networks with Low-rank
-        Regularization (ICLR 2016), theorem 1; AIMET calls it spatial SVD.
-    """
-    return plain_factors(conv_matrix(torch.from_numpy(weight), "spatial").numpy(), rank)
-
-
-def spatial_energies(weight: Matrix) -> Matrix:
-    """Squared singular values behind ``spatial_factors``, largest first.
-
-    Args:
-        weight: ``[out, in, kh, kw]``.
-
-    Returns:
-        ``[min(out·kw, in·kh)]``; the tail beyond rank r is the squared error of the kernel.
-    """
-    matrix = conv_matrix(torch.from_numpy(weight), "spatial").numpy()
-    return decompose(matrix).energies
-
-
-def channel_factors(weight: Matrix, output_gram: Matrix, rank: int) -> Factors:
-    """Best factors for the calibration inputs, from the Gram matrix of the *outputs*, balanced.
-
-    The same as ``whitened_factors`` of the patches' Gram matrix, as ``W G Wᵀ = Σ y yᵀ``; but that has
-    ``(in·kh·kw)²`` numbers, 170 MB for 512 channels and a 3 x 3 kernel, and this has ``out²``.
-
-    Args:
-        weight: ``[out, in·kh·kw]``.
-        output_gram: ``Σ y yᵀ`` over the output positions without the bias, ``[out, out]``.
-        rank: 1 to ``min(out, in·kh·kw)``.
-
-    Raises:
-        ValueError: ``rank`` is out of range.
-
-    Source:
-        Zhang et al., Accelerating Very Deep Convolutional Networks (TPAMI 2016), the linear case, with the
-        mean left in.
-    """
-    if not 1 <= rank <= min(weight.shape):
-        raise ValueError(f"rank {rank} is outside 1 to {min(weight.shape)} for a matrix of {weight.shape}")
-    _, vectors = np.linalg.eigh((output_gram + output_gram.T) / 2)
-    leading = vectors[:, ::-1][:, :rank]
-    return balanced(Factors(up=leading, down=leading.T @ weight))
-
-
-def channel_energies(weight: Matrix, output_gram: Matrix) -> Matrix:
-    """Output energy that each further rank of ``channel_factors`` keeps, largest first.
-
-    Args:
-        weight: ``[out, in·kh·kw]``.
-        output_gram: ``Σ y yᵀ`` over the output positions without the bias, ``[out, out]``.
-
-    Returns:
-        ``[min(out, in·kh·kw)]``; the tail beyond rank r is the squared error on the calibration inputs.
-    """
-    values = np.linalg.eigvalsh((output_gram + output_gram.T) / 2)[::-1]
-    return np.clip(values[: min(weight.shape)], 0.0, None)
 
 
 def low_rank_conv(dense: Conv, factors: Factors, form: Form) -> LowRankConv:

@@ -13,26 +13,51 @@ tied embedding         these, and hidden states of the head   both
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import assert_never, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgelr.lowrank.bases import Basis, Layer, factors_from, find_basis, is_large
 from edgelr.lowrank.conv import Conv
 from edgelr.lowrank.conv_cost import Form
 from edgelr.lowrank.kinds import matrix_of
-from edgelr.lowrank.range_finder import leading, spectrum
 from edgelr.lowrank.statistics import Statistics
-from edgelr.lowrank.svd import Decomposition, Factors, Matrix, decompose, decompose_outputs
+from edgelr.lowrank.svd import (
+    Decomposition,
+    Factors,
+    Joint,
+    Matrix,
+    decompose,
+    decompose_jointly,
+    decompose_outputs,
+    spectrum,
+)
 from edgelr.lowrank.table import Table, factor_table, table_energies
 from edgelr.lowrank.tied import factor_tied, tied_energies
 from edgelr.recipe.schema import Factors as Method
 from edgelr.structure import Reduction
 
 
-def energies_of(module: nn.Module, reduction: Reduction, statistics: Statistics, method: Method) -> Matrix:
-    """Energy that each further rank keeps, largest first.
+@dataclass(frozen=True, kw_only=True)
+class Spectrum:
+    """What a survey keeps of one decomposition.
+
+    Attributes:
+        energies: Energy that each further rank keeps, largest first, ``[full]``; of layers that share
+            ``down`` ``[members, full]``.
+        basis: Of a large matrix: what its factors follow from; see ``lowrank.bases``.
+    """
+
+    energies: Matrix
+    basis: Basis | None = None
+
+
+def spectrum_of(module: nn.Module, reduction: Reduction, statistics: Statistics, method: Method) -> Spectrum:
+    """Energies of one layer, and its basis where it is large.
 
     Args:
         module: The dense layer.
@@ -42,15 +67,21 @@ def energies_of(module: nn.Module, reduction: Reduction, statistics: Statistics,
     """
     name = reduction.sites[0]
     if isinstance(module, Conv):
-        return decomposition(module, name, statistics, method, conv_form(reduction)).energies
-    if not isinstance(module, nn.Embedding):
-        gram = None if method == "plain" else statistics.gram(name)
-        return spectrum(matrix(module), gram, _curvature(name, statistics, method))
-    table, counts = _table(module), _counts(module, name, statistics, method)
-    head = _head(module, name, statistics, method)
-    if head is None:
-        return table_energies(table, counts, _curvature(name, statistics, method))
-    return tied_energies(table, counts, head)
+        found = decomposition(module, name, statistics, method, conv_form(reduction))
+        return Spectrum(energies=found.energies)
+    curvature = _curvature(name, statistics, method)
+    if isinstance(module, nn.Embedding):
+        table, counts = _table(module), _counts(module, name, statistics, method)
+        if (head := _head(module, name, statistics, method)) is not None:
+            return Spectrum(energies=tied_energies(table, counts, head))
+        return Spectrum(energies=table_energies(table, counts, curvature))
+    weight = matrix(module)
+    if method == "plain":
+        return Spectrum(energies=spectrum(weight))
+    if is_large([weight]):
+        large = find_basis([Layer(weight=weight, curvature=curvature)], statistics.gram(name))
+        return Spectrum(energies=large.energies[0], basis=large.basis)
+    return Spectrum(energies=spectrum(weight, statistics.gram(name), curvature))
 
 
 def factors_of(module: nn.Module, reduction: Reduction, statistics: Statistics, method: Method) -> Factors:
@@ -67,14 +98,86 @@ def factors_of(module: nn.Module, reduction: Reduction, statistics: Statistics, 
     """
     name, rank = reduction.sites[0], reduction.rank
     if not isinstance(module, nn.Embedding):
-        if (found := _leading(module, name, statistics, method, rank)) is None:
-            found = decomposition(module, name, statistics, method, conv_form(reduction), rank)
+        if (basis := statistics.bases.get(reduction.spectrum)) is not None:
+            layer = Layer(weight=matrix(module), curvature=_curvature(name, statistics, method))
+            return factors_from([layer], basis, rank)
+        found = decomposition(module, name, statistics, method, conv_form(reduction), rank)
         return found.truncated(rank)
     table, counts = _table(module), _counts(module, name, statistics, method)
     head = _head(module, name, statistics, method)
     if head is None:
         return factor_table(table, counts, rank, _curvature(name, statistics, method))
     return factor_tied(table, counts, head, rank)
+
+
+def joint_spectrum(
+    layers: Sequence[nn.Module],
+    names: Sequence[str],
+    statistics: Statistics,
+    method: Method,
+    emphasis: Mapping[str, float],
+) -> Spectrum:
+    """Energies of layers that share ``down``, and the basis where they are large.
+
+    Args:
+        layers: The dense layers.
+        names: Their sites.
+        statistics: Of these.
+        method: How factors are chosen.
+        emphasis: Site -> what a unit of its error counts.
+    """
+    members = _members(layers, names, statistics, method, emphasis)
+    if is_large([member.weight for member in members]):
+        found = find_basis(members, statistics.gram(names[0]))
+        return Spectrum(energies=found.energies, basis=found.basis)
+    return Spectrum(energies=_jointly(members, statistics.gram(names[0])).energies)
+
+
+def joint_factors(
+    layers: Sequence[nn.Module],
+    reduction: Reduction,
+    statistics: Statistics,
+    method: Method,
+    emphasis: Mapping[str, float],
+) -> Factors:
+    """The factors of layers that share ``down``, balanced; ``up`` of one below that of the other.
+
+    Args:
+        layers: The dense layers.
+        reduction: ``joint``, of these layers.
+        statistics: Of these.
+        method: How factors are chosen.
+        emphasis: Site -> what a unit of its error counts.
+
+    Raises:
+        ValueError: The rank is out of range.
+    """
+    names = reduction.sites
+    members = _members(layers, names, statistics, method, emphasis)
+    if (basis := statistics.bases.get(reduction.spectrum)) is not None:
+        return factors_from(members, basis, reduction.rank)
+    return _jointly(members, statistics.gram(names[0])).decomposition.truncated(reduction.rank)
+
+
+def _jointly(members: Sequence[Layer], gram: Matrix) -> Joint:
+    curvatures = [member.curvature for member in members if member.curvature is not None]
+    weights, emphasis = [member.weight for member in members], [member.emphasis for member in members]
+    return decompose_jointly(weights, gram, curvatures or None, emphasis)
+
+
+def _members(
+    layers: Sequence[nn.Module],
+    names: Sequence[str],
+    statistics: Statistics,
+    method: Method,
+    emphasis: Mapping[str, float],
+) -> list[Layer]:
+    curvatures = {name: _curvature(name, statistics, method) for name in names}
+    known = all(curvature is not None for curvature in curvatures.values())
+    return [
+        Layer(weight=matrix(layer), curvature=curvatures[name] if known else None, emphasis=emphasis[name])
+        for layer, name in zip(layers, names, strict=True)
+    ]
 
 
 def decomposition(
@@ -112,17 +215,6 @@ def decomposition(
             return decompose(weight, statistics.columns[name], each)
         case _:
             assert_never(method)
-
-
-def _leading(
-    layer: nn.Module, name: str, statistics: Statistics, method: Method, rank: int
-) -> Decomposition | None:
-    """The factors of one rank of a large linear layer, where its spectrum is known and a short cut pays."""
-    known = statistics.spectra.get(name)
-    if known is None or method == "plain" or isinstance(layer, Conv):
-        return None
-    curvature = _curvature(name, statistics, method)
-    return leading(matrix(layer), statistics.gram(name), curvature, rank, known)
 
 
 def matrix(layer: nn.Module, form: Form = "channel") -> Matrix:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgelr.lowrank.svd import Factors
-
 
 class LowRankLinear(nn.Module):
     """``y = up (down x) + bias`` with ``up [out, rank]`` and ``down [rank, in]``.
@@ -125,19 +123,6 @@ class OutOfHeads(nn.Module):
             if self.narrow.bias is not None:
                 wide.bias.copy_(self.narrow.bias)
         return wide
-
-
-def low_rank_linear(dense: nn.Linear, factors: Factors) -> LowRankLinear:
-    """A layer with these factors and the dense layer's bias, dtype and device."""
-    layer = LowRankLinear(
-        dense.in_features, dense.out_features, factors.down.shape[0], bias=dense.bias is not None
-    ).to(dense.weight)
-    with torch.no_grad():
-        layer.up.copy_(torch.from_numpy(factors.up))
-        layer.down.copy_(torch.from_numpy(factors.down))
-        if layer.bias is not None:
-            layer.bias.copy_(dense.bias)
-    return layer
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> nn.Module:

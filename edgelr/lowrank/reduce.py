@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from edgelr.errors import UnsupportedModelError
-from edgelr.lowrank.factoring import conv_form, factors_of, matrix
+from edgelr.lowrank.factoring import conv_form, factors_of, joint_factors, matrix
 from edgelr.lowrank.heads import NarrowHeads, Projection, narrow_query_key, narrow_value_output
 from edgelr.lowrank.kinds import empty_like, low_rank_like, matrix_of, reason_against
 from edgelr.lowrank.layers import IntoHeads, OutOfHeads, replace_module
 from edgelr.lowrank.sharing import shared_layers
 from edgelr.lowrank.statistics import Statistics
-from edgelr.lowrank.svd import Factors, Joint, decompose_jointly
+from edgelr.lowrank.svd import Factors
 from edgelr.recipe.schema import Factors as Method
 from edgelr.structure import Reduction
 
@@ -45,7 +45,7 @@ def reduce_sites(
             factors = factors_of(layers[0], reduction, statistics, method)
             made: Sequence[nn.Module] = [low_rank_like(layers[0], factors, conv_form(reduction))]
         case "joint":
-            made = _joint(layers, reduction, joint(layers, reduction.sites, statistics, method, emphasis))
+            made = _joint(layers, joint_factors(layers, reduction, statistics, method, emphasis))
         case "query-key":
             pair = _linears(layers, reduction)
             made = _query_key(pair, reduction, query_key(pair, reduction, statistics))
@@ -103,24 +103,6 @@ def restructure(model: nn.Module, reductions: Sequence[Reduction]) -> None:
             case _:
                 assert_never(reduction.form)
         _put(model, reduction, layers, made)
-
-
-def joint(
-    layers: Sequence[nn.Module],
-    names: Sequence[str],
-    statistics: Statistics,
-    method: Method,
-    emphasis: Mapping[str, float],
-) -> Joint:
-    """The factors of every rank of layers that share ``down``."""
-    curvatures = [statistics.curvature(name) for name in names] if method == "kronecker" else []
-    known = [curvature for curvature in curvatures if curvature is not None]
-    return decompose_jointly(
-        [matrix(layer) for layer in layers],
-        statistics.gram(names[0]),
-        known if len(known) == len(names) else None,
-        [emphasis[name] for name in names],
-    )
 
 
 def query_key(layers: Sequence[nn.Linear], reduction: Reduction, statistics: Statistics) -> NarrowHeads:
@@ -194,8 +176,7 @@ def _share_down(layers: Sequence[nn.Module]) -> None:
         layer.down = layers[0].down
 
 
-def _joint(layers: Sequence[nn.Module], reduction: Reduction, found: Joint) -> list[nn.Module]:
-    factors = found.decomposition.truncated(reduction.rank)
+def _joint(layers: Sequence[nn.Module], factors: Factors) -> list[nn.Module]:
     made: list[nn.Module] = []
     start = 0
     for layer in layers:

@@ -17,6 +17,7 @@ from edgelr.runtime.arrays import ArraysFile, arrays_file
 
 STATISTICS = "statistics.npz"
 SPECTRA = "spectra.npz"
+BASES = "bases.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class Statistics:
         columns: Convolution with two axes -> ``Σ x xᵀ`` over the columns of its patches, ``[in·kh, in·kh]``.
         counts: Embedding -> how often each token came, ``[vocabulary]``.
         heads: Embedding whose table is a head's too -> ``Σ h hᵀ`` of the head's inputs, ``[dim, dim]``.
-        spectra: Site -> energies of its ranks, ``[full]``; empty while the survey still looks for them.
+        bases: Spectrum of a large matrix -> what its factors follow from; see ``lowrank.bases``. Empty while
+            the survey still looks for them.
     """
 
     inputs: Mapping[str, str]
@@ -44,7 +46,7 @@ class Statistics:
     columns: Mapping[str, Matrix] = field(default_factory=dict)
     counts: Mapping[str, Matrix] = field(default_factory=dict)
     heads: Mapping[str, Matrix] = field(default_factory=dict)
-    spectra: Mapping[str, Matrix] = field(default_factory=dict)
+    bases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def gram(self, site: str) -> Matrix:
         """``Σ x xᵀ`` of a site's input."""
@@ -66,13 +68,13 @@ class Statistics:
         return None if found is None else found.astype(np.float64)
 
 
-class _Part(Mapping[str, Matrix]):
+class _Part(Mapping[str, NDArray[Any]]):
     """The arrays of an opened file whose names start with a prefix, each read when it is asked for."""
 
-    def __init__(self, archive: Mapping[str, Matrix], prefix: str) -> None:
+    def __init__(self, archive: Mapping[str, NDArray[Any]], prefix: str) -> None:
         self._archive, self._prefix = archive, prefix
 
-    def __getitem__(self, name: str) -> Matrix:
+    def __getitem__(self, name: str) -> NDArray[Any]:
         return self._archive[self._prefix + name]
 
     def __iter__(self) -> Iterator[str]:
@@ -110,7 +112,7 @@ def _append(file: ArraysFile, statistics: Statistics) -> None:
 
 @contextmanager
 def open_statistics(survey: Survey) -> Iterator[Statistics]:
-    """Open a survey's statistics and spectra; an array is read when it is asked for."""
+    """Open a survey's statistics and bases; an array is read when it is asked for."""
     inputs = {site.name: site.inputs for site in survey.sites}
     with read_statistics(survey.folder, inputs) as statistics:
         yield statistics
@@ -118,15 +120,15 @@ def open_statistics(survey: Survey) -> Iterator[Statistics]:
 
 @contextmanager
 def read_statistics(folder: Path, inputs: Mapping[str, str]) -> Iterator[Statistics]:
-    """Open the statistics in a folder, and the spectra where they are there already.
+    """Open the statistics in a folder, and the bases where they are there already.
 
     Args:
         folder: Of a survey.
         inputs: Site -> name of its input.
     """
-    spectra = folder / SPECTRA
-    known = np.load(spectra, allow_pickle=False) if spectra.is_file() else nullcontext({})
-    with np.load(folder / STATISTICS, allow_pickle=False) as archive, known as energies:
+    bases = folder / BASES
+    known = np.load(bases, allow_pickle=False) if bases.is_file() else nullcontext({})
+    with np.load(folder / STATISTICS, allow_pickle=False) as archive, known as found:
         yield Statistics(
             inputs=inputs,
             grams=_Part(archive, "gram:"),
@@ -136,5 +138,5 @@ def read_statistics(folder: Path, inputs: Mapping[str, str]) -> Iterator[Statist
             columns=_Part(archive, "column:"),
             counts=_Part(archive, "count:"),
             heads=_Part(archive, "head:"),
-            spectra=_Part(energies, ""),
+            bases=_Part(found, ""),
         )

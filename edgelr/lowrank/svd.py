@@ -127,6 +127,29 @@ def split(weight: Matrix, curvature: Matrix | None) -> tuple[Matrix | None, Matr
     return weight @ np.linalg.inv(root), root
 
 
+def spectrum(weight: Matrix, gram: Matrix | None = None, curvature: Matrix | None = None) -> Matrix:
+    """The ``energies`` of ``decompose`` alone, which take a fraction of its time.
+
+    Args:
+        weight: ``[out, in]``.
+        gram: As of ``decompose``.
+        curvature: As of ``decompose``.
+
+    Returns:
+        ``[min(out, in)]``, largest first.
+    """
+    if gram is None and curvature is None:
+        values = np.linalg.svd(weight, compute_uv=False)
+        return np.asarray(values**2, np.float64)
+    out, in_ = weight.shape
+    if curvature is None:
+        seen = weight if out <= in_ else orthonormal(weight)[1]
+    else:
+        seen = triangle(curvature) @ weight if out <= in_ else triangle(weight.T @ curvature @ weight)
+    square = seen @ seen.T if gram is None else seen @ gram @ seen.T
+    return np.clip(np.linalg.eigvalsh((square + square.T) / 2)[::-1], 0.0, None)
+
+
 def decompose_outputs(weight: Matrix, output_gram: Matrix, curvature: Matrix | None = None) -> Decomposition:
     """The same as ``decompose``, from the Gram matrix of the *outputs*: ``W G Wᵀ = Σ y yᵀ`` is all it needs.
 
@@ -261,10 +284,10 @@ def orthonormal(matrix: Matrix) -> tuple[Matrix, Matrix]:
     return basis.numpy(), above.numpy()
 
 
-def triangle(matrix: Matrix) -> Matrix:
+def triangle(matrix: Matrix, floor_share: float = FLOOR) -> Matrix:
     """R with ``Rᵀ R = matrix [size, size]`` plus the floor; several times cheaper than the symmetric root."""
     size = len(matrix)
-    floor = FLOOR * np.trace(matrix) / size
+    floor = floor_share * np.trace(matrix) / size
     if not floor > 0:
         return _NOTHING * np.eye(size)
     try:

@@ -75,13 +75,11 @@ def head_sizes(head_size: int) -> range:
 def dropped_energy(choices: Choices, reduction: Reduction) -> dict[str, float]:
     """Energy that each site of a reduction loses; of attention heads, that of the pair at its first site."""
     match reduction.form:
-        case "low-rank":
-            return {reduction.sites[0]: _tail(choices.spectra[reduction.sites[0]], reduction.rank)}
         case "joint":
-            rows = choices.spectra[_group_name(reduction)]
+            rows = choices.spectra[reduction.spectrum]
             return {name: _tail(row, reduction.rank) for name, row in zip(reduction.sites, rows, strict=True)}
-        case "spatial" | "query-key" | "value-output":
-            return {reduction.sites[0]: _tail(choices.spectra[_group_name(reduction)], reduction.rank)}
+        case "low-rank" | "spatial" | "query-key" | "value-output":
+            return {reduction.sites[0]: _tail(choices.spectra[reduction.spectrum], reduction.rank)}
         case _:
             assert_never(reduction.form)
 
@@ -187,10 +185,6 @@ def _units(names: Sequence[str], groups: Sequence[Group]) -> list[list[str]]:
             units.append([other for other in names if other in unit_of[name]])
             seen |= unit_of[name]
     return units
-
-
-def _group_name(reduction: Reduction) -> str:
-    return f"{reduction.form}:{reduction.sites[0]}"
 
 
 def _group(choices: Choices, reduction: Reduction) -> Group:

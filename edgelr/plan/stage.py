@@ -189,6 +189,5 @@ def _error_share(choices: Choices, site: Site, reduction: Reduction) -> float:
     if reduction.form in ("low-rank", "joint"):
         whole, lost = site.energy, dropped[site.name]
     else:
-        first = reduction.sites[0]
-        whole, lost = choices.spectra[f"{reduction.form}:{first}"].sum(), dropped[first]
+        whole, lost = choices.spectra[reduction.spectrum].sum(), dropped[reduction.sites[0]]
     return float(lost / whole) if whole > 0 else 0.0

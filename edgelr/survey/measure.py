@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 
 from edgelr.lowrank.conv import reason_against_conv
-from edgelr.lowrank.factoring import conv_form, energies_of
+from edgelr.lowrank.factoring import Spectrum, conv_form, joint_spectrum, spectrum_of
 from edgelr.lowrank.kinds import matrix_of
-from edgelr.lowrank.reduce import joint, query_key, value_output
+from edgelr.lowrank.reduce import query_key, value_output
 from edgelr.lowrank.statistics import Statistics
 from edgelr.lowrank.svd import Matrix
 from edgelr.recipe.schema import Factors
@@ -68,7 +67,7 @@ class Probe:
         return sensitivity([(energy, self.measure(reduction)) for energy, reduction in made])
 
 
-def measure_site(probe: Probe, name: str, shared: Sequence[str]) -> tuple[Matrix, Sensitivity]:
+def measure_site(probe: Probe, name: str, shared: Sequence[str]) -> tuple[Spectrum, Sensitivity]:
     """Spectrum and sensitivity of the factors of one site.
 
     Args:
@@ -78,8 +77,10 @@ def measure_site(probe: Probe, name: str, shared: Sequence[str]) -> tuple[Matrix
     """
     site = probe.sites[name]
     reduction = Reduction(form="low-rank", sites=(name,), rank=1, shared=tuple(shared))
-    spectrum = energies_of(site, reduction, probe.statistics, probe.method)
-    return spectrum, probe.sensitivity(reduction, spectrum, _break_even(site, reduction))
+    found = spectrum_of(site, reduction, probe.statistics, probe.method)
+    if found.basis is not None:
+        probe = replace(probe, statistics=replace(probe.statistics, bases={name: found.basis}))
+    return found, probe.sensitivity(reduction, found.energies, _break_even(site, reduction))
 
 
 def measure_spatial(probe: Probe, name: str) -> tuple[Group, Matrix] | None:
@@ -88,7 +89,7 @@ def measure_spatial(probe: Probe, name: str) -> tuple[Group, Matrix] | None:
     if reason_against_conv(site, "spatial") is not None:
         return None
     reduction = Reduction(form="spatial", sites=(name,), rank=1)
-    spectrum = energies_of(site, reduction, probe.statistics, probe.method)
+    spectrum = spectrum_of(site, reduction, probe.statistics, probe.method).energies
     found = probe.sensitivity(reduction, spectrum, _break_even(site, reduction))
     return _group(FoundGroup(form="spatial", sites=(name,)), spectrum, found), spectrum
 
@@ -113,8 +114,8 @@ def measure_pair(probe: Probe, pair: FoundGroup) -> tuple[Group, Matrix] | None:
     return _group(pair, spectrum, probe.sensitivity(whole, spectrum, pair.head_size)), spectrum
 
 
-def joint_group(probe: Probe, group: FoundGroup, slopes: Mapping[str, Sensitivity]) -> tuple[Group, Matrix]:
-    """Sites that may share ``down``, and the energies of each, ``[members, full]``.
+def joint_group(probe: Probe, group: FoundGroup, slopes: Mapping[str, Sensitivity]) -> tuple[Group, Spectrum]:
+    """Sites that may share ``down``, and what each gets of the energies.
 
     Args:
         probe: The model.
@@ -123,10 +124,10 @@ def joint_group(probe: Probe, group: FoundGroup, slopes: Mapping[str, Sensitivit
     """
     emphasis = {name: slopes[name].slope or 1.0 for name in group.sites}
     layers = [probe.sites[name] for name in group.sites]
-    found = joint(layers, group.sites, probe.statistics, probe.method, emphasis)
+    found = joint_spectrum(layers, group.sites, probe.statistics, probe.method, emphasis)
     nothing = Sensitivity(points=())
     made = Group(form="joint", sites=group.sites, heads=1, head_size=0, energy=0.0, sensitivity=nothing)
-    return made, np.asarray(found.energies)
+    return made, found
 
 
 def _break_even(site: nn.Module, reduction: Reduction) -> int:

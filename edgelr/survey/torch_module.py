@@ -14,12 +14,13 @@ from edgelr.artifact_files import read_survey, write_json
 from edgelr.artifacts import Survey
 from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.conv import Conv
+from edgelr.lowrank.factoring import Spectrum
 from edgelr.lowrank.kinds import matrix_of
-from edgelr.lowrank.statistics import SPECTRA, Statistics, read_statistics
+from edgelr.lowrank.statistics import BASES, SPECTRA, Statistics, read_statistics
 from edgelr.lowrank.svd import Matrix
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress
-from edgelr.runtime.arrays import write_arrays
+from edgelr.runtime.arrays import ArraysFile, arrays_file, write_arrays
 from edgelr.structure import Group, LeftDense, Sensitivity, Site
 from edgelr.survey.channels import reorderable
 from edgelr.survey.groups import Found as FoundGroup
@@ -32,18 +33,25 @@ from edgelr.survey.watch import Sums
 
 @dataclass(kw_only=True)
 class _Findings:
-    """What is known so far."""
+    """What is known so far; large bases go to their file at once."""
 
+    bases: ArraysFile
     spectra: dict[str, Matrix] = field(default_factory=dict)
     slopes: dict[str, Sensitivity] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
     skipped: list[LeftDense] = field(default_factory=list)
     pivotable: set[str] = field(default_factory=set)
 
-    def add(self, group: Group, spectrum: Matrix) -> None:
+    def keep(self, name: str, spectrum: Spectrum) -> None:
+        """Note the spectrum of a site or a group."""
+        self.spectra[name] = spectrum.energies
+        if spectrum.basis is not None:
+            self.bases.append(name, spectrum.basis)
+
+    def add(self, group: Group, energies: Matrix) -> None:
         """Note a group."""
         self.groups.append(group)
-        self.spectra[group.name] = spectrum
+        self.spectra[group.name] = energies
 
 
 def survey_module(subject: Subject, compress: Compress, folder: Path, progress: Progress) -> Survey:
@@ -63,9 +71,9 @@ def survey_module(subject: Subject, compress: Compress, folder: Path, progress: 
     found = find_sites(subject.model, compress.include, compress.exclude, vocabulary=compress.vocabulary)
     with _at_rest(subject.model):
         sums = gather_to_file(subject, found, compress, folder, progress)
-        with read_statistics(folder, sums.inputs) as statistics:
+        with read_statistics(folder, sums.inputs) as statistics, arrays_file(folder / BASES) as bases:
             reached, idle = _reached(found, statistics, progress)
-            known = _Findings(skipped=[*found.skipped, *idle])
+            known = _Findings(bases=bases, skipped=[*found.skipped, *idle])
             probe = Probe(
                 model=subject.model,
                 sites=reached,
@@ -135,11 +143,13 @@ def _measure(
     """Find spectra and sensitivities of all sites, of convolutions along their axes, and of groups."""
     measured = probe.change is not None
     pairs = [group for group in groups if group.form != "joint"] if measured else []  # of no use without
+    joint = [group for group in groups if group.form == "joint"]
     label = "measuring sensitivities" if measured else "computing spectra"
-    with progress.bar(label, len(probe.sites) + len(pairs)) as advance:
+    with progress.bar(label, len(probe.sites) + len(pairs) + len(joint)) as advance:
         for name in probe.sites:
             shared = tuple(found.shared.get(name, ()))
-            known.spectra[name], known.slopes[name] = measure_site(probe, name, shared)
+            spectrum, known.slopes[name] = measure_site(probe, name, shared)
+            known.keep(name, spectrum)
             if not shared and (made := measure_spatial(probe, name)) is not None:
                 known.add(*made)
             advance(note=name)
@@ -149,9 +159,11 @@ def _measure(
             else:
                 known.skipped.append(_no_pair(pair))
             advance(note=pair.sites[0])
-    for group in groups:
-        if group.form == "joint":
-            known.add(*joint_group(probe, group, known.slopes))
+        for group in joint:
+            together, spectrum = joint_group(probe, group, known.slopes)
+            known.groups.append(together)
+            known.keep(together.name, spectrum)
+            advance(note=group.sites[0])
 
 
 def _no_pair(pair: FoundGroup) -> LeftDense:

@@ -1,11 +1,12 @@
 """How much of a sentence encoder survives, at which budget, untuned and tuned, fp32 and int8.
 
     python scripts/benchmarks/docs_search.py                  # every row; about an hour on two cores
-    python scripts/benchmarks/docs_search.py --untuned        # minutes
+    python scripts/benchmarks/docs_search.py --untuned        # without the tuning
 
-Every row is a build of ``recipes/docs-search-best.yaml`` with another budget or method, through the same
-stages as ``edgelr build``; rows share a store, so what they have in common is made once and a second run is
-quick. The text is the test split (no module of it is in another split). Prints a table, writes JSON.
+Every row is a build of ``recipes/docs-search-best.yaml`` at another budget, through the same stages as
+``edgelr build``; rows share a store, so what they have in common is made once and a second run is quick.
+``compression.py`` compares the ways to compress. The text is the test split (no module of it is in another
+split). Prints a table, writes JSON.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ class Row:
     """One line of the table; shares are of the dense fp32 package, speedups at 128 tokens on ``cpu-1t``."""
 
     keep: float
-    factors: str
-    allocate: str
     steps: int
     cosine: float
     mrr: float
@@ -58,14 +57,7 @@ def main(out: Path, keeps: tuple[float, ...], untuned: bool) -> None:
     progress = Progress()
     rows = []
     for keep in keeps:
-        rows += [
-            untuned_row(out, keep, factors, allocate, progress)
-            for factors, allocate in (
-                ("plain", "uniform"),
-                ("whitened", "uniform"),
-                ("whitened", "sensitivity"),
-            )
-        ]
+        rows.append(untuned_row(out, keep, progress))
         if not untuned:
             rows.append(tuned_row(out, keep, progress))
     print(table(rows))
@@ -74,18 +66,17 @@ def main(out: Path, keeps: tuple[float, ...], untuned: bool) -> None:
     print(f"\nwritten to {path}")
 
 
-def untuned_row(out: Path, keep: float, factors: str, allocate: str, progress: Progress) -> Row:
+def untuned_row(out: Path, keep: float, progress: Progress) -> Row:
     """Factor at a budget, and score the torch model on the test split."""
-    name = f"{factors}-{allocate}-{keep}"
-    settings = {"keep": {"parameters": keep}, "factors": factors, "allocate": allocate}
-    recipe = write_variant(out, name, compress=settings, finetune=None)
+    name = f"untuned-{keep}"
+    recipe = write_variant(out, name, compress={"keep": {"parameters": keep}}, finetune=None)
     job = open_job(recipe, out / name, (), None, progress)
     source = stages.load(job)
     survey = stages.survey_sites(job, source)
     plan = stages.plan_ranks(job, survey)
     factored = stages.compress(job, source, survey, plan)
     scores = score(job.recipe, source.artifact, factored.artifact)
-    return Row(keep=keep, factors=factors, allocate=allocate, steps=0, **scores)
+    return Row(keep=keep, steps=0, **scores)
 
 
 def tuned_row(out: Path, keep: float, progress: Progress) -> Row:
@@ -107,8 +98,6 @@ def tuned_row(out: Path, keep: float, progress: Progress) -> Row:
     assert job.recipe.finetune is not None
     return Row(
         keep=keep,
-        factors=job.recipe.compress.factors,
-        allocate=job.recipe.compress.allocate,
         steps=job.recipe.finetune.steps,
         **score(job.recipe, source.artifact, tuned.artifact),
         cosine_int8=int8["cosine"],
@@ -159,15 +148,13 @@ def score(recipe: Recipe, source: Source, factored: Factored, most: int | None =
 def table(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
     header = (
-        "| kept | factors | allocation | steps | cosine fp32 | MRR@10 fp32 (dense) | cosine int8 "
+        "| kept | steps | cosine fp32 | MRR@10 fp32 (dense) | cosine int8 "
         "| MRR@10 int8 | size / dense fp32 | speed / dense int8 | speed / dense fp32 |"
     )
-    lines = [header, "|" + "---|" * 11]
+    lines = [header, "|" + "---|" * 9]
     for row in rows:
         cells = [
             f"{row.keep:g}",
-            row.factors,
-            row.allocate,
             str(row.steps or "-"),
             f"{row.cosine:.3f}",
             f"{row.mrr:.3f} ({row.mrr_dense:.3f})",

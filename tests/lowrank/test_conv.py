@@ -6,18 +6,14 @@ from torch import nn
 
 from edgelr.lowrank.conv import (
     LowRankConv,
-    channel_energies,
-    channel_factors,
     conv_matrix,
     empty_low_rank_conv,
     low_rank_conv,
     reason_against_conv,
-    spatial_energies,
-    spatial_factors,
 )
 from edgelr.lowrank.conv_cost import conv_macs, conv_parameters, largest_rank
 from edgelr.lowrank.conv_patches import conv_output_gram, patch_gram, patches
-from edgelr.lowrank.svd import decompose, plain_factors, whitened_factors
+from edgelr.lowrank.svd import decompose, decompose_outputs, plain_factors, whitened_factors
 
 SETTINGS = [
     {},
@@ -46,9 +42,7 @@ def numbers(tensor: torch.Tensor) -> np.ndarray:
 
 
 def factors_of(conv, form, rank):
-    if form == "spatial":
-        return spatial_factors(numbers(conv.weight), rank)
-    return plain_factors(numbers(conv_matrix(conv.weight, "channel")), rank)
+    return plain_factors(numbers(conv_matrix(conv.weight, form)), rank)
 
 
 @pytest.mark.parametrize("form", ["channel", "spatial"])
@@ -84,25 +78,20 @@ def test_squared_error_on_the_inputs_is_the_dropped_energy(settings, rank):
     weight = numbers(dense.weight.flatten(1))
     gram, outputs = patch_gram(dense, x), conv_output_gram(dense, dense(x))
     dropped = decompose(weight, gram).energies[rank:].sum()
-    for factors in (whitened_factors(weight, gram, rank), channel_factors(weight, outputs, rank)):
+    from_outputs = decompose_outputs(weight, outputs)
+    for factors in (whitened_factors(weight, gram, rank), from_outputs.truncated(rank)):
         low = low_rank_conv(dense, factors, "channel").requires_grad_(False)
         assert float((low(x) - dense(x)).square().sum()) == pytest.approx(dropped, rel=1e-6)
-    assert channel_energies(weight, outputs)[rank:].sum() == pytest.approx(dropped, rel=1e-6)
-
-
-def test_energies_have_one_entry_a_rank():
-    wide = np.random.default_rng(0).normal(size=(9, 4))  # a 1 x 1 convolution from few channels to many
-    outputs = wide @ wide.T
-    assert channel_energies(wide, outputs).shape == (4,)
-    np.testing.assert_allclose(channel_factors(wide, outputs, 4).product, wide, atol=1e-12)
+    assert from_outputs.energies[rank:].sum() == pytest.approx(dropped, rel=1e-6)
 
 
 @pytest.mark.parametrize("rank", [1, 4, 7])
 def test_squared_error_of_the_kernel_is_the_dropped_spatial_energy(rank):
     dense = conv2d().double()
-    low = low_rank_conv(dense, spatial_factors(numbers(dense.weight), rank), "spatial")
+    low = low_rank_conv(dense, factors_of(dense, "spatial", rank), "spatial")
     error = float((low.weight - dense.weight).detach().square().sum())
-    assert error == pytest.approx(spatial_energies(numbers(dense.weight))[rank:].sum(), rel=1e-6)
+    energies = decompose(numbers(conv_matrix(dense.weight, "spatial"))).energies
+    assert error == pytest.approx(energies[rank:].sum(), rel=1e-6)
 
 
 @pytest.mark.parametrize("form", ["channel", "spatial"])
@@ -161,12 +150,6 @@ def test_the_others_can():
     assert reason_against_conv(conv1d(), "channel") is None
     assert reason_against_conv(conv2d(), "channel") is None
     assert reason_against_conv(conv2d(), "spatial") is None
-
-
-@pytest.mark.parametrize("rank", [0, 7])
-def test_a_rank_out_of_range_is_named(rank):
-    with pytest.raises(ValueError, match=f"rank {rank} is outside 1 to 6"):
-        channel_factors(np.ones((6, 48)), np.eye(6), rank)
 
 
 def test_patches_and_the_two_convolutions_agree_on_positions():

@@ -7,7 +7,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from edgelr.lowrank.conv_patches import patch_gram
-from edgelr.lowrank.factoring import conv_form, decomposition, energies_of, factors_of, matrix
+from edgelr.lowrank.factoring import conv_form, decomposition, factors_of, matrix, spectrum_of
 from edgelr.lowrank.statistics import Statistics
 from edgelr.structure import Reduction
 from edgelr.survey.statistics import gather
@@ -54,7 +54,7 @@ def test_full_rank_gives_the_matrix_back(kind, method):
     what = reduction(kind, 1)
     whole = matrix(layer, conv_form(what))
     full = reduction(kind, min(whole.shape))
-    energies = energies_of(layer, full, gathered(layer, x), method)
+    energies = spectrum_of(layer, full, gathered(layer, x), method).energies
     assert energies.shape == (min(whole.shape),)
     assert np.all(np.diff(energies) <= 1e-9 * energies[0])
     found = factors_of(layer, full, gathered(layer, x), method)
@@ -66,7 +66,7 @@ def test_whitened_energies_are_the_error_of_the_output(kind):
     layer, x = case(kind)
     known, rank = gathered(layer, x), 3
     found = factors_of(layer, reduction(kind, rank), known, "whitened")
-    dropped = energies_of(layer, reduction(kind, rank), known, "whitened")[rank:].sum()
+    dropped = spectrum_of(layer, reduction(kind, rank), known, "whitened").energies[rank:].sum()
     lost = found.product - matrix(layer)
     if kind == "embedding":  # rows that never came count a tenth
         counts = np.maximum(np.bincount(x.numpy(), minlength=30), 0.1)
@@ -84,7 +84,7 @@ def test_each_method_is_the_best_by_its_own_measure(kind):
     known, rank = gathered(layer, x), 2
     what = reduction(kind, rank)
     weight = matrix(layer, conv_form(what))
-    dropped = {method: energies_of(layer, what, known, method)[rank:].sum() for method in METHODS}
+    dropped = {method: spectrum_of(layer, what, known, method).energies[rank:].sum() for method in METHODS}
     plain = {m: np.square(factors_of(layer, what, known, m).product - weight).sum() for m in METHODS}
     assert plain["plain"] == pytest.approx(dropped["plain"])
     assert plain["plain"] <= min(plain.values()) * (1 + 1e-9)
@@ -121,7 +121,7 @@ def test_a_table_with_a_head_has_factors_for_both(method):
     both = Statistics(**{**vars(known), "heads": {"a": hidden.T @ hidden}})
     full = factors_of(layer, reduction("embedding", 6), both, method)
     np.testing.assert_allclose(full.product, matrix(layer), atol=1e-5)
-    energies = energies_of(layer, reduction("embedding", 1), both, method)
+    energies = spectrum_of(layer, reduction("embedding", 1), both, method).energies
     assert energies.sum() == pytest.approx(2)  # the whole of two relative errors
     tied, alone = (factors_of(layer, reduction("embedding", 2), each, method) for each in (both, known))
     assert np.allclose(tied.product, alone.product) == (method == "plain")

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads, low_rank_linear, replace_module
+from edgelr.lowrank.kinds import low_rank_like
+from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads, replace_module
 from edgelr.lowrank.svd import plain_factors
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -19,7 +20,7 @@ def factors(layer: nn.Linear, rank: int):
 
 def test_full_rank_computes_what_the_dense_layer_does():
     layer = dense()
-    low = low_rank_linear(layer, factors(layer, 4))
+    low = low_rank_like(layer, factors(layer, 4))
     x = torch.randn(3, 5, 6)
     torch.testing.assert_close(low(x), layer(x))  # fp32 rounding of a product of two factors
     torch.testing.assert_close(low.weight, layer.weight)
@@ -27,7 +28,7 @@ def test_full_rank_computes_what_the_dense_layer_does():
 
 def test_a_layer_without_bias_has_none():
     layer = nn.Linear(6, 4, bias=False)
-    low = low_rank_linear(layer, factors(layer, 2))
+    low = low_rank_like(layer, factors(layer, 2))
     assert low.bias is None
     assert low(torch.ones(1, 6)).shape == (1, 4)
 
@@ -35,19 +36,19 @@ def test_a_layer_without_bias_has_none():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_dtype_is_that_of_the_dense_layer(dtype):
     layer = dense().to(dtype)
-    low = low_rank_linear(layer, factors(layer, 2))
+    low = low_rank_like(layer, factors(layer, 2))
     assert {parameter.dtype for parameter in low.parameters()} == {dtype}
     assert torch.equal(low.bias, layer.bias)
 
 
 def test_layers_that_share_down_are_tuned_and_stored_as_one():
-    one, other = (low_rank_linear(dense(), factors(dense(), 2)) for _ in range(2))
+    one, other = (low_rank_like(dense(), factors(dense(), 2)) for _ in range(2))
     other.down = one.down
     model = nn.ModuleList([one, other])
     assert len(list(model.parameters())) == 5
     x = torch.randn(3, 6)
     (one(x).sum() + other(x).sum()).backward()
-    alone = low_rank_linear(dense(), factors(dense(), 2))
+    alone = low_rank_like(dense(), factors(dense(), 2))
     alone(x).sum().backward()
     torch.testing.assert_close(one.down.grad, 2 * alone.down.grad)
 
@@ -121,7 +122,7 @@ def test_sizes_are_those_that_attention_code_reads():
 
 def test_the_input_may_be_given_by_name():
     x = torch.randn(2, 6)
-    for layer in (low_rank_linear(dense(), factors(dense(), 2)), into()):
+    for layer in (low_rank_like(dense(), factors(dense(), 2)), into()):
         assert torch.equal(layer(input=x), layer(x))
     x = torch.randn(2, 12)
     assert torch.equal(out_of()(input=x), out_of()(x))
@@ -132,4 +133,4 @@ def test_both_can_be_tuned():
     output(value(torch.randn(2, 6))).square().sum().backward()
     for layer in (value, output):
         assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())
-    assert isinstance(low_rank_linear(dense(), factors(dense(), 2)), LowRankLinear)
+    assert isinstance(low_rank_like(dense(), factors(dense(), 2)), LowRankLinear)

@@ -83,3 +83,15 @@ def test_the_file_is_the_same_each_time_and_keeps_estimates_short(statistics, su
     with np.load(path) as archive:
         kinds = {name: archive[name].dtype for name in archive.files}
     assert kinds == {"gram:a": np.float64, "sum:a": np.float64, "curvature:b": np.float32}
+
+
+def test_statistics_of_several_passes_are_one_file(statistics, survey, tmp_path):
+    parts = [
+        Statistics(inputs=statistics.inputs, grams=statistics.grams, sums=statistics.sums, curvatures={}),
+        Statistics(inputs=statistics.inputs, grams={}, sums={}, curvatures=statistics.curvatures),
+    ]
+    with statistics_file(tmp_path) as append:
+        for part in parts:
+            append(part)
+    with open_statistics(survey) as found:
+        check(found)

@@ -13,6 +13,7 @@ from edgelr.lowrank.svd import (
     output_energy,
     plain_factors,
     roots,
+    spectrum,
     whitened_factors,
 )
 
@@ -341,3 +342,33 @@ def test_outputs_of_nothing_keep_full_rank_exact(shape):
     found = decompose_outputs(weight, nothing, nothing)
     np.testing.assert_allclose(found.truncated(min(shape)).product, weight, atol=1e-12)
     assert found.energies.sum() == 0
+
+
+def anisotropic(shape: tuple[int, int], decay: float):
+    """Energies that fall by ``decay`` over the smaller side, and inputs and gradients that are not white."""
+    random = np.random.default_rng(0)
+    out, in_ = shape
+    x = random.normal(size=(4 * in_, in_)) * np.geomspace(1, decay, in_)
+    g = random.normal(size=(4 * out, out)) * np.geomspace(1, decay, out)
+    return random.normal(size=shape), x.T @ x, g.T @ g
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (90, 60), (64, 64)])
+@pytest.mark.parametrize("with_curvature", [False, True])
+def test_the_spectrum_is_that_of_the_whole_decomposition(shape, with_curvature):
+    weight, gram, curvature = anisotropic(shape, 0.01)
+    known = (gram, curvature) if with_curvature else (gram, None)
+    energies = decompose(weight, *known).energies
+    np.testing.assert_allclose(spectrum(weight, *known), energies, rtol=1e-6, atol=1e-12 * energies[0])
+
+
+def test_the_spectrum_without_statistics_is_that_of_the_weight():
+    weight, _, _ = anisotropic((12, 7), 1.0)
+    np.testing.assert_allclose(spectrum(weight), decompose(weight).energies)
+
+
+def test_from_outputs_there_are_as_many_ranks_as_inputs():
+    wide = np.random.default_rng(0).normal(size=(9, 4))
+    found = decompose_outputs(wide, wide @ wide.T)
+    assert found.energies.shape == (4,)
+    np.testing.assert_allclose(found.truncated(4).product, wide, atol=1e-12)

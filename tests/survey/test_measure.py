@@ -45,9 +45,9 @@ def probe() -> Probe:
 def test_a_site_has_a_spectrum_and_changes_that_rise_with_what_is_dropped(probe, name):
     before = dict(probe.model.named_modules())
     spectrum, found = measure_site(probe, name, ())
-    assert len(spectrum) == 6
+    assert spectrum.energies.shape == (6,)
     assert len(found.points) == 2
-    assert 0 < found.points[0][0] < found.points[1][0] < spectrum.sum()
+    assert 0 < found.points[0][0] < found.points[1][0] < spectrum.energies.sum()
     assert 0 < found.points[0][1] <= found.points[1][1]
     assert dict(probe.model.named_modules()) == before
 
@@ -77,8 +77,8 @@ def test_heads_have_a_spectrum_where_the_model_takes_nothing_but_their_product(p
 
 def test_joint_sites_have_an_energy_each(probe):
     slopes = {name: Sensitivity(points=((1.0, 0.1),)) for name in ("q", "k")}
-    group, energies = joint_group(probe, Found(form="joint", sites=("q", "k")), slopes)
+    group, spectrum = joint_group(probe, Found(form="joint", sites=("q", "k")), slopes)
     assert (group.form, group.energy, group.sensitivity.points) == ("joint", 0.0, ())
-    assert energies.shape == (2, 6)
-    alone = [measure_site(probe, name, ())[0].sum() for name in ("q", "k")]
-    np.testing.assert_allclose(energies.sum(axis=1), alone, rtol=1e-6)
+    assert spectrum.energies.shape == (2, 6)
+    alone = [measure_site(probe, name, ())[0].energies.sum() for name in ("q", "k")]
+    np.testing.assert_allclose(spectrum.energies.sum(axis=1), alone, rtol=1e-6)

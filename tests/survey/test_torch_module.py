@@ -221,3 +221,35 @@ def test_a_change_is_that_of_the_reduced_model(tmp_path):
         outputs = [subject(model).run(model, batch) for batch in batches()[:2]]
     errors = (torch.cat(outputs) - torch.cat(references)).square().sum(-1)
     assert change == pytest.approx(float(errors.mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize("factors", ["plain", "whitened", "kronecker"])
+def test_large_matrices_are_decomposed_once(factors, tmp_path, monkeypatch):
+    """A basis is kept, and compressing with it is compressing."""
+    exact = survey(encoder(), tmp_path / "exact", factors=factors)
+    monkeypatch.setattr("edgelr.lowrank.bases.LARGE", 8)
+    found = survey(encoder(), tmp_path / "large", factors=factors)
+    layers = {f"attention.{name}_proj" for name in ("q", "k", "v", "out")} | {"up", "down"}
+    with np.load(found.folder / "bases.npz") as archive:
+        alone = set() if factors == "plain" else layers
+        assert set(archive.files) == alone | {"joint:attention.q_proj"}
+    for name, energies in spectra(exact).items():
+        assert spectra(found)[name].shape == energies.shape
+        # The floor of a curvature is added in another place: see lowrank/bases.py.
+        assert spectra(found)[name].sum() == pytest.approx(energies.sum(), rel=0.05)
+        if factors != "kronecker":
+            np.testing.assert_allclose(spectra(found)[name], energies, rtol=1e-4, atol=1e-9 * energies.max())
+    reductions = [
+        Reduction(form="low-rank", sites=("up",), rank=4),
+        Reduction(form="joint", sites=("attention.q_proj", "attention.k_proj", "attention.v_proj"), rank=5),
+    ]
+    for reduction in reductions:
+        products = []
+        for each in (exact, found):
+            model, emphasis = encoder(), {site.name: site.sensitivity.slope for site in exact.sites}
+            with open_statistics(each) as statistics:
+                reduce_sites(model, reduction, statistics, factors, emphasis)
+            products.append([model.get_submodule(site).weight.detach() for site in reduction.sites])
+        for one, other in zip(*products, strict=True):
+            near = 1e-3 if factors != "kronecker" else 0.5
+            assert (one - other).norm() < near * one.norm()
