@@ -19,8 +19,9 @@ from edgelr.export.graphs import TextGraph, matrix_count
 from edgelr.export.heads import cut_zero_channels
 from edgelr.export.parity import check_parity
 from edgelr.export.pivot import pivot_graph
-from edgelr.export.tables import share_tables
+from edgelr.export.tables import share_tables, store_rows_once
 from edgelr.export.tidy import save, tidy
+from edgelr.export.unused import merge_unused
 from edgelr.lowrank.checkpoint import load_factored_into
 from edgelr.lowrank.layers import IntoHeads, OutOfHeads
 from edgelr.progress import Progress
@@ -28,8 +29,10 @@ from edgelr.recipe.schema import Export
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
-from edgelr.runtime.text import INDEX
+from edgelr.runtime.text import INDEX, parse_tokenizer
 from edgelr.tasks.task import GraphSpec, Task, get_task
+
+_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,10 @@ def export(
     tokenizer = task.tokenizer_json(source.model_folder)
     dense = task.load_model(source.model_folder)
     model = dense if factored is None else load_factored_into(task.load_model(source.model_folder), factored)
+    if factored is not None and settings.drop_unused_tokens:
+        seen = _seen_tokens(task, tokenizer, source, label.max_tokens)
+        unused = merge_unused(model, task.token_table(model), seen)
+        progress.note(f"{len(seen)} tokens are kept, {unused} share one row")
     texts = task.texts(source.examples("test"))
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     saved = 0
@@ -111,6 +118,8 @@ def _write_graph(
     _cut_heads(proto, model, path.name)
     saved = _pivot(proto, path.name, progress) if settings.pivot else 0
     share_tables(proto)
+    if settings.drop_unused_tokens:
+        saved += store_rows_once(proto)
     save(proto, path)
     cases, worst = check_parity(spec, model, path, settings.tolerance)
     progress.note(
@@ -118,6 +127,15 @@ def _write_graph(
     )
     named = {f"{name}.{number}": array for number, case in enumerate(cases) for name, array in case.items()}
     return named, saved
+
+
+def _seen_tokens(task: Task, tokenizer: str, source: Source, max_tokens: int) -> set[int]:
+    """Tokens of the texts that the model was made with, and those that a tokenizer adds by itself."""
+    texts = task.texts([*source.examples("train"), *source.examples("calibration")])
+    seen = set(parse_tokenizer(tokenizer, max_tokens).get_added_tokens_decoder())
+    for batch in task.batches(tokenizer, texts, max_tokens=max_tokens, size=_BATCH):
+        seen.update(batch["input_ids"].flatten().tolist())
+    return seen
 
 
 def _cut_heads(proto: onnx.ModelProto, model: nn.Module, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Store a table once that is looked up and multiplied by: an embedding whose table is its head's matrix too.
+"""Store nothing twice: a table that is multiplied by too, and rows of a table that are equal.
 
 A graph looks rows up in ``[tokens, dim]`` and multiplies by ``[dim, tokens]``. Folded into constants that is
 the same matrix twice, and of a language model it is the largest one. Here the rows come from the transpose of
@@ -33,6 +33,47 @@ def share_tables(proto: onnx.ModelProto) -> int:
             _look_up_in(graph, table, equal[0])
             shared += 1
     return shared
+
+
+def store_rows_once(proto: onnx.ModelProto) -> int:
+    """Look up in the rows that differ, through their numbers, where a quarter or more of a table is repeated.
+
+    Args:
+        proto: A graph with its weights as initializers; tables that are only looked up are changed.
+
+    Returns:
+        How many numbers the graph stores less.
+    """
+    graph, saved = proto.graph, 0
+    constants = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
+    for name in _tables(graph):
+        if name not in constants:
+            continue
+        table = numpy_helper.to_array(constants[name])
+        rows, first, numbers = np.unique(table, axis=0, return_index=True, return_inverse=True)
+        if len(rows) > 0.75 * len(table):
+            continue
+        order = np.argsort(first)  # as they come in the table, not as they sort
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        constants[name].CopyFrom(numpy_helper.from_array(rows[order], name))
+        graph.initializer.append(numpy_helper.from_array(place[numbers.reshape(-1)], f"{name}.row"))
+        _look_up_through(graph, name)
+        saved += table.size - rows.size - len(table)
+    return saved
+
+
+def _look_up_through(graph: onnx.GraphProto, table: str) -> None:
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Gather" and node.input[0] == table:
+            row = f"{node.output[0]}.row"
+            nodes.append(helper.make_node("Gather", [f"{table}.row", node.input[1]], [row], name=row))
+            node.input[1] = row
+        nodes.append(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def _tables(graph: onnx.GraphProto) -> list[str]:

@@ -99,7 +99,7 @@ def decompose(
         Martens and Grosse, K-FAC (ICML 2015), for the Kronecker-factored curvature; Chekalina et al.,
         Generalized Fisher-Weighted SVD (2025), for factors under it.
     """
-    if gram is None and curvature is None:
+    if gram is None and curvature is None:  # the best for the weight itself (Eckart and Young, 1936)
         left, values, right = np.linalg.svd(weight, full_matrices=False)
         return Decomposition(up=left * values, down=right, energies=values**2)
     if curvature is None and weight.shape[0] > weight.shape[1]:
@@ -226,41 +226,6 @@ def decompose_jointly(
         for i, part in enumerate(parts)
     ]
     return Joint(decomposition=found, energies=found.energies * np.stack(shares))
-
-
-def output_energy(weight: Matrix, gram: Matrix) -> float:
-    """``Σ ‖W x‖²`` over the inputs behind ``gram [in, in]``, for ``weight [out, in]``."""
-    return float(np.einsum("oi,oi->", weight @ gram, weight))
-
-
-def whitened_factors(weight: Matrix, gram: Matrix, rank: int) -> Factors:
-    """Best factors for the calibration inputs behind ``gram``, balanced.
-
-    Args:
-        weight: ``[out, in]``.
-        gram: ``Σ x xᵀ``, ``[in, in]``.
-        rank: 1 to ``min(out, in)``.
-
-    Raises:
-        ValueError: ``rank`` is out of range.
-    """
-    return decompose(weight, gram).truncated(rank)
-
-
-def plain_factors(weight: Matrix, rank: int) -> Factors:
-    """Truncated SVD of the weight itself, balanced.
-
-    Args:
-        weight: ``[out, in]``.
-        rank: 1 to ``min(out, in)``.
-
-    Raises:
-        ValueError: ``rank`` is out of range.
-
-    Source:
-        Eckart and Young, The approximation of one matrix by another of lower rank (1936).
-    """
-    return decompose(weight).truncated(rank)
 
 
 def balanced(factors: Factors) -> Factors:

@@ -231,6 +231,11 @@ class Export(Section):
     pivot: bool = Field(
         False, description="store the factors with an identity inside, where that costs no accuracy: smaller"
     )
+    drop_unused_tokens: bool = Field(
+        False,
+        description="store one row for all tokens that no training or calibration text has; "
+        "the tokenizer keeps its ids",
+    )
 
 
 class Quantize(Section):

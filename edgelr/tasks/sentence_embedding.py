@@ -110,6 +110,14 @@ def check_reach(model: nn.Module, tokenizer_json: str, max_tokens: int) -> None:
             )
 
 
+def token_table(model: nn.Module) -> nn.Module:
+    """The transformer's word embeddings."""
+    assert isinstance(model, SentenceEncoder)
+    transformer: Any = model.transformer
+    table: nn.Module = transformer.get_input_embeddings()
+    return table
+
+
 def texts(examples: Sequence[Example]) -> tuple[str, ...]:
     """Passages and queries, in the order of the examples."""
     return tuple(text for example in examples for text in (example.query, example.passage) if text)

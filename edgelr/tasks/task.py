@@ -76,6 +76,10 @@ class Task(Protocol):
         """
         ...
 
+    def token_table(self, model: nn.Module) -> nn.Module:
+        """The layer that looks tokens up, dense or factored."""
+        ...
+
     def texts(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Every text of the examples, once."""
         ...

@@ -9,7 +9,7 @@ from edgelr.errors import DataError
 from edgelr.lowrank.kinds import low_rank_like
 from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads
 from edgelr.lowrank.statistics import Statistics
-from edgelr.lowrank.svd import plain_factors
+from edgelr.lowrank.svd import decompose
 from edgelr.progress import Progress
 
 EMPHASIS = {"0": 1.0, "2": 1.0}
@@ -39,7 +39,7 @@ def factored(dense: nn.Module, rank: int) -> nn.Module:
     model = copy.deepcopy(dense)
     for place in (0, 2):
         weight = model[place].weight.detach().double().numpy()
-        model[place] = low_rank_like(model[place], plain_factors(weight, min(rank, *weight.shape)))
+        model[place] = low_rank_like(model[place], decompose(weight).truncated(min(rank, *weight.shape)))
     return model
 
 
@@ -65,7 +65,7 @@ def test_full_rank_stays_what_it_is(dense, batches):
 
 def test_a_dense_layer_makes_up_for_the_one_before_it(dense, batches):
     model = copy.deepcopy(dense)
-    model[0] = low_rank_like(model[0], plain_factors(model[0].weight.detach().double().numpy(), 4))
+    model[0] = low_rank_like(model[0], decompose(model[0].weight.detach().double().numpy()).truncated(4))
     before = error(model, dense, batches)
     refine(model, dense, statistics({"2": "2"}), EMPHASIS, batches, run, Progress(quiet=True))
     assert error(model, dense, batches) < before
@@ -85,7 +85,9 @@ def test_layers_that_share_down_still_do(batches):
     model = copy.deepcopy(dense)
     for name in ("a", "b"):
         layer = getattr(model, name)
-        setattr(model, name, low_rank_like(layer, plain_factors(layer.weight.detach().double().numpy(), 3)))
+        setattr(
+            model, name, low_rank_like(layer, decompose(layer.weight.detach().double().numpy()).truncated(3))
+        )
     model.b.down = model.a.down
     before = error(model, dense, batches)
     emphasis = {"a": 1.0, "b": 4.0}

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.export.tables import share_tables
+from edgelr.export.tables import share_tables, store_rows_once
 from edgelr.quantize.dynamic import quantize_matrices, unquantized_matrices
 from edgelr.quantize.vocabulary import quantize_tables
 
@@ -70,3 +70,40 @@ def test_at_int8_it_is_stored_once_too(tmp_path: Path) -> None:
     found, expected = logits(small), logits(tied())
     # 7 bits of the weights and 8 of the activations: a hundredth of the largest logit.
     assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def repeated(*, share: float) -> onnx.ModelProto:
+    """Two look-ups in a table of which a share of rows is one and the same."""
+    table = np.random.default_rng(0).normal(size=(8000, 20)).astype(np.float32)
+    table[np.random.default_rng(1).permutation(8000)[: int(share * 8000)]] = table[5]
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        helper.make_node("Gather", ["table", "first"], ["other"]),
+        helper.make_node("Add", ["rows", "other"], ["logits"]),
+    ]
+    constants = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([0]), "first")]
+    inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "tokens"])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "tokens", 20])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_equal_rows_are_stored_once_and_the_graph_computes_the_same() -> None:
+    before, after = repeated(share=0.5), repeated(share=0.5)
+    saved = store_rows_once(after)
+    onnx.checker.check_model(after, full_check=True)
+    (table,) = (tensor for tensor in after.graph.initializer if tensor.name == "table")
+    assert 4000 <= table.dims[0] <= 4001
+    assert saved == (8000 - table.dims[0]) * 20 - 8000
+    np.testing.assert_array_equal(logits(after), logits(before))
+    assert quantize_tables(after) == 1
+    onnx.checker.check_model(after, full_check=True)
+    np.testing.assert_allclose(logits(after), logits(before), atol=0.05)
+    assert len(after.SerializeToString()) < len(before.SerializeToString()) / 3
+
+
+@pytest.mark.parametrize("model", [repeated(share=0.2), tied()], ids=["few", "multiplied by"])
+def test_tables_with_few_equal_rows_stay(model: onnx.ModelProto) -> None:
+    before = model.SerializeToString()
+    assert store_rows_once(model) == 0
+    assert model.SerializeToString() == before

@@ -13,7 +13,7 @@ from edgelr.lowrank.conv import (
 )
 from edgelr.lowrank.conv_cost import conv_macs, conv_parameters, largest_rank
 from edgelr.lowrank.conv_patches import conv_output_gram, patch_gram, patches
-from edgelr.lowrank.svd import decompose, decompose_outputs, plain_factors, whitened_factors
+from edgelr.lowrank.svd import decompose, decompose_outputs
 
 SETTINGS = [
     {},
@@ -42,7 +42,7 @@ def numbers(tensor: torch.Tensor) -> np.ndarray:
 
 
 def factors_of(conv, form, rank):
-    return plain_factors(numbers(conv_matrix(conv.weight, form)), rank)
+    return decompose(numbers(conv_matrix(conv.weight, form))).truncated(rank)
 
 
 @pytest.mark.parametrize("form", ["channel", "spatial"])
@@ -79,7 +79,7 @@ def test_squared_error_on_the_inputs_is_the_dropped_energy(settings, rank):
     gram, outputs = patch_gram(dense, x), conv_output_gram(dense, dense(x))
     dropped = decompose(weight, gram).energies[rank:].sum()
     from_outputs = decompose_outputs(weight, outputs)
-    for factors in (whitened_factors(weight, gram, rank), from_outputs.truncated(rank)):
+    for factors in (decompose(weight, gram).truncated(rank), from_outputs.truncated(rank)):
         low = low_rank_conv(dense, factors, "channel").requires_grad_(False)
         assert float((low(x) - dense(x)).square().sum()) == pytest.approx(dropped, rel=1e-6)
     assert from_outputs.energies[rank:].sum() == pytest.approx(dropped, rel=1e-6)

@@ -11,7 +11,7 @@ from edgelr.lowrank.conv import LowRankConv
 from edgelr.lowrank.embedding import LowRankEmbedding
 from edgelr.lowrank.kinds import empty_like, kind_of, low_rank_like, matrix_of, reason_against
 from edgelr.lowrank.layers import LowRankLinear
-from edgelr.lowrank.svd import plain_factors
+from edgelr.lowrank.svd import decompose
 
 CASES = {
     "linear": (lambda: nn.Linear(6, 4), "channel", (4, 6), torch.randn(2, 3, 6)),
@@ -44,7 +44,7 @@ def test_full_rank_computes_what_the_dense_layer_does(name):
     matrix = matrix_of(module, form)
     assert tuple(matrix.shape) == shape
     assert not matrix.requires_grad
-    low = low_rank_like(module, plain_factors(numbers(matrix), min(shape)), form)
+    low = low_rank_like(module, decompose(numbers(matrix)).truncated(min(shape)), form)
     assert isinstance(low, LAYERS[kind_of(module)])
     torch.testing.assert_close(low(x), module(x), atol=1e-5, rtol=1e-5)  # fp32 rounding of two products
 
@@ -55,7 +55,7 @@ def test_the_dtype_is_the_dense_one(name, dtype):
     make, form, _, _ = CASES[name]
     module = make().to(dtype)
     assert matrix_of(module, form).dtype == dtype
-    low = low_rank_like(module, plain_factors(numbers(matrix_of(module, form)), 2), form)
+    low = low_rank_like(module, decompose(numbers(matrix_of(module, form))).truncated(2), form)
     assert {parameter.dtype for parameter in low.parameters()} == {dtype}
     assert low.rank == 2
 
@@ -64,7 +64,7 @@ def test_the_dtype_is_the_dense_one(name, dtype):
 def test_an_empty_layer_takes_the_weights_of_a_factored_one(name):
     make, form, _, x = CASES[name]
     module = make()
-    factored = low_rank_like(module, plain_factors(numbers(matrix_of(module, form)), 2), form)
+    factored = low_rank_like(module, decompose(numbers(matrix_of(module, form))).truncated(2), form)
     empty = empty_like(module, 2, form)
     assert empty.load_state_dict(factored.state_dict())
     assert torch.equal(empty(x), factored(x))
@@ -97,7 +97,7 @@ class SameTransposed(Conv1D):
 def test_what_cannot_be_factored_says_why(module, reason):
     assert reason in (reason_against(module) or "")
     with pytest.raises(ValueError, match=reason):
-        low_rank_like(module, plain_factors(np.eye(2), 1))
+        low_rank_like(module, decompose(np.eye(2)).truncated(1))
 
 
 def test_a_subclass_that_computes_the_same_can_be():

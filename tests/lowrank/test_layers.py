@@ -4,7 +4,7 @@ from torch import nn
 
 from edgelr.lowrank.kinds import low_rank_like
 from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads, replace_module
-from edgelr.lowrank.svd import plain_factors
+from edgelr.lowrank.svd import decompose
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -15,7 +15,7 @@ def dense() -> nn.Linear:
 
 
 def factors(layer: nn.Linear, rank: int):
-    return plain_factors(layer.weight.detach().double().numpy(), rank)
+    return decompose(layer.weight.detach().double().numpy()).truncated(rank)
 
 
 def test_full_rank_computes_what_the_dense_layer_does():

@@ -7,12 +7,12 @@ from torch import nn
 from edgelr.lowrank.embedding import LowRankEmbedding, LowRankHead
 from edgelr.lowrank.kinds import empty_like, low_rank_like, matrix_of
 from edgelr.lowrank.sharing import shared_layers
-from edgelr.lowrank.svd import plain_factors
+from edgelr.lowrank.svd import decompose
 
 
 def exact(module: nn.Module) -> nn.Module:
     matrix = matrix_of(module).double().numpy()
-    return low_rank_like(module, plain_factors(matrix, min(matrix.shape)))
+    return low_rank_like(module, decompose(matrix).truncated(min(matrix.shape)))
 
 
 def test_linears_share_factors_and_have_their_own_biases():

@@ -10,11 +10,8 @@ from edgelr.lowrank.svd import (
     decompose,
     decompose_jointly,
     decompose_outputs,
-    output_energy,
-    plain_factors,
     roots,
     spectrum,
-    whitened_factors,
 )
 
 SHAPES = [(6, 9), (9, 6), (7, 7)]
@@ -72,15 +69,6 @@ def test_full_rank_returns_the_weight(shape, method):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_short_names_do_the_same(shape):
-    weight, _, gram = problem(shape)
-    np.testing.assert_array_equal(plain_factors(weight, 3).product, decompose(weight).truncated(3).product)
-    np.testing.assert_array_equal(
-        whitened_factors(weight, gram, 3).product, decompose(weight, gram).truncated(3).product
-    )
-
-
-@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rank", [1, 3, 5])
 def test_squared_error_is_the_dropped_energy(shape, rank):
     weight, inputs, gram = problem(shape)
@@ -115,7 +103,6 @@ def test_energies_fall_and_are_none_negative(shape, method):
 def test_energies_sum_to_the_output_energy(shape):
     weight, inputs, gram = problem(shape)
     whole = np.square(inputs @ weight.T).sum()
-    assert output_energy(weight, gram) == pytest.approx(whole)
     assert decompose(weight, gram).energies.sum() == pytest.approx(whole)
     assert decompose(weight).energies.sum() == pytest.approx(np.square(weight).sum())
 
@@ -200,15 +187,11 @@ def test_a_rank_out_of_range_is_named(rank):
             ValueError, match=rf"rank {rank} is outside 1 to 6 for a weight of shape \(6, 9\)"
         ):
             found.truncated(rank)
-    with pytest.raises(ValueError, match="outside"):
-        whitened_factors(weight, gram, rank)
-    with pytest.raises(ValueError, match="outside"):
-        plain_factors(weight, rank)
 
 
 def test_balanced_keeps_the_product_and_evens_the_scales():
     weight, _, gram = problem((8, 10))
-    factors = whitened_factors(1000 * weight, gram, 4)
+    factors = decompose(1000 * weight, gram).truncated(4)
     assert np.linalg.norm(factors.up) == pytest.approx(np.linalg.norm(factors.down))
     np.testing.assert_allclose(factors.up.T @ factors.up, factors.down @ factors.down.T, atol=1e-8)
     odd = Factors(up=1000 * factors.up, down=factors.down)

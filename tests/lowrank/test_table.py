@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgelr.lowrank import table as module
-from edgelr.lowrank.svd import decompose, plain_factors, whitened_factors
+from edgelr.lowrank.svd import decompose
 from edgelr.lowrank.table import (
     UNSEEN_COUNT,
     balanced_table,
@@ -46,13 +46,13 @@ def test_it_is_the_whitened_solution_with_one_hot_inputs():
     table, counts = problem()
     gram = np.diag(row_weights(table, counts))
     factors = factor_table(table, counts, 3)
-    np.testing.assert_allclose(factors.product, whitened_factors(table.T, gram, 3).product, atol=1e-10)
+    np.testing.assert_allclose(factors.product, decompose(table.T, gram).truncated(3).product, atol=1e-10)
     np.testing.assert_allclose(table_energies(table, counts), decompose(table.T, gram).energies, atol=1e-9)
 
 
 def test_counted_tokens_lose_less_than_by_plain_factors():
     table, counts = problem()
-    ours, plain = factor_table(table, counts, 3), plain_factors(table.T, 3)
+    ours, plain = factor_table(table, counts, 3), decompose(table.T).truncated(3)
     assert error(table, counts, ours) < error(table, counts, plain)
     np.testing.assert_allclose(factor_table(table, 0 * counts, 3).product, plain.product, atol=1e-10)
 

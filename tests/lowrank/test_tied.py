@@ -3,7 +3,7 @@ import pytest
 
 from edgelr.lowrank import table as blocks_of
 from edgelr.lowrank import tied as module
-from edgelr.lowrank.svd import Factors, whitened_factors
+from edgelr.lowrank.svd import Factors, decompose
 from edgelr.lowrank.table import factor_table
 from edgelr.lowrank.tied import factor_tied, tied_energies, tied_errors
 
@@ -21,7 +21,7 @@ def problem(vocabulary=60, dim=8, seed=0):
 
 
 def one_sided(table, counts, gram, rank):
-    head = whitened_factors(table, gram, rank)  # [vocabulary, dim]: the head's own matrix
+    head = decompose(table, gram).truncated(rank)  # [vocabulary, dim]: the head's own matrix
     return factor_table(table, counts, rank), Factors(up=head.down.T, down=head.up.T)
 
 
