@@ -51,6 +51,7 @@ def survey(  # noqa: PLR0913 - every argument but three has a default
     exclude: Sequence[str] = (),
     vocabulary: bool = False,
     factors: Factors = "kronecker",
+    center: bool = False,
     progress: Progress | None = None,
 ) -> Survey:
     """List what of a model can be reduced, and measure what that would cost its output.
@@ -69,6 +70,7 @@ def survey(  # noqa: PLR0913 - every argument but three has a default
         exclude: Globs of layer names; a layer must fit none.
         vocabulary: Whether embeddings are layers to factor too, together with a head that shares the table.
         factors: How factors are chosen: ``plain``, ``whitened`` or ``kronecker``.
+        center: Whether layers with a bias are fitted to inputs about their mean.
         progress: Where to show how far it is.
 
     Raises:
@@ -82,6 +84,7 @@ def survey(  # noqa: PLR0913 - every argument but three has a default
     settings = _settings(
         keep=1.0,
         factors=factors,
+        center=center,
         include=tuple(include),
         exclude=tuple(exclude),
         vocabulary=vocabulary,

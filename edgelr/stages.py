@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Measured = Made[KernelTimes] | Made[FoundShare]
 
 _PLANNED = {"keep", "allocate", "rank_multiple", "groups"}
-_SURVEYED = {"include", "exclude", "vocabulary", "calibration", "factors"}
+_SURVEYED = {"include", "exclude", "vocabulary", "calibration", "factors", "center"}
 
 
 def load(job: Job) -> Made[Source]:

@@ -66,6 +66,7 @@ class Site:
         energy: Error of dropping the whole matrix, in the units of its spectrum.
         sensitivity: What dropping costs: see ``Sensitivity``.
         shared: Other modules with the same weight; they get the same factors.
+        centered: Whether its factors are fitted to inputs about their mean, which goes into the bias.
         pivotable: Whether its outputs or its inputs may be reordered, so that its factors can be pivoted.
         kernel: Of a convolution, ``(k,)`` or ``(kh, kw)``.
         stride: Of a convolution, one for each axis of the kernel.
@@ -80,6 +81,7 @@ class Site:
     energy: float
     sensitivity: Sensitivity
     shared: tuple[str, ...] = ()
+    centered: bool = False
     pivotable: bool = False
     kernel: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()

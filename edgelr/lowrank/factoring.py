@@ -79,9 +79,9 @@ def spectrum_of(module: nn.Module, reduction: Reduction, statistics: Statistics,
     if method == "plain":
         return Spectrum(energies=spectrum(weight))
     if is_large([weight]):
-        large = find_basis([Layer(weight=weight, curvature=curvature)], statistics.gram(name))
+        large = find_basis([Layer(weight=weight, curvature=curvature)], statistics.fitted([name]))
         return Spectrum(energies=large.energies[0], basis=large.basis)
-    return Spectrum(energies=spectrum(weight, statistics.gram(name), curvature))
+    return Spectrum(energies=spectrum(weight, statistics.fitted([name]), curvature))
 
 
 def factors_of(module: nn.Module, reduction: Reduction, statistics: Statistics, method: Method) -> Factors:
@@ -128,9 +128,9 @@ def joint_spectrum(
     """
     members = _members(layers, names, statistics, method, emphasis)
     if is_large([member.weight for member in members]):
-        found = find_basis(members, statistics.gram(names[0]))
+        found = find_basis(members, statistics.fitted(names))
         return Spectrum(energies=found.energies, basis=found.basis)
-    return Spectrum(energies=_jointly(members, statistics.gram(names[0])).energies)
+    return Spectrum(energies=_jointly(members, statistics.fitted(names)).energies)
 
 
 def joint_factors(
@@ -156,7 +156,7 @@ def joint_factors(
     members = _members(layers, names, statistics, method, emphasis)
     if (basis := statistics.bases.get(reduction.spectrum)) is not None:
         return factors_from(members, basis, reduction.rank)
-    return _jointly(members, statistics.gram(names[0])).decomposition.truncated(reduction.rank)
+    return _jointly(members, statistics.fitted(names)).decomposition.truncated(reduction.rank)
 
 
 def _jointly(members: Sequence[Layer], gram: Matrix) -> Joint:
@@ -207,7 +207,7 @@ def decomposition(
             return decompose(weight)
         case "whitened" | "kronecker":
             if not isinstance(layer, Conv):
-                return decompose(weight, statistics.gram(name), curvature, rank)
+                return decompose(weight, statistics.fitted([name]), curvature, rank)
             if form == "channel":
                 return decompose_outputs(weight, statistics.outputs[name], curvature)
             width = np.eye(layer.kernel_size[-1])

@@ -12,7 +12,7 @@ from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.factoring import conv_form, factors_of, joint_factors, matrix
 from edgelr.lowrank.heads import NarrowHeads, Projection, narrow_query_key, narrow_value_output
 from edgelr.lowrank.kinds import empty_like, low_rank_like, matrix_of, reason_against
-from edgelr.lowrank.layers import IntoHeads, OutOfHeads, replace_module
+from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads, replace_module
 from edgelr.lowrank.sharing import shared_layers
 from edgelr.lowrank.statistics import Statistics
 from edgelr.lowrank.svd import Factors
@@ -44,8 +44,10 @@ def reduce_sites(
         case "low-rank" | "spatial":
             factors = factors_of(layers[0], reduction, statistics, method)
             made: Sequence[nn.Module] = [low_rank_like(layers[0], factors, conv_form(reduction))]
+            _keep_mean(layers, made, reduction.sites, statistics)
         case "joint":
             made = _joint(layers, joint_factors(layers, reduction, statistics, method, emphasis))
+            _keep_mean(layers, made, reduction.sites, statistics)
         case "query-key":
             pair = _linears(layers, reduction)
             made = _query_key(pair, reduction, query_key(pair, reduction, statistics))
@@ -185,6 +187,21 @@ def _joint(layers: Sequence[nn.Module], factors: Factors) -> list[nn.Module]:
         start = end
     _share_down(made)
     return made
+
+
+@torch.no_grad()
+def _keep_mean(
+    dense: Sequence[nn.Module], made: Sequence[nn.Module], names: Sequence[str], statistics: Statistics
+) -> None:
+    """Put what factors that were fitted about the mean leave of it into the bias: outputs keep their mean."""
+    if not statistics.about_mean(names):
+        return
+    mean, _ = statistics.mean(names[0])
+    for before, layer in zip(dense, made, strict=True):
+        assert isinstance(layer, LowRankLinear)
+        assert layer.bias is not None
+        left = torch.from_numpy(matrix(before) @ mean) - layer.weight.double() @ torch.from_numpy(mean)
+        layer.bias.add_(left.to(layer.bias))
 
 
 def _query_key(layers: Sequence[nn.Linear], reduction: Reduction, found: NarrowHeads) -> list[nn.Module]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Statistics:
         heads: Embedding whose table is a head's too -> ``Σ h hᵀ`` of the head's inputs, ``[dim, dim]``.
         bases: Spectrum of a large matrix -> what its factors follow from; see ``lowrank.bases``. Empty while
             the survey still looks for them.
+        centered: Sites whose factors are fitted to inputs about their mean, which goes into the bias.
     """
 
     inputs: Mapping[str, str]
@@ -47,6 +48,7 @@ class Statistics:
     counts: Mapping[str, Matrix] = field(default_factory=dict)
     heads: Mapping[str, Matrix] = field(default_factory=dict)
     bases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    centered: frozenset[str] = frozenset()
 
     def gram(self, site: str) -> Matrix:
         """``Σ x xᵀ`` of a site's input."""
@@ -56,6 +58,14 @@ class Statistics:
         """Mean ``[in]`` of a site's input, and over how many tokens."""
         sums = self.sums[self.inputs[site]]
         return sums[:-1] / max(sums[-1], 1.0), float(sums[-1])
+
+    def about_mean(self, sites: Sequence[str]) -> bool:
+        """Whether linear sites with one input are fitted about its mean; to share a factor, all must be."""
+        return self.centered.issuperset(sites)
+
+    def fitted(self, sites: Sequence[str]) -> Matrix:
+        """What linear sites with one input are fitted to: its ``Σ x xᵀ``, or that about the mean."""
+        return self.covariance(sites[0]) if self.about_mean(sites) else self.gram(sites[0])
 
     def covariance(self, site: str) -> Matrix:
         """``Σ (x - mean) (x - mean)ᵀ`` of a site's input."""
@@ -114,8 +124,9 @@ def _append(file: ArraysFile, statistics: Statistics) -> None:
 def open_statistics(survey: Survey) -> Iterator[Statistics]:
     """Open a survey's statistics and bases; an array is read when it is asked for."""
     inputs = {site.name: site.inputs for site in survey.sites}
+    centered = frozenset(site.name for site in survey.sites if site.centered)
     with read_statistics(survey.folder, inputs) as statistics:
-        yield statistics
+        yield replace(statistics, centered=centered)
 
 
 @contextmanager

@@ -159,6 +159,11 @@ class Compress(Section):
         description="plain SVD of the weight; whitened: best for each layer's output on calibration data; "
         "kronecker: best for the model's output, by gradients too",
     )
+    center: bool = Field(
+        False,
+        description="fit linear layers that have a bias to inputs about their mean; what that leaves of the "
+        "mean goes into the bias",
+    )
     refine: bool = Field(
         False,
         description="fit each layer anew to the inputs that the compressed layers before it really give; "
@@ -185,6 +190,8 @@ class Compress(Section):
                 "allocate: sensitivity needs calibration.sensitivity_examples above 0; "
                 "gradient, energy and uniform do without"
             )
+        if self.center and self.factors == "plain":
+            raise ValueError("center needs factors: whitened or kronecker; plain factors know no inputs")
         return self
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -73,11 +73,12 @@ def survey_module(subject: Subject, compress: Compress, folder: Path, progress: 
         sums = gather_to_file(subject, found, compress, folder, progress)
         with read_statistics(folder, sums.inputs) as statistics, arrays_file(folder / BASES) as bases:
             reached, idle = _reached(found, statistics, progress)
+            centered = _with_bias(found, reached) if compress.center else frozenset()
             known = _Findings(bases=bases, skipped=[*found.skipped, *idle])
             probe = Probe(
                 model=subject.model,
                 sites=reached,
-                statistics=statistics,
+                statistics=replace(statistics, centered=centered),
                 method=compress.factors,
                 points=compress.calibration.sensitivity_points,
                 change=_change(subject) if subject.few else None,
@@ -89,7 +90,8 @@ def survey_module(subject: Subject, compress: Compress, folder: Path, progress: 
                 order = list(sums.inputs)
                 known.pivotable = reorderable(subject.model, alone, order, probe.change, SAME_OUTPUT)
     write_arrays(folder / SPECTRA, known.spectra)
-    _write(folder, [_site(name, found, sums, known) for name in reached], known, sums.tokens, subject)
+    sites = [replace(_site(name, found, sums, known), centered=name in centered) for name in reached]
+    _write(folder, sites, known, sums.tokens, subject)
     return read_survey(folder)
 
 
@@ -125,6 +127,13 @@ def _reached(
     for name in idle:
         progress.warn(f"'{name}' never ran on the calibration data and is left dense")
     return reached, [LeftDense(name=name, reason="never ran on the calibration data") for name in idle]
+
+
+def _with_bias(found: Found, reached: Iterable[str]) -> frozenset[str]:
+    """Linear sites with a bias of their own, which can take what factors leave of the mean."""
+    linear = ("linear", "transposed-linear")
+    alone = [name for name in reached if found.kind(name) in linear and name not in found.shared]
+    return frozenset(name for name in alone if found.sites[name].bias is not None)
 
 
 def _ran(found: Found, statistics: Statistics, name: str) -> bool:

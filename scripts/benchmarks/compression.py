@@ -47,6 +47,7 @@ class Method:
     allocate: str = "sensitivity"
     groups: tuple[str, ...] = ()
     points: int = 1
+    center: bool = False
     refine: bool = False
     pivot: bool = False
     rule: Callable[[Survey, float], list[Reduction]] | None = None
@@ -88,6 +89,7 @@ def measure(out: Path, method: Method, keep: float, progress: Progress) -> Row:
         "factors": method.factors,
         "allocate": method.allocate,
         "groups": list(method.groups),
+        "center": method.center,
         "refine": method.refine,
         "calibration": {"examples": 512, "sensitivity_points": method.points},
     }
@@ -190,16 +192,18 @@ METHODS = (
     Method(name="LiteASR: whitened, energy threshold", factors="whitened", rule=energy_rule),
     Method(name="AIMET: plain SVD, greedy", factors="plain", points=3, rule=change_rule),
     Method(name="whitened, sensitivity", factors="whitened"),
+    Method(name="whitened, sensitivity, centered", factors="whitened", center=True),
     Method(name="whitened, sensitivity, joint, heads", factors="whitened", groups=("joint", *HEADS)),
     Method(name="kronecker, uniform", factors="kronecker", allocate="uniform"),
     Method(name="kronecker, gradient", factors="kronecker", allocate="gradient"),
     Method(name="kronecker, sensitivity", factors="kronecker"),
     Method(name="+ curves (3 points)", factors="kronecker", points=3),
+    Method(name="+ centered", factors="kronecker", center=True),
     Method(name="+ joint", factors="kronecker", groups=("joint",)),
     Method(name="+ heads", factors="kronecker", groups=HEADS),
     Method(name="+ joint and heads (the default)", factors="kronecker", groups=("joint", *HEADS)),
-    Method(name="+ refined", factors="kronecker", groups=("joint", *HEADS), refine=True),
-    Method(name="+ refined, pivoted", factors="kronecker", groups=("joint", *HEADS), refine=True, pivot=True),
+    Method(name="the default, pivoted", factors="kronecker", groups=("joint", *HEADS), pivot=True),
+    Method(name="the default, refined", factors="kronecker", groups=("joint", *HEADS), refine=True),
 )
 
 

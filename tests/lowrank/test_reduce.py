@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from torch import nn
 
 from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.checkpoint import load_factored_into, save_factored
+from edgelr.lowrank.factoring import spectrum_of
 from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads
 from edgelr.lowrank.reduce import reduce_sites, restore, restructure
 from edgelr.lowrank.statistics import Statistics
@@ -225,3 +227,43 @@ def test_a_bert_with_heads_of_full_size_gives_the_same_embedding(bert, form):
     assert errors[0] < 1e-4
     assert errors[0] < errors[1] < errors[2]
     np.testing.assert_array_equal(run(model, batch).result, before)
+
+
+@pytest.mark.parametrize("form", ["low-rank", "joint"])
+@pytest.mark.parametrize("method", ["whitened", "kronecker"])
+def test_about_the_mean_outputs_keep_it_and_lose_less(form, method, x):
+    model, reduction = attention(), REDUCTIONS[form]
+    known = statistics(model, x)
+    centered = replace(known, centered=frozenset({"q", "k", "v"}))
+    errors = {}
+    for name, each in (("plain", known), ("centered", centered)):
+        small = copy.deepcopy(model)
+        reduce_sites(small, reduction, each, method, {"q": 1.0, "k": 1.0, "v": 1.0})
+        lost = [small.get_submodule(site)(x) - model.get_submodule(site)(x) for site in reduction.sites]
+        errors[name] = torch.stack(lost).detach().flatten(1, 2)
+    assert errors["centered"].mean(dim=1).abs().max() < 1e-5
+    if method == "whitened":
+        assert errors["centered"].square().sum() < 0.99 * errors["plain"].square().sum()
+
+
+def test_about_the_mean_dropped_energy_is_the_error(x):
+    model, reduction = attention(), REDUCTIONS["low-rank"]
+    known = replace(statistics(model, x), centered=frozenset({"q"}))
+    energies = spectrum_of(model.q, reduction, known, "whitened").energies
+    small = copy.deepcopy(model)
+    reduce_sites(small, reduction, known, "whitened", {})
+    error = (small.q(x) - model.q(x)).detach().double().square().sum()
+    assert float(error) == pytest.approx(energies[reduction.rank :].sum(), rel=1e-5)
+
+
+def test_layers_that_share_a_factor_are_about_the_mean_only_together(x):
+    """Whisper's keys have no bias that could take what is left of the mean."""
+    model = attention()
+    known = statistics(model, x)
+    some = replace(known, centered=frozenset({"q", "v"}))
+    products = []
+    for each in (known, some):
+        small = copy.deepcopy(model)
+        reduce_sites(small, REDUCTIONS["joint"], each, "whitened", {"q": 1.0, "k": 1.0, "v": 1.0})
+        products.append((small.v.weight, small.v.bias))
+    assert all(torch.equal(one, other) for one, other in zip(*products, strict=True))

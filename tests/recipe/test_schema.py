@@ -68,6 +68,13 @@ def test_nothing_changes_afterwards():
         keep.parameters = 0.6
 
 
+def test_plain_factors_know_no_mean():
+    settings = {"keep": {"parameters": 0.5}, "center": True}
+    with pytest.raises(ValidationError, match="center needs factors: whitened or kronecker"):
+        Compress.model_validate({**settings, "factors": "plain"})
+    assert Compress.model_validate(settings).center
+
+
 def test_allocating_by_sensitivity_needs_measured_ones():
     calibration = {"sensitivity_examples": 0}
     with pytest.raises(ValidationError, match=r"sensitivity needs calibration\.sensitivity_examples above 0"):

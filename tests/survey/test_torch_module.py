@@ -253,3 +253,17 @@ def test_large_matrices_are_decomposed_once(factors, tmp_path, monkeypatch):
         for one, other in zip(*products, strict=True):
             near = 1e-3 if factors != "kronecker" else 0.5
             assert (one - other).norm() < near * one.norm()
+
+
+def test_which_sites_are_fitted_about_the_mean(tmp_path):
+    model = encoder()
+    model.up.bias = None
+    found = survey(model, tmp_path, center=True)
+    assert {site.name for site in found.sites if not site.centered} == {"up"}
+    whole = survey(model, tmp_path / "whole")
+    assert not any(site.centered for site in whole.sites)
+    before, after = ({site.name: site.energy for site in each.sites} for each in (whole, found))
+    assert after["up"] == before["up"]
+    assert after["attention.q_proj"] < before["attention.q_proj"]
+    with open_statistics(found) as statistics:
+        assert statistics.centered == {site.name for site in found.sites if site.centered}
