@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
 from edgelr import stages
 from edgelr.artifacts import Factored, Source
@@ -129,13 +132,8 @@ def write_variant(out: Path, name: str, **sections: dict[str, Any] | None) -> Pa
 def score(recipe: Recipe, source: Source, factored: Factored, most: int | None = None) -> dict[str, float]:
     """Metrics of a torch model on the test split, or its first ``most`` examples, next to the dense ones."""
     task = get_task(recipe.task.type)
-    dense = task.load_model(source.model_folder)
     model = load_factored_into(task.load_model(source.model_folder), factored)
-    tokenizer = task.tokenizer_json(source.model_folder)
-    examples = source.examples("test")[:most]
-    sides = [[example.query or "" for example in examples], [example.passage for example in examples]]
-    mine = [task.embed(model, tokenizer, side, recipe.task.max_tokens) for side in sides]
-    reference = [task.embed(dense, tokenizer, side, recipe.task.max_tokens) for side in sides]
+    mine, reference = embedded(recipe, source, model, most), dense_outputs(recipe, source, most)
     found = sentence_embedding_scores(*mine, *reference)
     ideal = sentence_embedding_scores(*reference, *reference)
     return {
@@ -143,6 +141,26 @@ def score(recipe: Recipe, source: Source, factored: Factored, most: int | None =
         "mrr": float(found["mrr@10"].mean()),
         "mrr_dense": float(ideal["mrr@10"].mean()),
     }
+
+
+def embedded(recipe: Recipe, source: Source, model: nn.Module, most: int | None) -> list[NDArray[np.float32]]:
+    """Outputs for the queries and for the passages of the test split, each ``[examples, dim]``."""
+    task = get_task(recipe.task.type)
+    tokenizer = task.tokenizer_json(source.model_folder)
+    examples = source.examples("test")[:most]
+    sides = [[example.query or "" for example in examples], [example.passage for example in examples]]
+    return [task.embed(model, tokenizer, side, recipe.task.max_tokens) for side in sides]
+
+
+_DENSE: dict[tuple[Path, int | None], list[NDArray[np.float32]]] = {}
+
+
+def dense_outputs(recipe: Recipe, source: Source, most: int | None) -> list[NDArray[np.float32]]:
+    """``embedded`` of the dense model, once for all rows."""
+    if (source.folder, most) not in _DENSE:
+        dense = get_task(recipe.task.type).load_model(source.model_folder)
+        _DENSE[source.folder, most] = embedded(recipe, source, dense, most)
+    return _DENSE[source.folder, most]
 
 
 def table(rows: list[Row]) -> str:
