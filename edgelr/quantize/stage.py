@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -10,6 +11,7 @@ from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError
 from edgelr.progress import Progress
 from edgelr.quantize.dynamic import quantize_matrices, unquantized_matrices
+from edgelr.quantize.rotate import rotate_inner
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.schema import Quantize
 from edgelr.runtime.graph import describe_graph
@@ -73,7 +75,7 @@ def _quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
     match settings.scheme:
         case "int8-dynamic":
             try:
-                quantize_matrices(source, target)
+                _turn_and_quantize(source, target)
             except (ValueError, RuntimeError, KeyError) as error:
                 raise QuantizeError(
                     f"{source.name}: ONNX Runtime cannot quantize the graph: {error}", "leave the section out"
@@ -86,6 +88,18 @@ def _quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
         raise QuantizeError(f"{source.name}: {len(left)} matrices stayed fp32: {', '.join(left[:5])}")
     _strip(proto)
     target.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _turn_and_quantize(source: Path, target: Path) -> None:
+    import onnx
+
+    proto = onnx.load(source)
+    rotate_inner(proto)  # for any scheme: in fp32 nothing changes
+    with tempfile.TemporaryDirectory() as folder:
+        turned = Path(folder) / source.name
+        # Weights in a file of their own: one file of a graph ends at 2 GiB.
+        onnx.save(proto, turned, save_as_external_data=True, location=f"{source.name}.data")
+        quantize_matrices(turned, target)
 
 
 def _strip(proto: Any) -> None:  # noqa: ANN401 - onnx is not typed
