@@ -30,7 +30,7 @@ def graph(nodes, constants, outputs) -> onnx.ModelProto:
 
 
 def chain(*, joint: bool = False, seen: bool = False, shared: bool = False) -> onnx.ModelProto:
-    """A factored layer. ``joint``: two read ``down``; ``seen``: ``h`` is an output; ``shared``: read twice."""
+    """A factored layer. ``joint``: two read ``down``; ``seen``: ``h`` is an output; ``shared``: twice."""
     down, up = factors()
     constants = {"down": down, "up": up}
     nodes = [helper.make_node("MatMul", ["x", "down"], ["h"]), helper.make_node("MatMul", ["h", "up"], ["y"])]
