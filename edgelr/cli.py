@@ -166,6 +166,40 @@ def validate(
     return check(package, devices, baselines, seconds=seconds)
 
 
+@cli.command(
+    epilog=_example(
+        "edgelr compare main/package build/docs-search/package --device cpu-1t --tolerance 5%",
+        "edgelr compare old.onnx new.onnx --shape batch=1 --shape tokens=128 --limit bytes=2%",
+    )
+)
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("candidate", type=click.Path(path_type=Path))
+@device_option("--device", default="cpu-1t", show_default=True, help="The profile to run on.")
+@click.option("--tolerance", default="5%", show_default=True, help="How much slower is accepted.")
+@click.option("--budget", default="60s", show_default=True, help="Time for the answer.")
+@click.option("--tokens", default=128, show_default=True, type=click.IntRange(min=1), help="Of packages.")
+@click.option("--shape", "shapes", multiple=True, metavar="AXIS=SIZE", help="Of ONNX files; repeatable.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=SHARE",
+    help="Also fail when p90, load, memory or bytes grow by more; repeatable.",
+)
+@click.option("--inconclusive-ok", is_flag=True, help="Exit 0 when the answer is not sure.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML.")
+@json_option
+def compare(base: Path, candidate: Path, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's
+    """Check that CANDIDATE is not slower than BASE: two packages, or two ONNX files.
+
+    Both run on this machine, in turn, in fresh processes. Exit 0: not slower than the tolerance; 10: slower,
+    seen twice; 11: this machine was too noisy to tell in this time.
+    """
+    from edgelr.compare.command import compare_sides
+
+    return compare_sides(base, candidate, **options)
+
+
 @cli.command(epilog=_example("edgelr devices"))
 @json_option
 def devices() -> dict[str, Any]:

@@ -16,7 +16,6 @@ from edgelr.terminal import columns, failure, say
 
 if TYPE_CHECKING:
     from edgelr.artifacts import Package, Verdict
-    from edgelr.device.schema import Device
     from edgelr.recipe.schema import Validation
 
 STANDARD_INPUT = "-"
@@ -42,6 +41,7 @@ def answer(folder: Path, inputs: Sequence[str], *, top: int, vectors: bool, devi
         DataError: Standard input is empty.
         UnsupportedModelError: The package is for a task that takes no text.
     """
+    from edgelr.device.load import find_device
     from edgelr.runtime.package import open_package
     from edgelr.runtime.text import embed, nearest, open_text_package
 
@@ -49,7 +49,7 @@ def answer(folder: Path, inputs: Sequence[str], *, top: int, vectors: bool, devi
     if package.task != "sentence-embedding":
         raise UnsupportedModelError(f"{folder} is a package for {package.task}", "update edgelr to run it")
     texts = _texts(inputs)
-    session, tokenizer = open_text_package(package, _device(device))
+    session, tokenizer = open_text_package(package, find_device(device))
     found = embed(session, tokenizer, texts)
     if vectors:
         rows = [[float(f"{number:.7g}") for number in vector] for vector in found.tolist()]
@@ -83,11 +83,12 @@ def check(
         UsageError: There is no such package or device, or two baselines are the same variant.
         DamagedArtifactError: A package does not match its manifest.
     """
+    from edgelr.device.load import find_device
     from edgelr.progress import Progress
     from edgelr.runtime.package import open_package
     from edgelr.validate.stage import validate
 
-    devices = [_device(name) for name in dict.fromkeys(device_names)]
+    devices = [find_device(name) for name in dict.fromkeys(device_names)]
     packages = {**_baselines(baseline_folders), "candidate": open_package(folder)}
     settings = _settings(packages["candidate"], [device.name for device in devices], seconds)
     with tempfile.TemporaryDirectory(prefix="edgelr-") as scratch:
@@ -101,13 +102,6 @@ def check(
             GateError(f"{len(failed)} of {len(verdict.gates)} gates failed: {'; '.join(failed)}")
         )
     return document
-
-
-def _device(name: str) -> Device:
-    """A profile by its name, or a user's own by its file."""
-    from edgelr.device.load import get_device, load_devices, read_device
-
-    return read_device(Path(name)) if name.endswith((".yaml", ".yml")) else get_device(name, load_devices())
 
 
 def _texts(inputs: Sequence[str]) -> list[str]:

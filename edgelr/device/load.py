@@ -72,6 +72,18 @@ def get_device(name: str, devices: Mapping[str, Device]) -> Device:
     return devices[name]
 
 
+def find_device(name: str) -> Device:
+    """A profile by its name, or a user's own by its file.
+
+    Args:
+        name: Of a packaged profile, or of a ``.yaml`` file.
+
+    Raises:
+        UsageError: There is no such profile, or the file is none.
+    """
+    return read_device(Path(name)) if name.endswith((".yaml", ".yml")) else get_device(name, load_devices())
+
+
 def packaged_folder() -> Path:
     """Where the profiles of edgelr itself are: in the package once installed, else in the source tree.
 

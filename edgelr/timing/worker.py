@@ -10,7 +10,8 @@ one worker at a time measure. Requests and replies:
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
 
 ``"session": name`` in a request says which session; without it there is only one. An input is a nested list
-of integers, or ``{"normal": shape}`` for random floats, which would be long to send.
+of integers, or for what would be long to send ``{"normal": shape}`` (random floats) or ``{"ones": shape}``,
+both with a ``dtype`` if it is not float32.
 
 A failure that a person can understand is ``{"error": {"exit", "found", "hint"}}``.
 """
@@ -167,16 +168,20 @@ def _feeds(request: dict[str, Any]) -> Feeds:
     import numpy as np
 
     return {
-        name: _normal(tuple(values["normal"])) if isinstance(values, dict) else np.array(values, np.int64)
+        name: _made_up(json.dumps(values)) if isinstance(values, dict) else np.array(values, np.int64)
         for name, values in request["inputs"].items()
     }
 
 
 @functools.cache
-def _normal(shape: tuple[int, ...]) -> NDArray[Any]:
+def _made_up(values: str) -> NDArray[Any]:
     import numpy as np
 
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    known = json.loads(values)
+    dtype = np.dtype(known.get("dtype", "float32"))
+    if "ones" in known:
+        return np.ones(known["ones"], dtype)
+    return np.asarray(np.random.default_rng(0).normal(size=known["normal"]), dtype)
 
 
 def main() -> None:

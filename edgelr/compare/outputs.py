@@ -1,0 +1,119 @@
+"""A comparison as a table, as Markdown for a pull request, and as JUnit XML for a CI server."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from edgelr.compare.check import Comparison, Row
+from edgelr.compare.sides import Side
+
+HEADING = ("quantity", "candidate / base", "95 % and more", "noise floor", "limit", "")
+
+
+def document(found: Comparison, base: Side, candidate: Side, device: str) -> dict[str, Any]:
+    """What ``--json`` prints.
+
+    Args:
+        found: The comparison.
+        base: One side.
+        candidate: The other.
+        device: Name of the profile.
+    """
+    sides = {side.name: {"path": str(side.path), "bytes": side.bytes} for side in (base, candidate)}
+    return {**asdict(found), "device": device, "sides": sides}
+
+
+def rows(found: Comparison) -> list[tuple[str, ...]]:
+    """The comparison's rows as text, in the columns of ``HEADING``."""
+    return [_cells(row) for row in found.rows]
+
+
+def summary(found: Comparison, device: str) -> str:
+    """One sentence."""
+    row = found.rows[0]
+    change = f"{row.ratio - 1:+.1%}"
+    match found.outcome:
+        case "pass":
+            text = f"pass: {change} on {device}, within what is accepted"
+        case "regression":
+            worse = ", ".join(each.quantity for each in found.rows if each.outcome == "regression")
+            seen = ", seen again in fresh restarts" if found.confirmed else ""
+            text = f"regression: {worse}; p50 {change} on {device}{seen}"
+        case "inconclusive":
+            more = f"; about {found.more_seconds:.0f} s more might tell" if found.more_seconds else ""
+            text = f"inconclusive: {change} on {device}, with too much noise to be sure{more}"
+    return f"{text} ({found.restarts} restarts, {found.seconds:.0f} s)"
+
+
+def markdown(found: Comparison, base: Side, candidate: Side, device: str) -> str:
+    """A section for a pull request or a job's summary."""
+    lines = [
+        f"### Latency of `{candidate.path}` against `{base.path}`",
+        "",
+        f"**{summary(found, device)}**",
+        "",
+        "| " + " | ".join(HEADING) + " |",
+        "|---" * len(HEADING) + "|",
+        *("| " + " | ".join(cells) + " |" for cells in rows(found)),
+        "",
+        *(f"- {note}" for note in found.notes),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def junit(found: Comparison, base: Side, candidate: Side, device: str) -> str:
+    """JUnit XML: a test case for every quantity with a limit; what is not sure is skipped.
+
+    Args:
+        found: The comparison.
+        base: One side.
+        candidate: The other.
+        device: Name of the profile.
+    """
+    limited = [row for row in found.rows if row.outcome is not None]
+    outcomes = [row.outcome for row in limited]
+    suite = ET.Element(
+        "testsuite",
+        name=f"edgelr compare on {device}",
+        tests=str(len(limited)),
+        failures=str(outcomes.count("regression")),
+        errors="0",
+        skipped=str(outcomes.count("inconclusive")),
+        time=f"{found.seconds:.3f}",
+    )
+    for row in limited:
+        case = ET.SubElement(suite, "testcase", classname=f"{candidate.path}", name=row.quantity, time="0")
+        message = f"{_ratio(row)} of {base.path}, limit {_limit(row)}"
+        if row.outcome == "regression":
+            ET.SubElement(case, "failure", message=message, type="regression").text = summary(found, device)
+        elif row.outcome == "inconclusive":
+            ET.SubElement(case, "skipped", message=message)
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    ET.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ends: Sequence[float | None] = (row.low, row.high)
+    interval = " to ".join("?" if end is None else f"×{end:.3f}" for end in ends)
+    exact = row.quantity == "bytes"
+    return (
+        row.quantity,
+        _ratio(row),
+        "exact" if exact else interval,
+        "-" if exact else f"{row.noise:.1%}",
+        _limit(row),
+        row.outcome or "",
+    )
+
+
+def _ratio(row: Row) -> str:
+    return f"×{row.ratio:.3f}"
+
+
+def _limit(row: Row) -> str:
+    return "-" if row.limit is None else f"×{1 + row.limit:.3f}"

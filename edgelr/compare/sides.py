@@ -1,0 +1,127 @@
+"""The two sides of a comparison: a package or an ONNX file each, and the input that both are timed with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelr.errors import UsageError
+from edgelr.runtime.graph import describe_graph
+from edgelr.runtime.package import MANIFEST, model_path, open_package, session_entries
+from edgelr.timing.inputs import package_inputs
+
+if TYPE_CHECKING:
+    from edgelr.artifacts import Graph, Package, Tensor
+
+# ONNX's words for types, and NumPy's.
+_FLOATS = {"float": "float32", "float16": "float16", "double": "float64"}
+_INTEGERS = {"int64": "int64", "int32": "int32", "bool": "bool"}
+_ALIKE = "compare like with like"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side.
+
+    Attributes:
+        name: ``base`` or ``candidate``.
+        path: What was named on the command line.
+        model: The ONNX file.
+        graph: What goes in and out.
+        package: What the file belongs to, if anything.
+    """
+
+    name: str
+    path: Path
+    model: Path
+    graph: Graph
+    package: Package | None
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk: of the package, or of the file and its external weights."""
+        if self.package is not None:
+            return self.package.cost.bytes
+        return sum(path.stat().st_size for path in self.model.parent.glob(f"{self.model.name}*"))
+
+    def entries(self, device: str) -> dict[str, str]:
+        """Session settings that the package brings for a device."""
+        return {} if self.package is None else session_entries(self.package, device)
+
+
+def open_side(name: str, path: Path) -> Side:
+    """Open a package folder or an ONNX file.
+
+    Args:
+        name: ``base`` or ``candidate``.
+        path: A folder with a ``package.json``, or an ``.onnx`` file.
+
+    Raises:
+        UsageError: It is neither.
+        DamagedArtifactError: The package does not match its manifest, or the file is no ONNX model.
+    """
+    if path.is_dir() and (path / MANIFEST).is_file():
+        package = open_package(path)
+        (graph,) = package.graphs.values()
+        return Side(name=name, path=path, model=model_path(package), graph=graph, package=package)
+    if path.is_file():
+        return Side(name=name, path=path, model=path, graph=describe_graph(path), package=None)
+    found = "a folder without a package.json" if path.is_dir() else "not there"
+    raise UsageError(f"{name}: {path} is {found}", "give a package or an .onnx file")
+
+
+def common_inputs(base: Side, candidate: Side, tokens: int, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """One input for both sides, as ``timing/worker.py`` takes it.
+
+    A package is timed with its own examples, the base's; graphs with random numbers and ones, of the shape
+    that ``sizes`` gives their dynamic axes.
+
+    Args:
+        base: One side.
+        candidate: The other.
+        tokens: Length of the text, for packages.
+        sizes: Axis name -> size, for graphs.
+
+    Raises:
+        UsageError: The sides do different things, or an axis has no size.
+        UnsupportedModelError: The package's task is unknown.
+    """
+    _check_alike(base, candidate)
+    if base.package is not None and candidate.package is not None:
+        return package_inputs(base.package, tokens)
+    dynamic = {axis for entry in base.graph.inputs for axis in entry.shape if isinstance(axis, str)}
+    if unknown := sorted(set(sizes) - dynamic):
+        raise UsageError(
+            f"--shape {unknown[0]}: no input has an axis of that name",
+            f"known are {', '.join(sorted(dynamic)) or 'none: every size is fixed'}",
+        )
+    if missing := sorted(dynamic - set(sizes)):
+        raise UsageError(
+            f"{base.path}: the size of axis '{missing[0]}' is open", f"add --shape {missing[0]}=128"
+        )
+    return {entry.name: _made_up(entry, sizes) for entry in base.graph.inputs}
+
+
+def _check_alike(base: Side, candidate: Side) -> None:
+    tasks = [side.package.task for side in (base, candidate) if side.package is not None]
+    if len(set(tasks)) > 1:
+        raise UsageError(f"base is a package for {tasks[0]}, candidate one for {tasks[1]}", _ALIKE)
+    one, other = (
+        {entry.name: (entry.dtype, len(entry.shape)) for entry in side.graph.inputs}
+        for side in (base, candidate)
+    )
+    if different := sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)):
+        raise UsageError(f"base and candidate take different inputs: {', '.join(different)}", _ALIKE)
+
+
+def _made_up(entry: Tensor, sizes: Mapping[str, int]) -> dict[str, Any]:
+    shape = [sizes[axis] if isinstance(axis, str) else axis for axis in entry.shape]
+    if entry.dtype in _FLOATS:
+        return {"normal": shape, "dtype": _FLOATS[entry.dtype]}
+    if entry.dtype in _INTEGERS:
+        return {"ones": shape, "dtype": _INTEGERS[entry.dtype]}
+    raise UsageError(
+        f"input '{entry.name}' is of type {entry.dtype}, which cannot be made up", "compare packages"
+    )
