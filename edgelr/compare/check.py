@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelr.compare.protocol import QUANTITIES, Restart, measure_restart
+from edgelr.compare.protocol import QUANTITIES, Restart, measure_restart, profile_operators
 from edgelr.compare.sides import Side
 from edgelr.compare.statistics import LOOKS, Decision, Outcome, decide
 from edgelr.device.schema import Device
 from edgelr.progress import Progress
 
+_NOTICED = 0.01  # of the base's time: what an operator has to grow by to be named
 DECIDING = "p50"  # what the tolerance is about, and what ends the measuring
 
 
@@ -53,6 +54,8 @@ class Comparison:
         seconds: That it took.
         more_seconds: What would probably settle an inconclusive one, on top.
         p50_ms: Median over the restarts of base and candidate: of this machine, today.
+        grown: After a regression, the kinds of operators that take longer: name, milliseconds a call of base
+            and of candidate, the most grown first.
         notes: What a reader should know.
     """
 
@@ -63,6 +66,7 @@ class Comparison:
     seconds: float
     more_seconds: float
     p50_ms: tuple[float, float]
+    grown: tuple[tuple[str, float, float], ...]
     notes: tuple[str, ...]
 
 
@@ -104,6 +108,8 @@ def check_latency(  # noqa: PLR0913 - what is compared, where, and how strictly
         confirmed = _decision(again, DECIDING, tolerance).outcome == "regression"
         restarts = [*first, *again] if confirmed else again
     rows = _rows(restarts, base, candidate, limits)
+    slower = any(row.outcome == "regression" for row in rows[:2])
+    grown = grown_operators(base, candidate, device, inputs) if slower else ()
     spent = time.monotonic() - start
     more = _decision(restarts, DECIDING, tolerance).more_restarts
     middle = len(restarts) // 2
@@ -116,8 +122,31 @@ def check_latency(  # noqa: PLR0913 - what is compared, where, and how strictly
         seconds=spent,
         more_seconds=more * spent / max(1, len(restarts)),
         p50_ms=(p50_ms[0], p50_ms[1]),
+        grown=grown,
         notes=_notes(base, candidate, restarts),
     )
+
+
+def grown_operators(
+    base: Side, candidate: Side, device: Device, inputs: Mapping[str, Any]
+) -> tuple[tuple[str, float, float], ...]:
+    """Which kinds of operators take longer in the candidate, by ONNX Runtime's profiles of both.
+
+    Args:
+        base: One side.
+        candidate: The other.
+        device: Where both run.
+        inputs: Of one call.
+
+    Returns:
+        Name, milliseconds a call of base and of candidate; those that grew by a hundredth of the whole, the
+        most grown first.
+    """
+    before, after = (profile_operators(side, device, inputs) for side in (base, candidate))
+    least = _NOTICED * sum(before.values())
+    grown = [(name, before.get(name, 0.0), after[name]) for name in after]
+    worse = [each for each in grown if each[2] - each[1] > least]
+    return tuple(sorted(worse, key=lambda each: each[1] - each[2]))
 
 
 def _until_settled(  # noqa: PLR0913, PLR0917 - as of check_latency

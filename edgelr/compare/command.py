@@ -64,6 +64,8 @@ def compare_sides(  # noqa: PLR0913 - a command line
     inputs = common_inputs(*sides, tokens, dict(map(_size, shapes)))
     found = check_latency(*sides, profile, inputs, Progress(), limits=asked, seconds=seconds)
     say(columns([outputs.HEADING, *outputs.rows(found)]))
+    for line in outputs.grown(found):
+        say(f"grown: {line}")
     for note in found.notes:
         say(f"note: {note}")
     _write(found, sides, profile.name, junit)
@@ -77,7 +79,7 @@ def compare_sides(  # noqa: PLR0913 - a command line
 def _error(found: Comparison, device: str, *, inconclusive_ok: bool) -> EdgelrError | None:
     text = outputs.summary(found, device)
     if found.outcome == "regression":
-        return LatencyRegressionError(text, "see which layers grew, or accept it with a higher limit")
+        return LatencyRegressionError(text, "see above what grew, or accept it with a higher limit")
     if found.outcome == "inconclusive" and not inconclusive_ok:
         return InconclusiveError(text, "give it a quieter machine, a longer --budget or a higher --tolerance")
     return None

@@ -48,6 +48,11 @@ def summary(found: Comparison, device: str) -> str:
     return f"{text} ({found.restarts} restarts, {found.seconds:.0f} s)"
 
 
+def grown(found: Comparison) -> list[str]:
+    """A line for each kind of operator that takes longer."""
+    return [f"{name}: {before:.3f} ms a call, now {after:.3f}" for name, before, after in found.grown]
+
+
 def markdown(found: Comparison, base: Side, candidate: Side, device: str) -> str:
     """A section for a pull request or a job's summary."""
     lines = [
@@ -59,7 +64,7 @@ def markdown(found: Comparison, base: Side, candidate: Side, device: str) -> str
         "|---" * len(HEADING) + "|",
         *("| " + " | ".join(cells) + " |" for cells in rows(found)),
         "",
-        *(f"- {note}" for note in found.notes),
+        *(f"- {line}" for line in (*grown(found), *found.notes)),
     ]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -22,6 +22,7 @@ from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
 BLOCKS = 3  # there and back again: each side is timed twice as often in a restart
 BLOCK_SECONDS = 0.1
 WARM_SECONDS = 0.5  # at most
+PROFILE_SECONDS = 1.0
 _NO_SPINNING = {"session.intra_op.allow_spinning": "0"}
 QUANTITIES = ("p50", "p90", "load", "memory")
 
@@ -84,12 +85,31 @@ def measure_restart(
     )
 
 
-def _open(worker: Worker, side: Side, device: Device) -> float:
+def profile_operators(side: Side, device: Device, inputs: Mapping[str, Any]) -> dict[str, float]:
+    """Milliseconds a call that each kind of operator of a side takes.
+
+    Args:
+        side: Base or candidate.
+        device: Where it runs.
+        inputs: Of one call.
+
+    Raises:
+        EdgelrError: The graph cannot be opened or run on the device.
+    """
+    with running_worker(f"{side.name} ({side.path}) on {device.name}") as worker:
+        _open(worker, side, device, profile=True)
+        request = {"do": "profile", "inputs": dict(inputs), "seconds": PROFILE_SECONDS}
+        found: dict[str, float] = ask(worker, request, seconds=PATIENCE_SECONDS)["ms"]
+    return found
+
+
+def _open(worker: Worker, side: Side, device: Device, *, profile: bool = False) -> float:
     request = {
         "do": "open",
         "model": str(side.model),
         "device": device.model_dump(mode="json"),
         "entries": {**side.entries(device.name), **_NO_SPINNING},
+        "profile": profile,
     }
     return float(ask(worker, request, seconds=PATIENCE_SECONDS)["load_ms"])
 

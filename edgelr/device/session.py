@@ -64,7 +64,12 @@ def session_options(
 
 
 def open_session(
-    model: Path, device: Device, *, entries: Mapping[str, str] = {}, host_threads: int | None = None
+    model: Path,
+    device: Device,
+    *,
+    entries: Mapping[str, str] = {},
+    host_threads: int | None = None,
+    profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Open an ONNX model on a device, on exactly the provider of its profile.
 
@@ -73,6 +78,7 @@ def open_session(
         device: The profile.
         entries: Session config entries on top of the profile's.
         host_threads: Cores of the host; those that it has when None.
+        profile: Start of the file name of a profile of the operators; none is made when None.
 
     Raises:
         MissingRequirementError: The profile's provider is not installed, or did not start.
@@ -91,6 +97,8 @@ def open_session(
     if device.provider != CPU and device.fallback == "allow":
         providers.append(CPU)
     options = session_options(device, host_threads, entries)
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=providers, disable_fallback=1)
     except _runtime_errors() as error:

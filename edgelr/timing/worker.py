@@ -8,6 +8,8 @@ one worker at a time measure. Requests and replies:
 * ``{"do": "warm", "inputs": {name: nested list}, "seconds": cap}`` gives ``{"calls", "settled"}``
 * ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...]}``
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
+* ``{"do": "profile", "inputs": {...}, "seconds": budget}`` gives ``{"ms": {operator: per call}}``, of a
+  session that was opened with ``"profile": true``; it is of no use afterwards
 
 ``"session": name`` in a request says which session; without it there is only one. An input is a nested list
 of integers, or for what would be long to send ``{"normal": shape}`` (random floats) or ``{"ones": shape}``,
@@ -18,13 +20,17 @@ A failure that a person can understand is ``{"error": {"exit", "found", "hint"}}
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import json
 import os
+import shutil
 import statistics
 import sys
+import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -79,8 +85,10 @@ def open_timed(request: dict[str, Any]) -> tuple[InferenceSession, dict[str, Any
         EdgelrError: The model cannot be opened on the device.
     """
     device = Device.model_validate_json(json.dumps(request["device"]))
+    # The prefix of a file; this process removes it with the folder when it ends.
+    profile = Path(_scratch()) / "profile" if request.get("profile") else None
     start = time.perf_counter()
-    session = open_session(Path(request["model"]), device, entries=request["entries"])
+    session = open_session(Path(request["model"]), device, entries=request["entries"], profile=profile)
     load_ms = (time.perf_counter() - start) * 1e3
     return session, {"load_ms": load_ms, "threads": threads_used(device)}
 
@@ -102,6 +110,8 @@ def answer(session: InferenceSession, request: dict[str, Any]) -> dict[str, Any]
             return {"times_ms": time_calls(session, _feeds(request), seconds=request["seconds"])}
         case "memory":
             return {"peak_bytes": peak_resident_bytes()}
+        case "profile":
+            return {"ms": profile_operators(session, _feeds(request), seconds=request["seconds"])}
         case unknown:
             raise ValueError(f"unknown request {unknown!r}")
 
@@ -156,6 +166,32 @@ def time_calls(session: InferenceSession, feeds: Feeds, *, seconds: float) -> li
         return times
     finally:
         gc.enable()
+
+
+def profile_operators(session: InferenceSession, feeds: Feeds, *, seconds: float) -> dict[str, float]:
+    """Milliseconds a call that each kind of operator takes, by ONNX Runtime's own profile.
+
+    Args:
+        session: Opened with a profile.
+        feeds: Graph inputs.
+        seconds: Time to fill.
+    """
+    calls = len(time_calls(session, feeds, seconds=seconds)) + SETTLING_CALLS
+    path = Path(session.end_profiling())
+    events = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    spent: Counter[str] = Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            spent[event["args"]["op_name"]] += event["dur"]
+    return {name: micros / 1e3 / calls for name, micros in spent.items()}
+
+
+@functools.cache
+def _scratch() -> str:
+    folder = tempfile.mkdtemp(prefix="edgelr-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _call_ms(session: InferenceSession, feeds: Feeds) -> float:

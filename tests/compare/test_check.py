@@ -11,6 +11,11 @@ from edgelr.compare.sides import open_side
 from edgelr.compare.statistics import LOOKS
 from edgelr.progress import Progress
 
+PROFILES = {
+    "base": {"MatMul": 5.0, "Add": 1.0, "Gelu": 1.0},
+    "candidate": {"MatMul": 6.0, "Add": 1.01, "Gelu": 0.5, "Cast": 2.0},
+}
+
 
 @pytest.fixture
 def compared(one_layer, cpu, monkeypatch) -> Callable:
@@ -31,6 +36,7 @@ def compared(one_layer, cpu, monkeypatch) -> Callable:
             )
 
         monkeypatch.setattr(check, "measure_restart", restart)
+        monkeypatch.setattr(check, "profile_operators", lambda side, *_: PROFILES[side.name])
         base, candidate = open_side("base", one_layer(1)), open_side("candidate", one_layer(2))
         progress = Progress(quiet=True)
         asked = {"p50": 0.05, **limits}
@@ -43,6 +49,7 @@ def test_equal_sides_pass_at_the_first_look(compared):
     found, seeds = compared(lambda number: 0.0)
     assert (found.outcome, found.restarts, found.confirmed) == ("pass", LOOKS[0], False)
     assert len(set(seeds)) == len(seeds)
+    assert found.grown == ()
     assert found.rows[0].low < 1 < found.rows[0].high < 1.05
 
 
@@ -53,6 +60,7 @@ def test_a_regression_is_seen_twice(compared):
     assert len(set(seeds)) == len(seeds)
     assert found.rows[0].ratio == pytest.approx(1.105, abs=0.01)
     assert found.p50_ms == pytest.approx((1.0, 1.105), abs=0.01)
+    assert found.grown == (("Cast", 0.0, 2.0), ("MatMul", 5.0, 6.0))
 
 
 def test_what_is_not_seen_again_was_none(compared):

@@ -32,6 +32,7 @@ def comparison(outcome) -> Comparison:
         seconds=50.0,
         more_seconds=30.0 if outcome == "inconclusive" else 0.0,
         p50_ms=(1.0, 1.1),
+        grown=(("MatMul", 0.5, 0.6),) if outcome == "regression" else (),
         notes=("a note",),
     )
 
@@ -74,7 +75,7 @@ def test_markdown_is_a_table(sides):
     assert "| p50 | ×1.100 | ×1.080 to ×1.120 | 1.0% | ×1.050 | regression |" in text
     assert "| p90 | ×1.100 | ×1.080 to ×1.120 | 1.0% | - |  |" in text
     assert "| bytes | ×1.000 | exact | - | ×1.050 | pass |" in text
-    assert text.endswith("- a note\n")
+    assert text.endswith("- MatMul: 0.500 ms a call, now 0.600\n- a note\n")
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from edgelr.compare.protocol import QUANTITIES, measure_restart
+from edgelr.compare.protocol import QUANTITIES, measure_restart, profile_operators
 from edgelr.compare.sides import common_inputs, open_side
 from edgelr.errors import EdgelrError
 
@@ -15,6 +15,14 @@ def test_a_restart_gives_a_log_ratio_of_everything(one_layer, cpu):
     assert found.candidate["p50"] > math.log(3)  # twenty times the work
     assert abs(found.twin["p50"]) < math.log(3)
     assert found.candidate["p50"] == pytest.approx(math.log(found.p50_ms[1] / found.p50_ms[0]))
+
+
+def test_a_profile_tells_operators_apart(one_layer, cpu):
+    small, large = open_side("base", one_layer(2)), open_side("candidate", one_layer(40))
+    inputs = common_inputs(small, large, 1, {"tokens": 64})
+    before, after = (profile_operators(side, cpu, inputs) for side in (small, large))
+    assert set(before) == set(after) == {"MatMul"}
+    assert after["MatMul"] > 3 * before["MatMul"] > 0
 
 
 def test_the_side_that_fails_is_named(one_layer, tmp_path, cpu):
