@@ -50,12 +50,13 @@ def time_kernels(job: Job, source: Made[Source], survey: Made[Survey]) -> Made[K
 
     def make(folder: Path, scratch: Path) -> None:
         from edgelr.plan.kernels import Conditions, measure_kernels, write_kernel_times
-        from edgelr.quantize.dynamic import quantize_matrices
+        from edgelr.quantize.schemes import quantizer
 
+        settings = job.recipe.quantize
         conditions = Conditions(
             device=device,
             tokens=latency.tokens,
-            quantize=None if job.precision == "fp32" else quantize_matrices,
+            quantize=None if settings is None else quantizer(settings.scheme, settings.block_size),
             seconds=latency.seconds,
         )
         times = measure_kernels(kernels, dense.artifact, conditions, scratch, job.progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, assert_never
 
@@ -9,6 +10,8 @@ from edgelr.lowrank.conv_cost import matrix_shape
 from edgelr.recipe.schema import Budget
 from edgelr.structure import Reduction, Site
 
+_BLOCK = 32  # weights that share a scale in the schemes that have blocks, unless a recipe says otherwise
+_BLOCK_BYTES = 4.5  # an fp32 scale and a 4-bit zero point
 _SCALE_BYTES = 5  # an fp32 scale and an int8 zero point for each output channel of an int8 weight
 
 
@@ -101,13 +104,23 @@ def macs(matrices: Sequence[Stored]) -> int:
 
 
 def weight_bytes(matrices: Sequence[Stored], precision: str) -> int:
-    """Bytes stored at a precision, with the per-channel scales of int8."""
+    """Bytes stored at a precision, with its scales."""
     return sum(_bytes(matrix, precision) for matrix in matrices)
 
 
 def _bytes(matrix: Stored, precision: str) -> int:
     size = matrix.rows * matrix.columns
-    return 4 * size if precision == "fp32" or not matrix.scales else size + matrix.scales * _SCALE_BYTES
+    if not matrix.scales:
+        return 4 * size
+    match precision:
+        case "fp32":
+            return 4 * size
+        case "weight-int8":
+            return size + math.ceil(size / _BLOCK * _SCALE_BYTES)
+        case "weight-int4":
+            return math.ceil(size / 2 + size / _BLOCK * _BLOCK_BYTES)
+        case _:
+            return size + matrix.scales * _SCALE_BYTES
 
 
 def cost(matrices: Sequence[Stored], budget: Budget, precision: str) -> int:

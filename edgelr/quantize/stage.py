@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError
 from edgelr.progress import Progress
-from edgelr.quantize.dynamic import quantize_matrices, unquantized_matrices
+from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.rotate import rotate_inner
+from edgelr.quantize.schemes import Quantizer, quantizer
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.schema import Quantize
 from edgelr.runtime.graph import describe_graph
@@ -72,16 +73,12 @@ def quantize(package: Package, settings: Quantize, folder: Path, progress: Progr
 def _quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
     import onnx
 
-    match settings.scheme:
-        case "int8-dynamic":
-            try:
-                _turn_and_quantize(source, target)
-            except (ValueError, RuntimeError, KeyError) as error:
-                raise QuantizeError(
-                    f"{source.name}: ONNX Runtime cannot quantize the graph: {error}", "leave the section out"
-                ) from error
-        case _:
-            assert_never(settings.scheme)
+    try:
+        _turn_and_quantize(source, target, quantizer(settings.scheme, settings.block_size))
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise QuantizeError(
+            f"{source.name}: ONNX Runtime cannot quantize the graph: {error}", "leave the section out"
+        ) from error
     proto = onnx.load(target)
     quantize_tables(proto)
     if left := unquantized_matrices(proto):
@@ -90,7 +87,7 @@ def _quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
     target.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _turn_and_quantize(source: Path, target: Path) -> None:
+def _turn_and_quantize(source: Path, target: Path, quantize_graph: Quantizer) -> None:
     import onnx
 
     proto = onnx.load(source)
@@ -99,7 +96,7 @@ def _turn_and_quantize(source: Path, target: Path) -> None:
         turned = Path(folder) / source.name
         # Weights in a file of their own: one file of a graph ends at 2 GiB.
         onnx.save(proto, turned, save_as_external_data=True, location=f"{source.name}.data")
-        quantize_matrices(turned, target)
+        quantize_graph(turned, target)
 
 
 def _strip(proto: Any) -> None:  # noqa: ANN401 - onnx is not typed

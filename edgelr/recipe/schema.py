@@ -245,10 +245,19 @@ class Export(Section):
     )
 
 
+Scheme = Literal["int8-dynamic", "weight-int8", "weight-int4"]
+
+
 class Quantize(Section):
     """How the exported graph is quantized."""
 
-    scheme: Literal["int8-dynamic"]
+    scheme: Scheme = Field(
+        description="int8-dynamic: int8 weights and activations; weight-int8, weight-int4: blocks of weights "
+        "with a scale each, for what is bound by bytes, such as decoding"
+    )
+    block_size: Literal[16, 32, 64, 128, 256] = Field(
+        32, description="weights that share a scale, of weight-int8 and weight-int4"
+    )
     min_cosine: float = Field(
         0.98, gt=0, le=1, description="mean cosine to the fp32 graph, or the stage fails"
     )

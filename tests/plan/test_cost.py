@@ -72,6 +72,11 @@ def test_int8_counts_the_scales_of_every_matrix():
     assert weight_bytes([Stored(8, 4, 1, 8)], "int8-dynamic") == 32 + 8 * 5
     assert weight_bytes([Stored(2, 4, 1, 2), Stored(8, 2, 1, 8)], "int8-dynamic") == 24 + (2 + 8) * 5
     assert weight_bytes([Stored(8, 4, 1, 0)], "int8-dynamic") == 128  # a convolution stays fp32
+    assert (
+        weight_bytes([Stored(64, 4, 1, 64)], "weight-int8") == 256 + 8 * 5
+    )  # a scale and a zero point a block
+    assert weight_bytes([Stored(64, 4, 1, 64)], "weight-int4") == 128 + 8 * 4.5
+    assert weight_bytes([Stored(8, 4, 1, 0)], "weight-int4") == 128
 
 
 @pytest.mark.parametrize(("budget", "expected"), [("parameters", 24), ("macs", 72), ("bytes", 96)])

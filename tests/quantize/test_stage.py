@@ -6,7 +6,7 @@ import pytest
 from edgelr.errors import QuantizeError
 from edgelr.progress import Progress
 from edgelr.quantize.stage import quantize
-from edgelr.recipe.schema import Quantize
+from edgelr.recipe.schema import Quantize, Scheme
 from edgelr.runtime.package import open_package
 
 
@@ -21,9 +21,9 @@ def fp32(built, tmp_path):
     return open_package(tmp_path / "fp32")
 
 
-def run(package, folder, min_cosine: float):
+def run(package, folder, min_cosine: float, scheme: Scheme = "int8-dynamic"):
     folder.mkdir()
-    settings = Quantize(scheme="int8-dynamic", min_cosine=min_cosine)
+    settings = Quantize(scheme=scheme, min_cosine=min_cosine)
     return quantize(package, settings, folder, Progress(quiet=True))
 
 
@@ -38,6 +38,13 @@ def test_the_result_is_smaller_deterministic_and_the_input_unchanged(fp32, tmp_p
     for name in ("examples.jsonl", "reference.npz", "tokenizer.json"):
         assert one.files[name] == fp32.files[name]
     assert open_package(one.folder) == one
+
+
+@pytest.mark.parametrize(("scheme", "cosine"), [("weight-int8", 0.999), ("weight-int4", 0.9)])
+def test_blocks_of_weights(fp32, tmp_path, scheme, cosine):
+    package = run(fp32, tmp_path / scheme, cosine, scheme)
+    assert package.precision == scheme
+    assert open_package(package.folder) == package
 
 
 def test_too_far_from_fp32_fails_with_both_numbers(fp32, tmp_path):
