@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 from edgelr.errors import UsageError
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import MANIFEST, model_path, open_package, session_entries
-from edgelr.timing.inputs import package_inputs
+from edgelr.timing.inputs import made_up_inputs, package_inputs
 
 if TYPE_CHECKING:
-    from edgelr.artifacts import Graph, Package, Tensor
+    from edgelr.artifacts import Graph, Package
 
-# ONNX's words for types, and NumPy's.
-_FLOATS = {"float": "float32", "float16": "float16", "double": "float64"}
-_INTEGERS = {"int64": "int64", "int32": "int32", "bool": "bool"}
 _ALIKE = "compare like with like"
 
 
@@ -91,17 +88,7 @@ def common_inputs(base: Side, candidate: Side, tokens: int, sizes: Mapping[str, 
     _check_alike(base, candidate)
     if base.package is not None and candidate.package is not None:
         return package_inputs(base.package, tokens)
-    dynamic = {axis for entry in base.graph.inputs for axis in entry.shape if isinstance(axis, str)}
-    if unknown := sorted(set(sizes) - dynamic):
-        raise UsageError(
-            f"--shape {unknown[0]}: no input has an axis of that name",
-            f"known are {', '.join(sorted(dynamic)) or 'none: every size is fixed'}",
-        )
-    if missing := sorted(dynamic - set(sizes)):
-        raise UsageError(
-            f"{base.path}: the size of axis '{missing[0]}' is open", f"add --shape {missing[0]}=128"
-        )
-    return {entry.name: _made_up(entry, sizes) for entry in base.graph.inputs}
+    return made_up_inputs(base.path, base.graph, sizes)
 
 
 def _check_alike(base: Side, candidate: Side) -> None:
@@ -114,14 +101,3 @@ def _check_alike(base: Side, candidate: Side) -> None:
     )
     if different := sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)):
         raise UsageError(f"base and candidate take different inputs: {', '.join(different)}", _ALIKE)
-
-
-def _made_up(entry: Tensor, sizes: Mapping[str, int]) -> dict[str, Any]:
-    shape = [sizes[axis] if isinstance(axis, str) else axis for axis in entry.shape]
-    if entry.dtype in _FLOATS:
-        return {"normal": shape, "dtype": _FLOATS[entry.dtype]}
-    if entry.dtype in _INTEGERS:
-        return {"ones": shape, "dtype": _INTEGERS[entry.dtype]}
-    raise UsageError(
-        f"input '{entry.name}' is of type {entry.dtype}, which cannot be made up", "compare packages"
-    )

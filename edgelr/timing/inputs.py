@@ -1,17 +1,23 @@
-"""What a package is timed with: one input of a given length, made of its own examples."""
+"""What a package is timed with, one input of its own examples; and a graph, random numbers and ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelr.artifacts import Package
-from edgelr.errors import UnsupportedModelError
+from edgelr.artifacts import Graph, Package, Tensor
+from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.text import batch_tokens, package_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+
+# ONNX's words for types, and NumPy's.
+_FLOATS = {"float": "float32", "float16": "float16", "double": "float64"}
+_INTEGERS = {"int64": "int64", "int32": "int32", "bool": "bool"}
 
 
 def package_inputs(package: Package, tokens: int) -> dict[str, Any]:
@@ -52,3 +58,37 @@ def tokens_of_length(tokenizer: Tokenizer, texts: Sequence[str], tokens: int) ->
             break
     ids = [joined[place % len(joined)] for place in range(tokens)]
     return {"input_ids": [ids], "attention_mask": [[1] * tokens]}
+
+
+def made_up_inputs(path: Path, graph: Graph, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Inputs for any graph, as ``worker.py`` takes them: random floats, and ones.
+
+    Args:
+        path: Of the graph, for errors.
+        graph: What goes in.
+        sizes: Name of each dynamic axis -> its size.
+
+    Raises:
+        UsageError: An axis has no size, or a size no axis.
+        UnsupportedModelError: An input is of a type that cannot be made up.
+    """
+    dynamic = {axis for entry in graph.inputs for axis in entry.shape if isinstance(axis, str)}
+    if unknown := sorted(set(sizes) - dynamic):
+        raise UsageError(
+            f"--shape {unknown[0]}: no input has an axis of that name",
+            f"known are {', '.join(sorted(dynamic)) or 'none: every size is fixed'}",
+        )
+    if missing := sorted(dynamic - set(sizes)):
+        raise UsageError(f"{path}: the size of axis '{missing[0]}' is open", f"add --shape {missing[0]}=128")
+    return {entry.name: _made_up(entry, sizes) for entry in graph.inputs}
+
+
+def _made_up(entry: Tensor, sizes: Mapping[str, int]) -> dict[str, Any]:
+    shape = [sizes[axis] if isinstance(axis, str) else axis for axis in entry.shape]
+    if entry.dtype in _FLOATS:
+        return {"normal": shape, "dtype": _FLOATS[entry.dtype]}
+    if entry.dtype in _INTEGERS:
+        return {"ones": shape, "dtype": _INTEGERS[entry.dtype]}
+    raise UnsupportedModelError(
+        f"input '{entry.name}' is of type {entry.dtype}, which cannot be made up", "give a package"
+    )

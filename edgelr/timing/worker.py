@@ -39,6 +39,7 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import EdgelrError
 from edgelr.runtime.graph import run_graph
+from edgelr.timing.feeds import feeds
 from edgelr.timing.memory import peak_resident_bytes
 
 if TYPE_CHECKING:
@@ -105,23 +106,23 @@ def answer(session: InferenceSession, request: dict[str, Any]) -> dict[str, Any]
     """
     match request["do"]:
         case "warm":
-            return warm_up(session, _feeds(request), seconds=request["seconds"])
+            return warm_up(session, feeds(request["inputs"]), seconds=request["seconds"])
         case "time":
-            return {"times_ms": time_calls(session, _feeds(request), seconds=request["seconds"])}
+            return {"times_ms": time_calls(session, feeds(request["inputs"]), seconds=request["seconds"])}
         case "memory":
             return {"peak_bytes": peak_resident_bytes()}
         case "profile":
-            return {"ms": profile_operators(session, _feeds(request), seconds=request["seconds"])}
+            return {"ms": profile_operators(session, feeds(request["inputs"]), seconds=request["seconds"])}
         case unknown:
             raise ValueError(f"unknown request {unknown!r}")
 
 
-def warm_up(session: InferenceSession, feeds: Feeds, *, seconds: float) -> dict[str, Any]:
+def warm_up(session: InferenceSession, given: Feeds, *, seconds: float) -> dict[str, Any]:
     """Call until the medians of two windows in a row agree within 5 %, or the time is over.
 
     Args:
         session: The open session.
-        feeds: Graph inputs.
+        given: Graph inputs.
         seconds: Longest time.
 
     Returns:
@@ -130,11 +131,11 @@ def warm_up(session: InferenceSession, feeds: Feeds, *, seconds: float) -> dict[
     Raises:
         UnsupportedModelError: The graph fails on the inputs.
     """
-    run_graph(session, feeds)
+    run_graph(session, given)
     end = time.perf_counter() + seconds
     before, calls = float("inf"), 1
     while time.perf_counter() < end:
-        window = [_call_ms(session, feeds) for _ in range(WINDOW_CALLS)]
+        window = [_call_ms(session, given) for _ in range(WINDOW_CALLS)]
         calls += WINDOW_CALLS
         median = statistics.median(window)
         if abs(median - before) <= SETTLED_SHARE * median:
@@ -143,12 +144,12 @@ def warm_up(session: InferenceSession, feeds: Feeds, *, seconds: float) -> dict[
     return {"calls": calls, "settled": False}
 
 
-def time_calls(session: InferenceSession, feeds: Feeds, *, seconds: float) -> list[float]:
+def time_calls(session: InferenceSession, given: Feeds, *, seconds: float) -> list[float]:
     """Time call after call, with the garbage collector off, until the time is over; at least one call.
 
     Args:
         session: The open session.
-        feeds: Graph inputs.
+        given: Graph inputs.
         seconds: Time to fill.
 
     Returns:
@@ -158,25 +159,25 @@ def time_calls(session: InferenceSession, feeds: Feeds, *, seconds: float) -> li
     gc.disable()
     try:
         for _ in range(SETTLING_CALLS):
-            _call_ms(session, feeds)
+            _call_ms(session, given)
         end = time.perf_counter() + seconds
-        times = [_call_ms(session, feeds)]
+        times = [_call_ms(session, given)]
         while time.perf_counter() < end and len(times) < MAX_CALLS:
-            times.append(_call_ms(session, feeds))
+            times.append(_call_ms(session, given))
         return times
     finally:
         gc.enable()
 
 
-def profile_operators(session: InferenceSession, feeds: Feeds, *, seconds: float) -> dict[str, float]:
+def profile_operators(session: InferenceSession, given: Feeds, *, seconds: float) -> dict[str, float]:
     """Milliseconds a call that each kind of operator takes, by ONNX Runtime's own profile.
 
     Args:
         session: Opened with a profile.
-        feeds: Graph inputs.
+        given: Graph inputs.
         seconds: Time to fill.
     """
-    calls = len(time_calls(session, feeds, seconds=seconds)) + SETTLING_CALLS
+    calls = len(time_calls(session, given, seconds=seconds)) + SETTLING_CALLS
     path = Path(session.end_profiling())
     events = json.loads(path.read_text(encoding="utf-8"))
     path.unlink()
@@ -194,30 +195,10 @@ def _scratch() -> str:
     return folder
 
 
-def _call_ms(session: InferenceSession, feeds: Feeds) -> float:
+def _call_ms(session: InferenceSession, given: Feeds) -> float:
     start = time.perf_counter_ns()
-    session.run(None, feeds)
+    session.run(None, given)
     return (time.perf_counter_ns() - start) / 1e6
-
-
-def _feeds(request: dict[str, Any]) -> Feeds:
-    import numpy as np
-
-    return {
-        name: _made_up(json.dumps(values)) if isinstance(values, dict) else np.array(values, np.int64)
-        for name, values in request["inputs"].items()
-    }
-
-
-@functools.cache
-def _made_up(values: str) -> NDArray[Any]:
-    import numpy as np
-
-    known = json.loads(values)
-    dtype = np.dtype(known.get("dtype", "float32"))
-    if "ones" in known:
-        return np.ones(known["ones"], dtype)
-    return np.asarray(np.random.default_rng(0).normal(size=known["normal"]), dtype)
 
 
 def main() -> None:

@@ -1,12 +1,13 @@
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from edgelr.artifacts import Package
-from edgelr.errors import UnsupportedModelError
+from edgelr.artifacts import Graph, Package, Tensor
+from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.runtime.text import package_tokenizer
-from edgelr.timing.inputs import package_inputs, tokens_of_length
+from edgelr.timing.inputs import made_up_inputs, package_inputs, tokens_of_length
 
 Make = Callable[..., Package]
 
@@ -33,3 +34,26 @@ def test_the_text_of_a_package_is_its_own(make_package: Make) -> None:
 def test_an_unknown_task_is_named(make_package: Make) -> None:
     with pytest.raises(UnsupportedModelError, match="the task 'translation' is unknown"):
         package_inputs(replace(make_package(), task="translation"), 4)
+
+
+def graph(**inputs: tuple[str, tuple[int | str, ...]]) -> Graph:
+    entries = [Tensor(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in inputs.items()]
+    return Graph(file="a.onnx", inputs=tuple(entries), outputs=())
+
+
+def test_inputs_of_any_graph_are_made_up() -> None:
+    known = graph(x=("float16", ("batch", 8)), ids=("int32", ("batch", "tokens")), past=("double", (2,)))
+    assert made_up_inputs(Path("a.onnx"), known, {"batch": 3, "tokens": 5}) == {
+        "x": {"normal": [3, 8], "dtype": "float16"},
+        "ids": {"ones": [3, 5], "dtype": "int32"},
+        "past": {"normal": [2], "dtype": "float64"},
+    }
+
+
+def test_what_cannot_be_made_up_is_named() -> None:
+    with pytest.raises(UsageError, match=r"a\.onnx: the size of axis 'tokens' is open"):
+        made_up_inputs(Path("a.onnx"), graph(x=("float", ("tokens",))), {})
+    with pytest.raises(UsageError, match="--shape heads: no input has an axis of that name"):
+        made_up_inputs(Path("a.onnx"), graph(x=("float", (1,))), {"heads": 2})
+    with pytest.raises(UnsupportedModelError, match="input 'x' is of type string"):
+        made_up_inputs(Path("a.onnx"), graph(x=("string", (1,))), {})
