@@ -18,6 +18,8 @@ from click.shell_completion import CompletionItem
 from edgelr import __version__
 from edgelr.terminal import run_command, say
 
+SCHEMES = ("int8-dynamic", "weight-int8", "weight-int4")
+BLOCKS = ("16", "32", "64", "128", "256")
 STAGES = ("load", "survey", "plan", "compress", "finetune", "export", "quantize", "validate")
 
 START = """\b
@@ -196,8 +198,44 @@ def compare(base: Path, candidate: Path, **options: Any) -> dict[str, Any]:  # n
     seen twice; 11: this machine was too noisy to tell in this time.
     """
     from edgelr.compare.command import compare_sides
+    from edgelr.timing.inputs import axis_sizes
 
-    return compare_sides(base, candidate, **options)
+    sizes = axis_sizes(options.pop("shapes"))
+    return compare_sides(base, candidate, sizes=sizes, **options)
+
+
+@cli.command(
+    epilog=_example(
+        "edgelr quantize build/docs-search/package --scheme weight-int8 --out build/small",
+        "edgelr quantize model.onnx --scheme int8-dynamic --out model-int8.onnx --shape tokens=64",
+    )
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--scheme", type=click.Choice(SCHEMES), required=True, help="How; see edgelr schema.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder, or file.")
+@click.option("--block-size", type=click.Choice(BLOCKS), default="32", show_default=True, help="Of weight-*.")
+@click.option(
+    "--min-cosine",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.98,
+    show_default=True,
+    help="To fp32, or nothing is written.",
+)
+@click.option("--shape", "shapes", multiple=True, metavar="AXIS=SIZE", help="Of a file's test input.")
+@json_option
+def quantize(
+    path: Path, scheme: str, out: Path, block_size: str, min_cosine: float, shapes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Quantize PATH, an fp32 package or any ONNX file, and compare the result with it.
+
+    Nothing is left behind when the result is too far from fp32 (exit 8).
+    """
+    from edgelr.quantize.command import quantize_path
+    from edgelr.recipe.schema import Quantize
+    from edgelr.timing.inputs import axis_sizes
+
+    wanted = {"scheme": scheme, "block_size": int(block_size), "min_cosine": min_cosine}
+    return quantize_path(path, Quantize.model_validate(wanted), out, axis_sizes(shapes))
 
 
 @cli.command(epilog=_example("edgelr devices"))

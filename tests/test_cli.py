@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
 
 from edgelr import __version__
-from edgelr.cli import STAGES, cli
+from edgelr.cli import BLOCKS, SCHEMES, STAGES, cli
+from edgelr.recipe.schema import Quantize, Scheme
 from edgelr.terminal import run_command
 
 Run = Callable[..., tuple[int, str, str]]
@@ -47,10 +48,16 @@ def test_every_command_has_help_with_an_example_and_json(name: str, run: Run) ->
 
 
 def test_the_commands_are_those_of_the_design(run: Run) -> None:
-    assert set(cli.commands) == {"build", "plan", "run", "validate", "devices", "show", "schema", "init"}
+    own = {"build", "plan", "run", "validate", "compare", "quantize", "devices", "show", "schema", "init"}
+    assert set(cli.commands) == own
     out = run("--help")[1]
     assert "_EDGELR_COMPLETE=bash_source" in out
     assert all(name in out for name in cli.commands)
+
+
+def test_the_schemes_are_those_of_a_recipe() -> None:
+    assert get_args(Scheme) == SCHEMES
+    assert get_args(Quantize.model_fields["block_size"].annotation) == tuple(map(int, BLOCKS))
 
 
 def test_version(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def compare_sides(  # noqa: PLR0913 - a command line
     tolerance: str,
     budget: str,
     tokens: int,
-    shapes: Sequence[str],
+    sizes: Mapping[str, int],
     limits: Sequence[str],
     inconclusive_ok: bool,
     junit: Path | None,
@@ -45,7 +45,7 @@ def compare_sides(  # noqa: PLR0913 - a command line
         tolerance: Accepted slowdown, such as ``5%`` or ``0.05``.
         budget: Time, such as ``60s`` or ``2m``.
         tokens: Length of the text that packages are timed with.
-        shapes: ``axis=size``, for ONNX files.
+        sizes: Axis name -> size, for ONNX files.
         limits: ``quantity=share``: what else must not grow by more.
         inconclusive_ok: Whether an answer that is not sure is no failure.
         junit: Where to write JUnit XML.
@@ -61,7 +61,7 @@ def compare_sides(  # noqa: PLR0913 - a command line
     seconds = _seconds(budget)
     profile = find_device(device)
     sides = open_side("base", base), open_side("candidate", candidate)
-    inputs = common_inputs(*sides, tokens, dict(map(_size, shapes)))
+    inputs = common_inputs(*sides, tokens, sizes)
     found = check_latency(*sides, profile, inputs, Progress(), limits=asked, seconds=seconds)
     say(columns([outputs.HEADING, *outputs.rows(found)]))
     for line in outputs.grown(found):
@@ -121,10 +121,3 @@ def _seconds(text: str) -> float:
     if not 1 <= value <= 3600:
         raise UsageError(f"--budget: {text!r} is no time from 1 s to 60 m", "such as 60s or 2m")
     return value
-
-
-def _size(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
-    if not name or not value.isdecimal() or int(value) < 1:
-        raise UsageError(f"--shape: {text!r} is no AXIS=SIZE", "such as --shape tokens=128")
-    return name, int(value)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_QUANTIZED = frozenset(
+    {"MatMulInteger", "QLinearMatMul", "MatMulNBits", "DynamicQuantizeLinear", "QuantizeLinear"}
+    | {"DequantizeLinear", "ConvInteger", "QLinearConv", "GatherBlockQuantized", "DynamicQuantizeMatMul"}
+)
 _COMPARED = 100  # texts that the quantized graph is compared with fp32 on
 
 
@@ -47,7 +51,7 @@ def quantize(package: Package, settings: Quantize, folder: Path, progress: Progr
         if file.removesuffix(".data") not in graphs:
             shutil.copyfile(package.folder / file, folder / file)
     for role, graph in package.graphs.items():
-        _quantize_graph(model_path(package, role), folder / graph.file, settings)
+        quantize_graph(model_path(package, role), folder / graph.file, settings)
         cosine = _index_and_compare(model_path(package, role), folder / graph.file, package, progress)
         progress.note(f"{graph.file}: {settings.scheme}, cosine {cosine:.4f} to fp32")
         if not cosine >= settings.min_cosine:
@@ -70,9 +74,20 @@ def quantize(package: Package, settings: Quantize, folder: Path, progress: Progr
     )
 
 
-def _quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
+def quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
+    """Quantize the matrices and the tables of one graph.
+
+    Args:
+        source: The fp32 graph.
+        target: Where to write the quantized one.
+        settings: The scheme.
+
+    Raises:
+        QuantizeError: It is quantized already, cannot be, or a matrix stayed fp32.
+    """
     import onnx
 
+    _check_fp32(source)
     try:
         _turn_and_quantize(source, target, quantizer(settings.scheme, settings.block_size))
     except (ValueError, RuntimeError, KeyError) as error:
@@ -85,6 +100,18 @@ def _quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
         raise QuantizeError(f"{source.name}: {len(left)} matrices stayed fp32: {', '.join(left[:5])}")
     _strip(proto)
     target.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _check_fp32(source: Path) -> None:
+    import onnx
+
+    nodes = onnx.load(source, load_external_data=False).graph.node
+    if done := sorted({node.op_type for node in nodes} & _QUANTIZED):
+        raise QuantizeError(
+            f"{source.name} is quantized already: it has {', '.join(done)}", "quantize the fp32 graph"
+        )
+    if not nodes:
+        raise QuantizeError(f"{source.name} has nothing to quantize: the graph is empty")
 
 
 def _turn_and_quantize(source: Path, target: Path, quantize_graph: Quantizer) -> None:

@@ -92,3 +92,21 @@ def _made_up(entry: Tensor, sizes: Mapping[str, int]) -> dict[str, Any]:
     raise UnsupportedModelError(
         f"input '{entry.name}' is of type {entry.dtype}, which cannot be made up", "give a package"
     )
+
+
+def axis_sizes(texts: Sequence[str]) -> dict[str, int]:
+    """Sizes of axes as a command line gives them.
+
+    Args:
+        texts: Each ``axis=size``.
+
+    Raises:
+        UsageError: One is not of that form.
+    """
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value.isdecimal() or int(value) < 1:
+            raise UsageError(f"--shape: {text!r} is no AXIS=SIZE", "such as --shape tokens=128")
+        found[name] = int(value)
+    return found
