@@ -190,6 +190,7 @@ def validate(
 )
 @click.option("--inconclusive-ok", is_flag=True, help="Exit 0 when the answer is not sure.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML.")
+@click.option("--history", type=click.Path(path_type=Path, dir_okay=False), help="Append a line of JSON.")
 @json_option
 def compare(base: Path, candidate: Path, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's
     """Check that CANDIDATE is not slower than BASE: two packages, or two ONNX files.

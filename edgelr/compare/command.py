@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def compare_sides(  # noqa: PLR0913 - a command line
     limits: Sequence[str],
     inconclusive_ok: bool,
     junit: Path | None,
+    history: Path | None,
 ) -> dict[str, Any]:
     """Compare two packages or ONNX files, print the result, and write it where it is wanted.
 
@@ -49,6 +51,7 @@ def compare_sides(  # noqa: PLR0913 - a command line
         limits: ``quantity=share``: what else must not grow by more.
         inconclusive_ok: Whether an answer that is not sure is no failure.
         junit: Where to write JUnit XML.
+        history: A file of JSON lines to append to.
 
     Returns:
         The comparison; with an ``error`` when it is a regression, or inconclusive.
@@ -64,11 +67,13 @@ def compare_sides(  # noqa: PLR0913 - a command line
     inputs = common_inputs(*sides, tokens, sizes)
     found = check_latency(*sides, profile, inputs, Progress(), limits=asked, seconds=seconds)
     say(columns([outputs.HEADING, *outputs.rows(found)]))
+    for metric, values in outputs.accuracy(*sides).items():
+        say(f"accuracy: {metric}: base {values[0]:.4f}, candidate {values[1]:.4f}, as validated")
     for line in outputs.grown(found):
         say(f"grown: {line}")
     for note in found.notes:
         say(f"note: {note}")
-    _write(found, sides, profile.name, junit)
+    _write(found, sides, profile.name, junit, history)
     result = outputs.document(found, *sides, profile.name)
     if (error := _error(found, profile.name, inconclusive_ok=inconclusive_ok)) is not None:
         return {**result, **failure(error)}
@@ -85,10 +90,17 @@ def _error(found: Comparison, device: str, *, inconclusive_ok: bool) -> EdgelrEr
     return None
 
 
-def _write(found: Comparison, sides: tuple[Side, Side], device: str, path: Path | None) -> None:
-    if path is not None:
-        atomic_write_text(path, outputs.junit(found, *sides, device))
-        say(f"written to {path}")
+def _write(
+    found: Comparison, sides: tuple[Side, Side], device: str, junit: Path | None, history: Path | None
+) -> None:
+    if junit is not None:
+        atomic_write_text(junit, outputs.junit(found, *sides, device))
+        say(f"written to {junit}")
+    if history is not None:
+        history.parent.mkdir(parents=True, exist_ok=True)
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        with history.open("a", encoding="utf-8") as lines:
+            lines.write(outputs.history(found, *sides, device, when) + "\n")
     if job := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(job).open("a", encoding="utf-8") as summary_file:
             summary_file.write(outputs.markdown(found, *sides, device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import Any
 
 from edgelr.compare.check import Comparison, Row
 from edgelr.compare.sides import Side
+from edgelr.device.host import describe_host, host_fingerprint, host_state
 
 HEADING = ("quantity", "candidate / base", "95 % and more", "noise floor", "limit", "")
 
@@ -23,7 +25,22 @@ def document(found: Comparison, base: Side, candidate: Side, device: str) -> dic
         device: Name of the profile.
     """
     sides = {side.name: {"path": str(side.path), "bytes": side.bytes} for side in (base, candidate)}
-    return {**asdict(found), "device": device, "sides": sides}
+    host = {**describe_host(), **host_state()}
+    return {
+        **asdict(found),
+        "device": device,
+        "sides": sides,
+        "accuracy": accuracy(base, candidate),
+        "host": host,
+    }
+
+
+def accuracy(base: Side, candidate: Side) -> dict[str, tuple[float, float]]:
+    """Metric -> base and candidate, as both packages say they were validated; no file is run for it."""
+    if base.package is None or candidate.package is None:
+        return {}
+    one, other = base.package.accuracy, candidate.package.accuracy
+    return {metric: (one[metric], other[metric]) for metric in one if metric in other}
 
 
 def rows(found: Comparison) -> list[tuple[str, ...]]:
@@ -46,6 +63,22 @@ def summary(found: Comparison, device: str) -> str:
             more = f"; about {found.more_seconds:.0f} s more might tell" if found.more_seconds else ""
             text = f"inconclusive: {change} on {device}, with too much noise to be sure{more}"
     return f"{text} ({found.restarts} restarts, {found.seconds:.0f} s)"
+
+
+def history(found: Comparison, base: Side, candidate: Side, device: str, when: str) -> str:
+    """One line of JSON for a file of past comparisons: ratios and the machine, never a time.
+
+    Args:
+        found: The comparison.
+        base: One side.
+        candidate: The other.
+        device: Name of the profile.
+        when: Date and time, ISO 8601.
+    """
+    ratios = {row.quantity: round(row.ratio, 5) for row in found.rows}
+    line = {"when": when, "host": host_fingerprint(), "device": device, "outcome": found.outcome}
+    sides = {side.name: str(side.path) for side in (base, candidate)}
+    return json.dumps({**line, **sides, "ratios": ratios, "restarts": found.restarts})
 
 
 def grown(found: Comparison) -> list[str]:

@@ -37,6 +37,18 @@ def describe_host() -> dict[str, str | int]:
     }
 
 
+def host_state() -> dict[str, float | str]:
+    """What this host does now, as far as it says: load of the last minute, clock governor, temperature."""
+    found: dict[str, float | str] = {}
+    if hasattr(os, "getloadavg"):
+        found["load_1min"] = round(os.getloadavg()[0], 2)
+    if governor := _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"):
+        found["governor"] = governor
+    if (millidegrees := _read("/sys/class/thermal/thermal_zone0/temp")).lstrip("-").isdecimal():
+        found["temperature_c"] = int(millidegrees) / 1000
+    return found
+
+
 def host_fingerprint() -> str:
     """16 hex digits that change when anything changes that measured times depend on."""
     text = json.dumps(describe_host(), sort_keys=True)
@@ -120,6 +132,13 @@ def _remedy(provider: str) -> str:
 def _short(provider: str) -> str:
     # The common ending would make all names look alike.
     return provider.removesuffix("ExecutionProvider").lower()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _cpu_model() -> str:

@@ -50,15 +50,27 @@ def test_a_graph_against_itself_is_never_a_regression(one_layer, capsys):
     assert "base and candidate are the same file" in err
 
 
-def test_too_little_time_is_inconclusive(one_layer, capsys):
-    sides = one_layer(1), one_layer(2)
-    code, document, err = compare(capsys, *sides, "--shape", "tokens=4", "--budget", "1s")
+def test_too_little_time_is_inconclusive(one_layer, tmp_path, capsys):
+    sides, past = (one_layer(1), one_layer(2)), tmp_path / "past" / "history.jsonl"
+    code, document, err = compare(capsys, *sides, "--shape", "tokens=4", "--budget", "1s", "--history", past)
     assert (code, document["outcome"]) == (11, "inconclusive")
     assert "more might tell" in err
     code, document, _ = compare(
-        capsys, *sides, "--shape", "tokens=4", "--budget", "1s", "--inconclusive-ok", "--limit", "bytes=0.01%"
+        capsys,
+        *sides,
+        "--shape",
+        "tokens=4",
+        "--budget",
+        "1s",
+        "--inconclusive-ok",
+        "--limit",
+        "bytes=0.01%",
+        "--history",
+        past,
     )
     assert (code, document["outcome"]) == (10, "regression")  # of the bytes, which are exact
+    lines = [json.loads(line) for line in past.read_text(encoding="utf-8").splitlines()]
+    assert [line["outcome"] for line in lines] == ["inconclusive", "regression"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -84,3 +85,23 @@ def test_the_document_is_json(sides):
     assert found["outcome"] == "pass"
     assert [each["quantity"] for each in found["rows"]] == ["p50", "p90", "bytes"]
     assert found["sides"]["candidate"]["bytes"] == sides[1].bytes
+    assert found["accuracy"] == {}
+    assert found["host"]["cores"] >= 1
+
+
+def test_accuracy_is_what_both_packages_say(make_package):
+    one, other = (open_side(name, make_package(name).folder) for name in ("base", "candidate"))
+    known = [
+        replace(side, package=replace(side.package, accuracy=accuracy))
+        for side, accuracy in ((one, {"cosine": 0.9, "mrr@10": 0.5}), (other, {"cosine": 0.8}))
+    ]
+    assert outputs.accuracy(*known) == {"cosine": (0.9, 0.8)}
+
+
+def test_a_line_of_history_has_ratios_and_no_times(sides):
+    line = outputs.history(comparison("pass"), *sides, "cpu-1t", "2030-01-01T00:00:00+00:00")
+    assert "\n" not in line
+    found = json.loads(line)
+    assert found["ratios"] == {"p50": 1.1, "p90": 1.1, "bytes": 1.0}
+    assert (found["outcome"], len(found["host"])) == ("pass", 16)
+    assert not any("ms" in key for key in found)

@@ -10,6 +10,7 @@ from edgelr.device.host import (
     availability,
     describe_host,
     host_fingerprint,
+    host_state,
     require,
     threads_note,
     threads_used,
@@ -109,3 +110,13 @@ def test_a_static_profile_needs_no_provider():
     static = device(provider="CoreMLExecutionProvider", evidence="static")
     require(static)
     assert availability(static) == (False, "graph analysis only, nothing is run (evidence: static)")
+
+
+def test_what_the_host_does_now_is_said_as_far_as_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"scaling_governor": "performance", "temp": "45500"}
+    monkeypatch.setattr("edgelr.device.host._read", lambda path: files.get(path.rsplit("/", 1)[1], ""))
+    found = host_state()
+    assert found["load_1min"] >= 0
+    assert (found["governor"], found["temperature_c"]) == ("performance", 45.5)
+    monkeypatch.setattr("edgelr.device.host._read", lambda path: "")
+    assert set(host_state()) <= {"load_1min"}
