@@ -10,7 +10,9 @@ random token ids, through ``edgelr.api``, without measured sensitivities, in a p
 memory is compared with 1.5 times the bytes of the model plus 2 GiB.
 
 The time of factoring is compared with that of a full fp32 SVD (``torch.linalg.svd``) of every factored
-matrix: one matrix of each shape is decomposed, the rest is extrapolated. Wall-clock times mean little on a
+matrix: one matrix of each shape is decomposed, the rest is extrapolated. The survey has decomposed every
+matrix, and every group of matrices that may share a factor, in fp64 by then; that is counted apart, and
+together. Wall-clock times mean little on a
 machine that others use too: the processor's time is given next to them, and there is one thread, since
 threads that wait for each other count as busy.
 
@@ -302,7 +304,7 @@ def model_table(found: dict[str, Any]) -> str:
         spectra = found["parts"]["survey: computing spectra"][unit]
         lines.append(
             f"full fp32 SVDs ({unit}, extrapolated): {whole:.0f}; factoring {factoring:.0f}, "
-            f"{whole / factoring:.1f} times less; with the survey's spectra {spectra + factoring:.0f}, "
+            f"{whole / factoring:.1f} times less; with the survey's decompositions {spectra + factoring:.0f}, "
             f"{whole / (spectra + factoring):.1f} times less"
         )
     return "\n".join(lines)
