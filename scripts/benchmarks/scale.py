@@ -301,11 +301,11 @@ def model_table(found: dict[str, Any]) -> str:
     for unit in ("wall_s", "processor_s"):
         whole = sum(each["count"] * each[unit] for each in found["svd"])
         factoring = found["parts"]["compress"][unit]
-        spectra = found["parts"]["survey: computing spectra"][unit]
+        survey = found["parts"]["survey: computing spectra"][unit]
         lines.append(
             f"full fp32 SVDs ({unit}, extrapolated): {whole:.0f}; factoring {factoring:.0f}, "
-            f"{whole / factoring:.1f} times less; with the survey's decompositions {spectra + factoring:.0f}, "
-            f"{whole / (spectra + factoring):.1f} times less"
+            f"{whole / factoring:.1f} times less; with the survey's decompositions {survey + factoring:.0f}, "
+            f"{whole / (survey + factoring):.1f} times less"
         )
     return "\n".join(lines)
 
