@@ -73,7 +73,7 @@ def export(
     if factored is not None and settings.drop_unused_tokens:
         seen = _seen_tokens(task, tokenizer, source, label.max_tokens)
         unused = merge_unused(model, task.token_table(model), seen)
-        progress.note(f"{len(seen)} tokens are kept, {unused} share one row")
+        progress.note(f"{len(seen)} tokens keep their rows, {unused} share those of the most similar")
     texts = task.texts(source.examples("test"))
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     saved = 0

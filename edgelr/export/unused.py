@@ -1,13 +1,15 @@
 """Drop the rows of an embedding whose tokens no training text has; the tokenizer's ids stay.
 
-An embedding is half of a small encoder's bytes, and an app of one domain meets a third of its tokens. Rows of
-tokens that were never seen become one, their mean, in the torch model, so that everything that is compared
-with it afterwards holds for every text; the graph then stores each row once (``tables.store_rows_once``).
+An embedding is half of a small encoder's bytes, and an app of one domain meets a third of its tokens. A token
+that was never seen gets the row of the kept token that is most like it, so that a rare word means what its
+nearest neighbour means. That is done in the torch model: everything that is compared with it afterwards holds
+for every text. The graph then stores each row once (``tables.store_rows_once``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,27 +17,32 @@ from torch import Tensor, nn
 from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.embedding import LowRankEmbedding
 
+_BLOCK = 2048  # rows that are compared with all kept ones at once
+
 
 @torch.no_grad()
 def merge_unused(model: nn.Module, table: nn.Module, seen: Iterable[int]) -> int:
-    """Give all tokens that are not seen the mean of their rows, in place.
+    """Give every token that is not seen the row of the most similar one that is, in place.
 
     Args:
         model: The model.
         table: Its embedding, dense or factored.
-        seen: Ids of the tokens to keep.
+        seen: Ids of the tokens to keep, at least one.
 
     Returns:
-        How many rows became one.
+        How many tokens lost their row.
 
     Raises:
         UnsupportedModelError: The table is no embedding, or something else reads it too.
     """
     rows = _rows(model, table)
+    kept = torch.tensor(sorted(seen))
     unused = torch.ones(len(rows), dtype=torch.bool)
-    unused[list(seen)] = False
-    if unused.any():
-        rows[unused] = rows[unused].double().mean(dim=0).to(rows)
+    unused[kept] = False
+    # Of the vectors that come out: rows of a factored table are coordinates in a skewed basis.
+    vectors = nn.functional.normalize(cast(Tensor, table.weight).float(), dim=1)
+    nearest = [(block @ vectors[kept].T).argmax(dim=1) for block in torch.split(vectors[unused], _BLOCK)]
+    rows[unused] = rows[kept[torch.cat(nearest)]]
     return int(unused.sum())
 
 

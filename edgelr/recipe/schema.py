@@ -240,8 +240,8 @@ class Export(Section):
     )
     drop_unused_tokens: bool = Field(
         False,
-        description="store one row for all tokens that no training or calibration text has; "
-        "the tokenizer keeps its ids",
+        description="tokens that no training or calibration text has share the row of the most similar token "
+        "that one has; the tokenizer keeps its ids",
     )
 
 
