@@ -202,6 +202,14 @@ METHODS = (
     Method(name="+ joint", factors="kronecker", groups=("joint",)),
     Method(name="+ heads", factors="kronecker", groups=HEADS),
     Method(name="+ joint and heads (the default)", factors="kronecker", groups=("joint", *HEADS)),
+    Method(name="the default with curves", factors="kronecker", groups=("joint", *HEADS), points=3),
+    Method(
+        name="the default with curves, pivoted",
+        factors="kronecker",
+        groups=("joint", *HEADS),
+        points=3,
+        pivot=True,
+    ),
     Method(name="the default, pivoted", factors="kronecker", groups=("joint", *HEADS), pivot=True),
     Method(name="the default, refined", factors="kronecker", groups=("joint", *HEADS), refine=True),
 )
