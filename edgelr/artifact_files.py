@@ -91,6 +91,7 @@ def read_survey(folder: Path) -> Survey:
             tokens=document["tokens"],
             parameters=document["parameters"],
             measured=document["measured"],
+            factors=document["factors"],
         )
 
 

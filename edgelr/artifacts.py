@@ -69,6 +69,7 @@ class Survey:
         tokens: Unmasked calibration tokens behind the statistics; without masks, rows of the busiest site.
         parameters: All parameters of the dense model, sites or not.
         measured: Whether sensitivities were measured.
+        factors: How factors are chosen that its spectra and bases are of.
     """
 
     folder: Path
@@ -78,6 +79,7 @@ class Survey:
     tokens: int
     parameters: int
     measured: bool = True
+    factors: str = "kronecker"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,8 @@ class Comparison:
         outcome: ``regression`` if any limit is exceeded, else ``inconclusive`` if any is not sure, else
             ``pass``.
         rows: What was compared.
-        restarts: That were measured, those that confirm included.
+        restarts: That the answer is from: those that confirm a regression included, and alone where they
+            do not.
         confirmed: Whether a regression was seen again in fresh restarts.
         seconds: That it took.
         more_seconds: What would probably settle an inconclusive one, on top.
@@ -99,14 +100,14 @@ def check_latency(  # noqa: PLR0913 - what is compared, where, and how strictly
     start = time.monotonic()
     tolerance = limits[DECIDING]
     first = _until_settled(base, candidate, device, inputs, progress, tolerance, seconds, seed)
-    restarts, confirmed = first, False
+    restarts, measured, confirmed = first, len(first), False
     if _decision(first, DECIDING, tolerance).outcome == "regression":
         progress.note("slower: measuring again, to be sure")
         again = _until_settled(
             base, candidate, device, inputs, progress, tolerance, seconds / 2, seed + len(first)
         )
         confirmed = _decision(again, DECIDING, tolerance).outcome == "regression"
-        restarts = [*first, *again] if confirmed else again
+        restarts, measured = ([*first, *again] if confirmed else again), len(first) + len(again)
     rows = _rows(restarts, base, candidate, limits)
     slower = any(row.outcome == "regression" for row in rows[:2])
     grown = grown_operators(base, candidate, device, inputs) if slower else ()
@@ -120,7 +121,7 @@ def check_latency(  # noqa: PLR0913 - what is compared, where, and how strictly
         restarts=len(restarts),
         confirmed=confirmed,
         seconds=spent,
-        more_seconds=more * spent / max(1, len(restarts)),
+        more_seconds=more * spent / measured,
         p50_ms=(p50_ms[0], p50_ms[1]),
         grown=grown,
         notes=_notes(base, candidate, restarts),

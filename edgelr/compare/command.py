@@ -19,7 +19,8 @@ from edgelr.progress import Progress
 from edgelr.terminal import columns, failure, say
 from edgelr.writing import atomic_write_text
 
-LIMITED = (*QUANTITIES, "bytes")
+# Of p50 the tolerance is the limit.
+LIMITED = (*(name for name in QUANTITIES if name != DECIDING), "bytes")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min)?")
 
@@ -111,9 +112,9 @@ def _limits(tolerance: str, others: Sequence[str]) -> dict[str, float]:
     for text in others:
         name, equals, value = text.partition("=")
         if not equals or name not in LIMITED:
-            known = ", ".join(name for name in LIMITED if name != DECIDING)
             raise UsageError(
-                f"--limit {text}: expected NAME=SHARE", f"names are {known}; such as --limit bytes=2%"
+                f"--limit {text}: expected NAME=SHARE",
+                f"names are {', '.join(LIMITED)}; such as --limit bytes=2%; of p50 it is --tolerance",
             )
         found[name] = _share(f"--limit {name}", value)
     return found

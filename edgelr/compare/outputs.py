@@ -12,7 +12,7 @@ from edgelr.compare.check import Comparison, Row
 from edgelr.compare.sides import Side
 from edgelr.device.host import describe_host, host_fingerprint, host_state
 
-HEADING = ("quantity", "candidate / base", "95 % and more", "noise floor", "limit", "")
+HEADING = ("quantity", "candidate / base", "99 % interval", "noise floor", "limit", "")
 
 
 def document(found: Comparison, base: Side, candidate: Side, device: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelr.errors import UsageError
-from edgelr.runtime.graph import describe_graph
+from edgelr.runtime.graph import describe_graph, graph_bytes
 from edgelr.runtime.package import MANIFEST, model_path, open_package, session_entries
 from edgelr.timing.inputs import made_up_inputs, package_inputs
 
@@ -39,9 +39,7 @@ class Side:
     @property
     def bytes(self) -> int:
         """Size on disk: of the package, or of the file and its external weights."""
-        if self.package is not None:
-            return self.package.cost.bytes
-        return sum(path.stat().st_size for path in self.model.parent.glob(f"{self.model.name}*"))
+        return graph_bytes(self.model) if self.package is None else self.package.cost.bytes
 
     def entries(self, device: str) -> dict[str, str]:
         """Session settings that the package brings for a device."""

@@ -98,7 +98,7 @@ def compress_module(
         progress: Where to show how far it is.
     """
     emphasis = emphasis_of(survey)
-    with open_statistics(survey) as statistics, progress.bar("factoring", len(reductions)) as advance:
+    with open_statistics(survey, method) as statistics, progress.bar("factoring", len(reductions)) as advance:
         for reduction in reductions:
             reduce_sites(model, reduction, statistics, method, emphasis)
             advance(note=reduction.sites[0])

@@ -1,6 +1,6 @@
 """Drop the rows of an embedding whose tokens no training text has; the tokenizer's ids stay.
 
-An embedding is half of a small encoder's bytes, and an app of one domain meets a third of its tokens. A token
+An embedding is half of a small encoder's bytes, and an app of one domain meets few of its tokens. A token
 that was never seen gets the row of the kept token that is most like it, so that a rare word means what its
 nearest neighbour means. That is done in the torch model: everything that is compared with it afterwards holds
 for every text. The graph then stores each row once (``tables.store_rows_once``).

@@ -121,12 +121,19 @@ def _append(file: ArraysFile, statistics: Statistics) -> None:
 
 
 @contextmanager
-def open_statistics(survey: Survey) -> Iterator[Statistics]:
-    """Open a survey's statistics and bases; an array is read when it is asked for."""
+def open_statistics(survey: Survey, method: str | None = None) -> Iterator[Statistics]:
+    """Open a survey's statistics and bases; an array is read when it is asked for.
+
+    Args:
+        survey: Of a model.
+        method: How factors will be chosen; as the survey did when None. Bases are of the survey's way alone:
+            with another one there are none, and large matrices are decomposed again.
+    """
     inputs = {site.name: site.inputs for site in survey.sites}
     centered = frozenset(site.name for site in survey.sites if site.centered)
     with read_statistics(survey.folder, inputs) as statistics:
-        yield replace(statistics, centered=centered)
+        fit = method is None or method == survey.factors
+        yield replace(statistics, centered=centered, bases=statistics.bases if fit else {})
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def _package(path: Path, settings: Quantize, out: Path) -> dict[str, Any]:
 
 
 def _file(path: Path, settings: Quantize, out: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
-    from edgelr.runtime.graph import describe_graph
+    from edgelr.runtime.graph import describe_graph, graph_bytes
 
     if out.exists():
         raise UsageError(f"--out {out}: there is a file already", "give another name, or remove it")
@@ -70,8 +70,7 @@ def _file(path: Path, settings: Quantize, out: Path, sizes: Mapping[str, int]) -
     finally:
         if not done:  # nothing that was not compared is left behind
             out.unlink(missing_ok=True)
-    before = sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*"))
-    return _said(settings, out, before, out.stat().st_size, cosines)
+    return _said(settings, out, graph_bytes(path), out.stat().st_size, cosines)
 
 
 def _check_close(path: Path, cosines: Mapping[str, float], least: float) -> None:

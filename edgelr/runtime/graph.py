@@ -52,6 +52,23 @@ def check_external_data(path: Path, files: Collection[str]) -> None:
                 )
 
 
+def graph_bytes(path: Path) -> int:
+    """Size of an ONNX file and of the files beside it that its weights are in.
+
+    Args:
+        path: The ONNX file.
+
+    Raises:
+        DamagedArtifactError: It is no ONNX model, or a file of its weights is missing.
+    """
+    entries = [entry for tensor in _tensors(_load(path)) for entry in tensor.external_data]
+    files = {path, *(path.parent / entry.value for entry in entries if entry.key == "location")}
+    try:
+        return sum(file.stat().st_size for file in files)
+    except OSError as error:
+        raise DamagedArtifactError(f"{path}: its weights cannot be read: {error}", "get it again") from error
+
+
 def run_graph(
     session: InferenceSession, feeds: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, NDArray[np.float32]]:

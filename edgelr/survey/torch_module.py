@@ -19,7 +19,7 @@ from edgelr.lowrank.kinds import matrix_of
 from edgelr.lowrank.statistics import BASES, SPECTRA, Statistics, read_statistics
 from edgelr.lowrank.svd import Matrix
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Compress
+from edgelr.recipe.schema import Compress, Factors
 from edgelr.runtime.arrays import ArraysFile, arrays_file, write_arrays
 from edgelr.structure import Group, LeftDense, Sensitivity, Site
 from edgelr.survey.channels import reorderable
@@ -91,7 +91,7 @@ def survey_module(subject: Subject, compress: Compress, folder: Path, progress: 
                 known.pivotable = reorderable(subject.model, alone, order, probe.change, SAME_OUTPUT)
     write_arrays(folder / SPECTRA, known.spectra)
     sites = [replace(_site(name, found, sums, known), centered=name in centered) for name in reached]
-    _write(folder, sites, known, sums.tokens, subject)
+    _write(folder, sites, known, sums.tokens, subject, compress.factors)
     return read_survey(folder)
 
 
@@ -216,7 +216,14 @@ def _site(name: str, found: Found, sums: Sums, known: _Findings) -> Site:
     )
 
 
-def _write(folder: Path, sites: Sequence[Site], known: _Findings, tokens: int, subject: Subject) -> None:
+def _write(
+    folder: Path,
+    sites: Sequence[Site],
+    known: _Findings,
+    tokens: int,
+    subject: Subject,
+    factors: Factors,
+) -> None:
     write_json(
         folder / "survey.json",
         {
@@ -226,5 +233,6 @@ def _write(folder: Path, sites: Sequence[Site], known: _Findings, tokens: int, s
             "tokens": tokens,
             "parameters": sum(parameter.numel() for parameter in subject.model.parameters()),
             "measured": bool(subject.few),
+            "factors": factors,
         },
     )

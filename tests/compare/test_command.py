@@ -82,6 +82,7 @@ def test_too_little_time_is_inconclusive(one_layer, tmp_path, capsys):
         (["--budget", "0.5s"], "--budget: '0.5s' is no time from 1 s to 60 m"),
         (["--budget", "soon"], "--budget: 'soon' is no time"),
         (["--limit", "speed=5%"], "--limit speed=5%: expected NAME=SHARE"),
+        (["--limit", "p50=5%"], "--limit p50=5%: expected NAME=SHARE"),
         (["--limit", "bytes"], "--limit bytes: expected NAME=SHARE"),
         (["--limit", "bytes=200%"], "--limit bytes: '200%' is no share"),
         (["--shape", "tokens"], "--shape: 'tokens' is no AXIS=SIZE"),

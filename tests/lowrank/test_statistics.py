@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from edgelr.artifact_files import read_survey, write_json
-from edgelr.lowrank.statistics import STATISTICS, Statistics, open_statistics, statistics_file
+from edgelr.lowrank.statistics import BASES, STATISTICS, Statistics, open_statistics, statistics_file
+from edgelr.runtime.arrays import write_arrays
 
 X = np.random.default_rng(0).normal(size=(20, 3)) + 2
 GRADIENTS = np.random.default_rng(1).normal(size=(20, 4))
@@ -60,7 +61,8 @@ def survey(tmp_path):
         | {"sensitivity": {"points": [[2.0, 0.5]]}, "shared": [], "kernel": [], "stride": []}
         for name in ("a", "b")
     ]
-    document = {"sites": sites, "groups": [], "skipped": [], "tokens": 20, "parameters": 24, "measured": True}
+    document = {"sites": sites, "groups": [], "skipped": [], "tokens": 20, "parameters": 24}
+    document |= {"measured": True, "factors": "kronecker"}
     write_json(tmp_path / "survey.json", document)
     return read_survey(tmp_path)
 
@@ -95,3 +97,11 @@ def test_statistics_of_several_passes_are_one_file(statistics, survey, tmp_path)
             append(part)
     with open_statistics(survey) as found:
         check(found)
+
+
+def test_bases_are_of_the_method_of_the_survey_alone(statistics, survey):
+    write(statistics, survey.folder)
+    write_arrays(survey.folder / BASES, {"a": np.eye(3, dtype=np.float32)})
+    for method, names in ((None, ["a"]), ("kronecker", ["a"]), ("whitened", []), ("plain", [])):
+        with open_statistics(survey, method) as found:
+            assert list(found.bases) == names

@@ -10,7 +10,7 @@ from edgelr.artifacts import Package, Tensor
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
-from edgelr.runtime.graph import check_external_data, describe_graph, run_graph
+from edgelr.runtime.graph import check_external_data, describe_graph, graph_bytes, run_graph
 
 
 def external(location: str) -> onnx.TensorProto:
@@ -90,3 +90,13 @@ def test_a_graph_that_needs_more_or_fails_is_named(make_package: Callable[..., P
         run_graph(session, {"input_ids": ones})
     with pytest.raises(UnsupportedModelError, match=r"input_ids \[2, 3\]"):
         run_graph(session, {"input_ids": ones * 10_000, "attention_mask": ones})
+
+
+def test_bytes_are_those_of_the_graph_and_its_weights_and_of_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    save_with(path, external("weights.bin"), "weight")
+    with pytest.raises(DamagedArtifactError, match=r"m\.onnx: its weights cannot be read"):
+        graph_bytes(path)
+    (tmp_path / "weights.bin").write_bytes(bytes(100))
+    (tmp_path / "m.onnx.bak").write_bytes(bytes(5000))
+    assert graph_bytes(path) == path.stat().st_size + 100
