@@ -62,7 +62,8 @@ def summary(found: Comparison, device: str) -> str:
         case "inconclusive":
             more = f"; about {found.more_seconds:.0f} s more might tell" if found.more_seconds else ""
             text = f"inconclusive: {change} on {device}, with too much noise to be sure{more}"
-    return f"{text} ({found.restarts} restarts, {found.seconds:.0f} s)"
+    restarts = f"{found.restarts} restart{'s' if found.restarts != 1 else ''}"
+    return f"{text} ({restarts}, {found.seconds:.0f} s)"
 
 
 def history(found: Comparison, base: Side, candidate: Side, device: str, when: str) -> str:
