@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgelr.examples import Example, read_examples
+from edgelr.examples import Row, read_examples
 from edgelr.structure import Form, Group, LeftDense, Reduction, Site
 
 Split = Literal["train", "calibration", "validation", "test"]
@@ -52,9 +52,9 @@ class Source:
     license: str | None
     counts: dict[str, int]
 
-    def examples(self, split: Split) -> tuple[Example, ...]:
-        """Read one split, in its fixed order."""
-        return read_examples(self.folder / "data" / f"{split}.jsonl")
+    def examples(self, split: Split, kind: type[Row]) -> tuple[Row, ...]:
+        """Read one split, in its fixed order; ``kind`` is that of the task's examples."""
+        return read_examples(self.folder / "data" / f"{split}.jsonl", kind)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,13 +140,12 @@ def _kernels(job: Job, survey: Survey) -> list[Timed]:
 def _loss(job: Job, source: Source, survey: Survey, metric: str) -> Callable[[Sequence[Reduction]], float]:
     """Reductions -> what they cost a metric on the validation data, untuned; the dense model is run once."""
     from edgelr.compress.stage import compressed
-    from edgelr.tasks.scores import scorer
-    from edgelr.tasks.task import get_task
+    from edgelr.tasks.task import get_task, reading_of
 
     task = get_task(job.recipe.task.type)
     dense = task.load_model(source.model_folder)
-    tokenizer, examples = task.tokenizer_json(source.model_folder), source.examples("validation")
-    score = scorer(task, dense, tokenizer, examples, job.recipe.task.max_tokens)
+    reading = reading_of(source.model_folder, job.recipe.task)
+    score = task.scorer(dense, reading, source.examples("validation", task.EXAMPLE))
     best = score(dense)[metric]
     quiet = Progress(quiet=True)  # of each probe, one line is enough
 

@@ -20,7 +20,8 @@ from edgelr.load.model_folder import find_model, fingerprint
 from edgelr.outcome import Report, StageRow
 from edgelr.progress import Progress
 from edgelr.recipe.load import data_path, fault, load_recipe, recipe_hash
-from edgelr.recipe.schema import PairsFile, Recipe, Validation
+from edgelr.recipe.schema import Recipe, Validation
+from edgelr.recipe.tasks import CldrPairs, PairsFile, PythonDocs, TranslationsFile
 from edgelr.release import withdraw
 from edgelr.store import Store, code_digest
 from edgelr.writing import writing
@@ -118,7 +119,7 @@ class Job:
     def data_digest(self) -> dict[str, str]:
         """Hash of the user's own data file, when there is one."""
         data = self.recipe.task.data
-        if not isinstance(data, PairsFile):
+        if not isinstance(data, PairsFile | TranslationsFile):
             return {}
         path = data_path(self.recipe_path, data.path)
         try:
@@ -131,11 +132,14 @@ class Job:
 
     @property
     def data_libraries(self) -> tuple[str, ...]:
-        """Packages whose documentation is the data."""
-        data = self.recipe.task.data
-        return (
-            () if isinstance(data, PairsFile) else tuple(name for name in data.packages if name != "stdlib")
-        )
+        """Packages whose content is the data."""
+        match self.recipe.task.data:
+            case PythonDocs(packages=packages):
+                return tuple(name for name in packages if name != "stdlib")
+            case CldrPairs():
+                return ("babel",)
+            case _:
+                return ()
 
     @property
     def recipe_hash(self) -> str:

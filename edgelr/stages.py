@@ -65,9 +65,7 @@ def survey_sites(job: Job, source: Made[Source]) -> Made[Survey]:
     def make(folder: Path, _: Path) -> None:
         from edgelr.survey.stage import survey
 
-        survey(
-            source.artifact, job.recipe.task.type, job.recipe.task.max_tokens, compress, folder, job.progress
-        )
+        survey(source.artifact, job.recipe.task, compress, folder, job.progress)
 
     return run_stage(
         job,
@@ -172,7 +170,7 @@ def export(job: Job, source: Made[Source], factored: Made[Factored] | None, macs
     def make(folder: Path, _: Path) -> None:
         from edgelr.export.stage import Label, export
 
-        label = Label(name=name, task=job.recipe.task.type, max_tokens=job.recipe.task.max_tokens, macs=macs)
+        label = Label(name=name, task=job.recipe.task, macs=macs)
         artifact = None if factored is None else factored.artifact
         export(source.artifact, artifact, label, job.recipe.export, folder, job.progress)
 

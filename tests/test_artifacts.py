@@ -14,7 +14,7 @@ def test_a_source_reads_its_splits_in_their_order(tmp_path):
     source = Source(
         folder=tmp_path, model_folder=tmp_path, fingerprint="f", title="t", license=None, counts={"test": 3}
     )
-    assert source.examples("test") == tuple(examples)
+    assert source.examples("test", Example) == tuple(examples)
 
 
 def test_an_artifact_cannot_be_changed():

@@ -8,7 +8,7 @@ EXAMPLES = (Example(id="a", group="g", passage="über"), Example(id="b", group="
 
 def test_what_is_written_is_read(tmp_path):
     write_examples(tmp_path / "sub" / "e.jsonl", EXAMPLES)
-    assert read_examples(tmp_path / "sub" / "e.jsonl") == EXAMPLES
+    assert read_examples(tmp_path / "sub" / "e.jsonl", Example) == EXAMPLES
 
 
 @pytest.mark.parametrize("line", ["{oops", '{"id": "a"}', '{"id": "a", "other": 1}'])
@@ -17,4 +17,4 @@ def test_a_line_that_is_no_example_is_named(tmp_path, line):
     write_examples(path, EXAMPLES)
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(DamagedArtifactError, match=r"e\.jsonl:3"):
-        read_examples(path)
+        read_examples(path, Example)

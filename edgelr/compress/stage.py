@@ -19,7 +19,7 @@ from edgelr.lowrank.statistics import open_statistics
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Factors, Recipe
 from edgelr.structure import Reduction
-from edgelr.tasks.task import get_task
+from edgelr.tasks.task import get_task, reading_of
 
 _BATCH = 32
 
@@ -67,12 +67,8 @@ def compressed(
     model = task.load_model(source.model_folder)
     compress_module(model, survey, reductions, settings.factors, progress)
     if settings.refine and reductions:
-        batches = task.batches(
-            task.tokenizer_json(source.model_folder),
-            task.texts(source.examples("calibration")),
-            max_tokens=recipe.task.max_tokens,
-            size=_BATCH,
-        )
+        examples = source.examples("calibration", task.EXAMPLE)
+        batches = task.example_batches(reading_of(source.model_folder, recipe.task), examples, _BATCH)
         dense = task.load_model(source.model_folder)
         refine_module(
             model, dense, survey, batches, lambda model, batch: task.run(model, dict(batch)), progress

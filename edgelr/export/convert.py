@@ -35,15 +35,15 @@ def convert(spec: GraphSpec, module: torch.nn.Module, opset: int) -> Any:  # noq
     case = spec.cases[0]
     names = {name for axes in spec.dynamic_axes.values() for name in axes.values()}
     dims = {name: torch.export.Dim(name, min=1, max=65536) for name in sorted(names)}
-    shapes = tuple({axis: dims[dim] for axis, dim in spec.dynamic_axes[name].items()} for name in case)
+    shapes = {name: {axis: dims[dim] for axis, dim in spec.dynamic_axes[name].items()} for name in case}
     try:
         with _quiet(), torch.inference_mode():
             program = torch.onnx.export(
                 module,
-                tuple(case.values()),
+                spec.arguments(case),
                 dynamo=True,
                 opset_version=opset,
-                dynamic_shapes=shapes,
+                dynamic_shapes=spec.arguments(shapes),
                 input_names=list(case),
                 output_names=[f"{OUTPUT_PREFIX}{number}" for number in range(len(spec.outputs))],
                 verbose=False,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol, cast
+from collections.abc import Iterable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads, replace_
 _MASKED = -1.0e9  # added to the scores of padding; finite, so that a fully masked row is no NaN
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """What a text model has: a Hugging Face encoder, and what turns its token vectors into the output."""
 
@@ -46,6 +48,11 @@ class TextGraph(nn.Module):
         return self.model.pool(states, attention_mask)
 
 
+def traced_form(module: nn.Module) -> nn.Module:
+    """What is traced for a module: a ``TextGraph`` for a text encoder, else a copy with plain attention."""
+    return TextGraph(module) if isinstance(module, TextEncoder) else traceable(module)
+
+
 def traceable(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode with plain attention: tracing changes some models' configuration."""
     plain = copy.deepcopy(model).eval()
@@ -57,15 +64,21 @@ def traceable(model: nn.Module) -> nn.Module:
     return plain
 
 
-def matrix_count(model: nn.Module) -> int:
+def matrix_count(model: nn.Module, idle: Iterable[nn.Module] = ()) -> int:
     """How many constant matrices the exported graph must multiply by, or convolve with.
 
     One a dense layer, two a low-rank one. A factor that several layers share is one of them, unless one reads
     it as it is and another its transpose, as a head and the embedding that it is tied to.
+
+    Args:
+        model: What is exported.
+        idle: Parts of it that the graph does not run.
     """
     matrices: set[tuple[int, bool]] = set()
+    resting = {id(module) for part in idle for module in part.modules()}
     for module in model.modules():
-        matrices |= {(id(matrix), transposed) for matrix, transposed in _matrices(module)}
+        if id(module) not in resting:
+            matrices |= {(id(matrix), transposed) for matrix, transposed in _matrices(module)}
     return len(matrices)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from edgelr.device.load import load_devices
 from edgelr.device.session import open_session
@@ -19,12 +18,11 @@ from edgelr.tasks.task import GraphSpec
 Case = dict[str, NDArray[Any]]
 
 
-def check_parity(spec: GraphSpec, model: nn.Module, path: Path, tolerance: float) -> tuple[list[Case], float]:
+def check_parity(spec: GraphSpec, path: Path, tolerance: float) -> tuple[list[Case], float]:
     """Run every case through torch and through the graph.
 
     Args:
-        spec: The graph's cases.
-        model: The torch model before any wrapping.
+        spec: The torch module, before any wrapping, and the graph's cases.
         path: The exported graph.
         tolerance: Largest absolute difference allowed.
 
@@ -39,7 +37,7 @@ def check_parity(spec: GraphSpec, model: nn.Module, path: Path, tolerance: float
     worst = 0.0
     for case in spec.cases:
         with torch.inference_mode():
-            result = model(*case.values())
+            result = spec.module(*spec.arguments(case))
         expected = [tensor.float().numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
         feeds: Case = {name: tensor.numpy() for name, tensor in case.items()}
         try:

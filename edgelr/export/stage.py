@@ -15,7 +15,7 @@ from edgelr.errors import ExportError
 from edgelr.examples import write_examples
 from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
-from edgelr.export.graphs import TextGraph, matrix_count
+from edgelr.export.graphs import matrix_count, traced_form
 from edgelr.export.heads import cut_zero_channels
 from edgelr.export.parity import check_parity
 from edgelr.export.pivot import pivot_graph
@@ -26,22 +26,19 @@ from edgelr.lowrank.checkpoint import load_factored_into
 from edgelr.lowrank.layers import IntoHeads, OutOfHeads
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
+from edgelr.recipe.tasks import TaskSettings
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
-from edgelr.runtime.text import INDEX, parse_tokenizer
-from edgelr.tasks.task import GraphSpec, Task, get_task
-
-_BATCH = 256
+from edgelr.tasks.task import GraphSpec, get_task, reading_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """What a package says about itself: its name, task, longest text and multiply-accumulates per token."""
+    """What a package says about itself: its name, task and multiply-accumulates per token."""
 
     name: str
-    task: str
-    max_tokens: int
+    task: TaskSettings
     macs: int
 
 
@@ -66,28 +63,25 @@ def export(
     Raises:
         ExportError: The export failed, lost a layer, or differs from torch.
     """
-    task = get_task(label.task)
-    tokenizer = task.tokenizer_json(source.model_folder)
+    task, reading = get_task(label.task.type), reading_of(source.model_folder, label.task)
     dense = task.load_model(source.model_folder)
     model = dense if factored is None else load_factored_into(task.load_model(source.model_folder), factored)
     if factored is not None and settings.drop_unused_tokens:
-        seen = _seen_tokens(task, tokenizer, source, label.max_tokens)
+        read = [*source.examples("train", task.EXAMPLE), *source.examples("calibration", task.EXAMPLE)]
+        seen = task.seen_tokens(reading, read)
         unused = merge_unused(model, task.token_table(model), seen)
         progress.note(f"{len(seen)} tokens keep their rows, {unused} share those of the most similar")
-    texts = task.texts(source.examples("test"))
+    examples = source.examples("test", task.EXAMPLE)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    saved = 0
-    for spec in task.graphs(model, tokenizer, texts, label.max_tokens):
-        cases, fewer = _write_graph(spec, model, settings, folder, progress)
+    saved, graphs = 0, {}
+    for spec in task.graphs(model, reading, examples):
+        cases, fewer = _write_graph(spec, settings, folder, progress)
         arrays |= cases
         saved += fewer
-    references = _references(task, dense, tokenizer, source, label.max_tokens, progress)
-    write_arrays(folder / "reference.npz", arrays | references)
-    passages = [example.passage for example in source.examples("test")]
-    index = task.embed(model, tokenizer, passages, label.max_tokens)
-    write_arrays(folder / INDEX, {"passages": index.astype(np.float16)})
-    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-    write_examples(folder / "examples.jsonl", source.examples("test"))
+        graphs[spec.role] = describe_graph(folder / f"{spec.role}.onnx")
+    arrays |= task.furnish(folder, model, dense, reading, examples, progress)
+    write_arrays(folder / "reference.npz", arrays)
+    write_examples(folder / "examples.jsonl", examples)
     if source.license:
         (folder / "LICENSE-NOTICE").write_text(
             f"The model '{source.title}' that this package was made of is licensed under: {source.license}\n",
@@ -96,11 +90,11 @@ def export(
     return seal_package(
         folder,
         name=label.name,
-        task=label.task,
-        graphs={"model": describe_graph(folder / "model.onnx")},
+        task=label.task.type,
+        graphs=graphs,
         precision="fp32",
         cost=Cost(parameters=_parameters(model) - saved, bytes=0, macs=label.macs),
-        settings={"max_tokens": label.max_tokens},
+        settings=task.package_settings(model, reading),
         source={"model": source.title, "fingerprint": source.fingerprint},
         gates=(),
         accuracy={},
@@ -108,34 +102,26 @@ def export(
 
 
 def _write_graph(
-    spec: GraphSpec, model: nn.Module, settings: Export, folder: Path, progress: Progress
+    spec: GraphSpec, settings: Export, folder: Path, progress: Progress
 ) -> tuple[dict[str, np.ndarray[Any, Any]], int]:
-    """Returns the parity cases, and how many numbers the graph stores less than the model."""
+    """Returns the parity cases that travel, and how many numbers the graph stores less than the model."""
     path = folder / f"{spec.role}.onnx"
-    graph = convert(spec, TextGraph(spec.module), settings.opset)
+    graph = convert(spec, traced_form(spec.module), settings.opset)
     fused = fuse_attention(graph)
-    proto = tidy(graph, spec, matrix_count(model))
-    _cut_heads(proto, model, path.name)
+    proto = tidy(graph, spec, matrix_count(spec.module, spec.idle))
+    _cut_heads(proto, spec.module, path.name)
     saved = _pivot(proto, path.name, progress) if settings.pivot else 0
     share_tables(proto)
     if settings.drop_unused_tokens:
         saved += store_rows_once(proto)
     save(proto, path)
-    cases, worst = check_parity(spec, model, path, settings.tolerance)
+    cases, worst = check_parity(spec, path, settings.tolerance)
     progress.note(
         f"{path.name}: {fused} attentions fused, equal to torch within {worst:.2g} on {len(cases)} shapes"
     )
-    named = {f"{name}.{number}": array for number, case in enumerate(cases) for name, array in case.items()}
+    kept = cases if spec.travels else []
+    named = {f"{name}.{number}": array for number, case in enumerate(kept) for name, array in case.items()}
     return named, saved
-
-
-def _seen_tokens(task: Task, tokenizer: str, source: Source, max_tokens: int) -> set[int]:
-    """Tokens of the texts that the model was made with, and those that a tokenizer adds by itself."""
-    texts = task.texts([*source.examples("train"), *source.examples("calibration")])
-    seen = set(parse_tokenizer(tokenizer, max_tokens).get_added_tokens_decoder())
-    for batch in task.batches(tokenizer, texts, max_tokens=max_tokens, size=_BATCH):
-        seen.update(batch["input_ids"].flatten().tolist())
-    return seen
 
 
 def _cut_heads(proto: onnx.ModelProto, model: nn.Module, name: str) -> None:
@@ -155,23 +141,6 @@ def _pivot(proto: onnx.ModelProto, name: str, progress: Progress) -> int:
     saved = sum(chain.saved for chain in chains)
     progress.note(f"{name}: {count} of {len(chains)} low-rank layers pivoted, {saved} numbers saved")
     return saved
-
-
-def _references(
-    task: Task, dense: nn.Module, tokenizer: str, source: Source, max_tokens: int, progress: Progress
-) -> dict[str, np.ndarray[Any, Any]]:
-    """The dense model's outputs for the packaged examples, so that accuracy can be measured anywhere."""
-    examples = source.examples("test")
-    sides = {
-        "dense_queries": [example.query or "" for example in examples],
-        "dense_passages": [example.passage for example in examples],
-    }
-    arrays = {}
-    with progress.bar("reference outputs of the dense model", len(sides)) as advance:
-        for name, texts in sides.items():
-            arrays[name] = task.embed(dense, tokenizer, texts, max_tokens).astype(np.float16)
-            advance()
-    return arrays
 
 
 def _parameters(model: nn.Module) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from edgelr.errors import DivergedError
 from edgelr.finetune.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgelr.finetune.losses import learning_rate
+from edgelr.finetune.schedule import learning_rate
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune
 

@@ -8,13 +8,17 @@ from typing import assert_never
 from edgelr.artifact_files import read_source, write_json
 from edgelr.artifacts import SPLITS, Source, Split
 from edgelr.errors import DataError
-from edgelr.examples import Example, write_examples
+from edgelr.examples import AnyExample, write_examples
 from edgelr.load.model_folder import card_license, fingerprint
 from edgelr.load.pairs_file import read_pairs
 from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
-from edgelr.recipe.schema import PairsFile, PythonDocs, Recipe
+from edgelr.recipe.schema import Recipe
+from edgelr.recipe.tasks import CldrPairs, PairsFile, PythonDocs, TranslationsFile
+
+# The pairs that are drawn; a recipe takes its splits from these, so that a teacher's own splits are the same.
+_CLDR_PAIRS = 45_000
 
 
 def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, progress: Progress) -> Source:
@@ -57,11 +61,21 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
     return read_source(folder)
 
 
-def _read(data: PythonDocs | PairsFile, recipe_folder: Path, progress: Progress) -> tuple[Example, ...]:
+def _read(
+    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile, recipe_folder: Path, progress: Progress
+) -> tuple[AnyExample, ...]:
     match data:
         case PythonDocs():
             return collect(data.packages, progress)
         case PairsFile():
             return read_pairs(recipe_folder / data.path)
+        case CldrPairs():
+            from edgelr.load.cldr import collect as collect_translations
+
+            return collect_translations(data.languages, _CLDR_PAIRS, progress)
+        case TranslationsFile():
+            from edgelr.load.translations_file import read_translations
+
+            return read_translations(recipe_folder / data.path)
         case _:
             assert_never(data)

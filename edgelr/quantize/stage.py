@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError
 from edgelr.progress import Progress
+from edgelr.quantize.compare import compare_with_fp32
 from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.rotate import rotate_inner
 from edgelr.quantize.schemes import Quantizer, quantizer
@@ -18,15 +19,10 @@ from edgelr.recipe.schema import Quantize
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import model_path, seal_package
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _QUANTIZED = frozenset(
     {"MatMulInteger", "QLinearMatMul", "MatMulNBits", "DynamicQuantizeLinear", "QuantizeLinear"}
     | {"DequantizeLinear", "ConvInteger", "QLinearConv", "GatherBlockQuantized", "DynamicQuantizeMatMul"}
 )
-_COMPARED = 100  # texts that the quantized graph is compared with fp32 on
 
 
 def quantize(package: Package, settings: Quantize, folder: Path, progress: Progress) -> Package:
@@ -52,7 +48,8 @@ def quantize(package: Package, settings: Quantize, folder: Path, progress: Progr
             shutil.copyfile(package.folder / file, folder / file)
     for role, graph in package.graphs.items():
         quantize_graph(model_path(package, role), folder / graph.file, settings)
-        cosine = _index_and_compare(model_path(package, role), folder / graph.file, package, progress)
+    for role, cosine in compare_with_fp32(package, folder, progress).items():
+        graph = package.graphs[role]
         progress.note(f"{graph.file}: {settings.scheme}, cosine {cosine:.4f} to fp32")
         if not cosine >= settings.min_cosine:
             raise QuantizeError(
@@ -131,35 +128,3 @@ def _strip(proto: Any) -> None:  # noqa: ANN401 - onnx is not typed
     del proto.graph.value_info[:]
     del proto.metadata_props[:]
     proto.producer_name, proto.producer_version = "edgelr", ""
-
-
-def _index_and_compare(fp32: Path, quantized: Path, package: Package, progress: Progress) -> float:
-    """Write the index of the quantized graph's passages; mean cosine of some of them to the fp32 graph's.
-
-    One text a call: the scale of a dynamically quantized activation depends on everything in the batch.
-    """
-    import numpy as np
-
-    from edgelr.device.load import load_devices
-    from edgelr.device.session import open_session
-    from edgelr.runtime.arrays import write_arrays
-    from edgelr.runtime.examples import folder_examples
-    from edgelr.runtime.text import INDEX, embed, package_tokenizer
-
-    device = load_devices()["cpu-1t"]
-    texts = [example.passage for example in folder_examples(package.folder)]
-    tokenizer = package_tokenizer(package)
-    with progress.bar("comparing with fp32", len(texts) + _COMPARED) as advance:
-        small = embed(open_session(quantized, device), tokenizer, texts, advance)
-        dense = embed(open_session(fp32, device), tokenizer, texts[:_COMPARED], advance)
-    if not np.isfinite(small).all():
-        raise QuantizeError(f"{quantized.name}: the quantized graph gives values that are not finite")
-    write_arrays(quantized.parent / INDEX, {"passages": small.astype(np.float16)})
-    return float(_cosines(dense, small[:_COMPARED]).mean())
-
-
-def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    import numpy as np
-
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return np.asarray((one * other).sum(axis=1) / norms, np.float32)

@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 from edgelr.recipe.faults import did_you_mean
 from edgelr.recipe.gates import BaselineName
-from edgelr.recipe.schema import Latency, SentenceEmbedding, Validation
+from edgelr.recipe.schema import Latency, Validation
+from edgelr.recipe.tasks import SentenceEmbedding
 from edgelr.recipe.yaml_file import YamlFile, describe
 from edgelr.recipe.yaml_tree import Fault, KeyPath
 

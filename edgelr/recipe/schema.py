@@ -10,57 +10,15 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from edgelr.recipe.gates import BaselineName, Gate
-from edgelr.recipe.section import Count, Section
+from edgelr.recipe.section import Count, Name, Section
+from edgelr.recipe.tasks import TaskSettings
 from edgelr.structure import GroupForm
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
-        description="at most 64 lower-case letters, digits, '.', '_' and '-', the first a letter or digit",
-    ),
-]
 Budget = Literal["parameters", "bytes", "macs"]
 Factors = Literal["plain", "whitened", "kronecker"]
 Allocation = Literal["uniform", "energy", "gradient", "sensitivity"]
-
-
-# --- task -----------------------------------------------------------------------------------------
-
-
-class PythonDocs(Section):
-    """Python's own documentation, read from what is installed: docstrings and the topics of ``pydoc``."""
-
-    source: Literal["python-docs"]
-    packages: tuple[Name, ...] = Field(
-        ("stdlib", "numpy"), min_length=1, description="where to look; 'stdlib' is Python itself"
-    )
-    hold_out: tuple[str, ...] = Field((), description="globs of modules that are test data in any case")
-    train: Count = Field(6000, description="texts to tune on")
-    validation: Count = Field(200, description="pairs to pick the best checkpoint on")
-    test: Count = Field(500, description="pairs to validate on; they travel in the package")
-
-
-class PairsFile(Section):
-    """Your own pairs: JSONL (``{"query", "passage", "group"?, "id"?}``) or TSV (query, passage, group?)."""
-
-    source: Literal["file"]
-    path: str = Field(description="a .jsonl or .tsv file next to the recipe")
-    train: Count = 6000
-    validation: Count = 200
-    test: Count = 500
-
-
-class SentenceEmbedding(Section):
-    """Texts to vectors that can be compared by their cosine."""
-
-    type: Literal["sentence-embedding"]
-    data: Annotated[PythonDocs | PairsFile, Field(discriminator="source")]
-    max_tokens: int = Field(
-        128, ge=8, le=8192, description="longer texts are cut, in tuning and in the package"
-    )
 
 
 # --- model ----------------------------------------------------------------------------------------
@@ -204,6 +162,18 @@ class Distill(Section):
     embedding: Weight = Field(1.0, description="1 - cosine of the embeddings")
     similarity: Weight = Field(1.0, description="mean squared error of the batch's similarity matrix")
     hidden: Weight = Field(1.0, description="relative mean squared error of the hidden states of every layer")
+    logits: Weight = Field(1.0, description="divergence of the next token's distribution, of translations")
+    attention: Weight = Field(
+        0.0, description="mean squared error of the attention to the source text, of translations"
+    )
+    temperature: float = Field(1.0, gt=0, le=20, description="that logits are divided by, of translations")
+    sequence: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="beams of the dense model, whose translations take the place of the references; 0: "
+        "references as they are",
+    )
 
 
 class Finetune(Section):
@@ -219,7 +189,12 @@ class Finetune(Section):
     weight_decay: Weight = 0.01
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
     distill: Distill = Distill()  # type: ignore[call-arg]
-    task_loss: Weight = Field(0.0, description="weight of the contrastive loss on (query, passage) pairs")
+    task_loss: Weight = Field(
+        0.0,
+        description="weight of the task's own loss: contrastive on (query, passage) pairs; cross entropy of "
+        "the references",
+    )
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross entropy, of translations")
     validate_every: Count = Field(50, description="steps between validations; the best checkpoint wins")
     patience: Count = Field(5, description="validations without a better result before tuning stops early")
     checkpoint_every: Count = Field(50, description="steps between checkpoints; a killed run resumes")
@@ -288,7 +263,7 @@ class Recipe(Section):
     edgelr: Literal[1] = Field(description="recipe format")
     name: Name
     seed: int = Field(0, ge=0, lt=2**32)
-    task: SentenceEmbedding
+    task: Annotated[TaskSettings, Field(discriminator="type")]
     model: Model
     compress: Compress
     finetune: Finetune | None = None

@@ -7,6 +7,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="at most 64 lower-case letters, digits, '.', '_' and '-', the first a letter or digit",
+    ),
+]
 
 
 class Section(BaseModel):

@@ -13,6 +13,7 @@ from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.examples import Example
 from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.graph import run_graph
@@ -232,7 +233,7 @@ def write_index(
 
     session = open_session(folder / "model.onnx", device or _one_thread(), entries={})
     tokenizer = load_tokenizer(folder / "tokenizer.json", max_tokens)
-    passages = [example.passage for example in folder_examples(folder)]
+    passages = [example.passage for example in folder_examples(folder, Example)]
     vectors = embed(session, tokenizer, passages, each)
     write_arrays(folder / INDEX, {"passages": vectors.astype(np.float16)})
 
@@ -267,7 +268,7 @@ def nearest(package: Package, vector: NDArray[np.float32], top: int = 5) -> tupl
     """
     from edgelr.metrics.retrieval import cosine_similarity, top_ranked
 
-    examples = folder_examples(package.folder)
+    examples = folder_examples(package.folder, Example)
     passages = read_arrays(package.folder / INDEX, ["passages"])["passages"]
     if passages.shape != (len(examples), len(vector)):
         raise DamagedArtifactError(

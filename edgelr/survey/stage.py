@@ -7,41 +7,37 @@ from pathlib import Path
 from edgelr.artifacts import Source, Survey
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress
+from edgelr.recipe.tasks import TaskSettings
 from edgelr.survey.subject import Subject
 from edgelr.survey.torch_module import survey_module
-from edgelr.tasks.task import get_task
+from edgelr.tasks.task import get_task, reading_of
 
 _BATCH = 32
 
 
 def survey(
-    source: Source, task_type: str, max_tokens: int, compress: Compress, folder: Path, progress: Progress
+    source: Source, settings: TaskSettings, compress: Compress, folder: Path, progress: Progress
 ) -> Survey:
     """List the sites and groups; gather statistics, spectra and sensitivities.
 
     Args:
         source: The dense model and its data.
-        task_type: The recipe's task.
-        max_tokens: Longest text.
+        settings: The recipe's task.
         compress: Which sites, and how many calibration examples.
         folder: Where the Survey is written.
         progress: Where to show how far it is.
 
     Raises:
         UnsupportedModelError: No layer can be factored, or the weights are not finite.
-        UsageError: The model cannot read texts of ``max_tokens``.
+        UsageError: The model cannot read texts as long as the task's.
         DataError: Activations are not finite.
     """
-    task = get_task(task_type)
+    task, reading = get_task(settings.type), reading_of(source.model_folder, settings)
     model = task.load_model(source.model_folder).requires_grad_(False)
-    tokenizer = task.tokenizer_json(source.model_folder)
-    task.check_reach(model, tokenizer, max_tokens)
-    examples = source.examples("calibration")
+    task.check_reach(model, reading)
+    examples = source.examples("calibration", task.EXAMPLE)
     few = examples[: compress.calibration.sensitivity_examples]
-    batches, probes = (
-        task.batches(tokenizer, task.texts(chosen), max_tokens=max_tokens, size=_BATCH)
-        for chosen in (examples, few)
-    )
+    batches, probes = (task.example_batches(reading, chosen, _BATCH) for chosen in (examples, few))
     subject = Subject(
         model=model,
         batches=batches,
@@ -49,5 +45,6 @@ def survey(
         run=lambda model, batch: task.run(model, dict(batch)).result,
         distance=task.distance,
         probe=task.probe,
+        heads=task.SHRINKS_HEADS,
     )
     return survey_module(subject, compress, folder, progress)

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from edgelr.survey.watch import Sums, Watcher, inconsistent
 
 MASK = "attention_mask"
+MASKS = (MASK, "decoder_attention_mask")  # of the two sides of an encoder-decoder; never of the same shape
 
 
 def gather(
@@ -28,7 +29,8 @@ def gather(
 
     Args:
         sites: The layers, by name.
-        batches: Each with an ``attention_mask`` ``[batch, tokens]``, or all positions count.
+        batches: Each with an ``attention_mask`` ``[batch, tokens]``, and maybe one of its decoder's tokens;
+            without any, all positions count.
         run: Runs the model on a batch; returns the scalar whose gradients make the curvature.
         curvature: Whether to gather gradients at the sites' outputs too; takes about three times as long.
         shared: Site -> other modules with its weight.
@@ -50,7 +52,7 @@ def gather(
             handles += watcher.watch(name, site, (shared or {}).get(name, {}), curvature=curvature)
         for batch in batches:
             mask = batch[MASK].bool() if MASK in batch else None
-            watcher.start(mask)
+            watcher.start(tuple(batch[name].bool() for name in MASKS if name in batch))
             # Not inference mode: its tensors have no version, and so would hide changes in place.
             with torch.set_grad_enabled(curvature):
                 probed = run(batch)

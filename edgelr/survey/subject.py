@@ -40,6 +40,7 @@ class Subject:
         run: (model, batch) -> output, ``[batch, ...]``.
         distance: (output, reference) -> how far each example is from the reference, ``[batch]``.
         probe: output -> a scalar whose squared gradients average to the distance's curvature.
+        heads: Whether attention heads may become smaller.
     """
 
     model: nn.Module
@@ -48,6 +49,7 @@ class Subject:
     run: Callable[[nn.Module, Batch], Tensor]
     distance: Callable[[Tensor, Tensor], Tensor]
     probe: Callable[[Tensor], Tensor]
+    heads: bool = True
 
 
 def check_weights(model: nn.Module) -> None:

@@ -85,7 +85,9 @@ def survey_module(subject: Subject, compress: Compress, folder: Path, progress: 
             )
             # What changes the matrix of one module must not leave another with the old one.
             alone = {name: site for name, site in reached.items() if name not in found.shared}
-            _measure(probe, found, find_groups(subject.model, alone, sums.inputs), known, progress)
+            groups = find_groups(subject.model, alone, sums.inputs)
+            usable = [group for group in groups if group.form == "joint" or subject.heads]
+            _measure(probe, found, usable, known, progress)
             if probe.change is not None:
                 order = list(sums.inputs)
                 known.pivotable = reorderable(subject.model, alone, order, probe.change, SAME_OUTPUT)

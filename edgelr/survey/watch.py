@@ -97,14 +97,14 @@ class Watcher:
         self._bytes = 0
         self._sizes: dict[str, tuple[int, int]] = {}  # of a site's input, and of what is its own
         self._weighed: set[str] = set()
-        self.mask: Tensor | None = None
+        self.masks: tuple[Tensor, ...] = ()
         # Holding the tensors keeps their ids from being used again within the batch. The version is that of
         # the values: a tensor that was changed in place is another input.
         self.read: dict[tuple[int, int], tuple[Tensor, str]] = {}
 
-    def start(self, mask: Tensor | None) -> None:
-        """Forget the last batch; ``mask [batch, tokens]`` is that of the next, if it has one."""
-        self.mask = mask
+    def start(self, masks: tuple[Tensor, ...]) -> None:
+        """Forget the last batch; ``masks``, ``[batch, tokens]`` each, are those of the next, if any."""
+        self.masks = masks
         self.read.clear()
 
     def watch(
@@ -247,10 +247,11 @@ class Watcher:
         return rows.double().cpu().numpy()
 
     def _unmasked(self, tensor: Tensor, positions: tuple[int, ...]) -> Tensor:
-        """What the mask lets through, when the positions are its own; else all."""
-        if self.mask is None or positions != self.mask.shape:
-            return tensor
-        return tensor[self.mask.to(tensor.device)]
+        """What a mask lets through whose positions these are; all, where there is none."""
+        for mask in self.masks:
+            if positions == mask.shape:
+                return tensor[mask.to(tensor.device)]
+        return tensor
 
 
 def inconsistent(name: str, other: str) -> UnsupportedModelError:

@@ -1,12 +1,8 @@
-"""Task ``sentence-embedding``: texts to unit vectors, by any Hugging Face encoder.
-
-The folder may be a plain Hugging Face one or have the sentence-transformers layout, whose pooling and
-normalisation are then used; otherwise mean pooling and unit length.
-"""
+"""Task ``sentence-embedding``: texts to unit vectors, by any Hugging Face encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgelr.errors import UnsupportedModelError, UsageError
+from edgelr.errors import DataError, UnsupportedModelError, UsageError
 from edgelr.examples import Example
-from edgelr.recipe.schema import Distill
-from edgelr.tasks.encoder_folder import Pooling, load_transformer, read_pooling, read_tokenizer
-from edgelr.tasks.task import Batch, GraphSpec, Outputs
+from edgelr.metrics.retrieval import sentence_embedding_scores
+from edgelr.progress import Progress
+from edgelr.recipe.schema import Finetune
+from edgelr.runtime.arrays import write_arrays
+from edgelr.runtime.text import INDEX, batch_tokens, pad_id, parse_tokenizer
+from edgelr.tasks.encoder_folder import read_tokenizer
+from edgelr.tasks.order import batch_of_step
+from edgelr.tasks.sentence_encoder import SentenceEncoder, distance, load_model, run
+from edgelr.tasks.sentence_losses import step_loss
+from edgelr.tasks.task import Arrays, Batch, GraphSpec, Loss, Reading, Score
 
-_CONTRASTIVE_SCALE = 20.0  # inverse temperature that sentence-transformers trains with
+__all__ = ["distance", "load_model", "run"]
 
-
-class SentenceEncoder(nn.Module):
-    """A transformer, pooling over its unmasked tokens, and unit length.
-
-    Args:
-        transformer: A Hugging Face encoder.
-        pooling: How token vectors become one.
-        normalize: Whether the result has unit length.
-    """
-
-    def __init__(self, transformer: nn.Module, pooling: Pooling, *, normalize: bool) -> None:
-        super().__init__()
-        self.transformer = transformer
-        self.pooling = pooling
-        self.normalize = normalize
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embed token ids ``[batch, tokens]``; the mask is 1 for real tokens.
-
-        Returns:
-            ``[batch, dim]``.
-        """
-        states = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.pool(states, attention_mask)
-
-    def pool(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token vectors ``[batch, tokens, dim]`` to ``[batch, dim]``."""
-        mask = attention_mask.unsqueeze(-1).to(states.dtype)
-        match self.pooling:
-            case "mean":
-                pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-            case "max":
-                pooled = states.masked_fill(mask == 0, torch.finfo(states.dtype).min).max(1).values
-            case "cls":
-                pooled = states[:, 0]
-        return nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
-
-
-def load_model(folder: Path) -> nn.Module:
-    """Load the encoder with its pooling, strictly.
-
-    Raises:
-        MissingRequirementError: transformers is not installed.
-        UnsupportedModelError: The checkpoint is damaged, does not fit its configuration, or is unknown.
-    """
-    layout = read_pooling(folder)
-    return SentenceEncoder(load_transformer(folder), layout.pooling, normalize=layout.normalize).eval()
+EXAMPLE = Example
+SHRINKS_HEADS = True
 
 
 def tokenizer_json(folder: Path) -> str:
@@ -81,19 +39,18 @@ def tokenizer_json(folder: Path) -> str:
     return read_tokenizer(folder)
 
 
-def check_reach(model: nn.Module, tokenizer_json: str, max_tokens: int) -> None:
+def check_reach(model: nn.Module, reading: Reading) -> None:
     """Check that the model has an embedding for every token, and a position for each of ``max_tokens``.
 
     Raises:
         UsageError: The model has fewer positions.
         UnsupportedModelError: The model has fewer tokens.
     """
-    from edgelr.runtime.text import parse_tokenizer
-
     assert isinstance(model, SentenceEncoder)
     transformer: Any = model.transformer
     known = transformer.get_input_embeddings().weight.shape[0]
-    highest = max(parse_tokenizer(tokenizer_json, max_tokens).get_vocab().values())
+    document = read_tokenizer(reading.folder)
+    highest = max(parse_tokenizer(document, reading.max_tokens).get_vocab().values())
     if highest >= known:
         raise UnsupportedModelError(
             f"the tokenizer has a token {highest}, and the model knows {known} tokens",
@@ -103,9 +60,9 @@ def check_reach(model: nn.Module, tokenizer_json: str, max_tokens: int) -> None:
     if isinstance(table, nn.Embedding):
         # RoBERTa and its kin count positions from after that of the padding.
         positions = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-        if max_tokens > positions:
+        if reading.max_tokens > positions:
             raise UsageError(
-                f"task.max_tokens: {max_tokens} was asked for, and the model has {positions} positions",
+                f"task.max_tokens: {reading.max_tokens} was asked for, the model has {positions} positions",
                 f"set it to at most {positions}",
             )
 
@@ -131,8 +88,6 @@ def batches(tokenizer_json: str, texts: Sequence[str], *, max_tokens: int, size:
 def _ordered_batches(
     tokenizer_json: str, texts: Sequence[str], max_tokens: int, size: int
 ) -> list[tuple[list[int], Batch]]:
-    from edgelr.runtime.text import batch_tokens, parse_tokenizer
-
     tokenizer = parse_tokenizer(tokenizer_json, max_tokens)
     lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
     order = sorted(range(len(texts)), key=lambda index: (lengths[index], index))
@@ -144,21 +99,19 @@ def _ordered_batches(
     return batches
 
 
-def run(model: nn.Module, batch: Batch, *, hidden: bool = False) -> Outputs:
-    """Embed a batch; with ``hidden``, also every layer's states."""
-    assert isinstance(model, SentenceEncoder)
-    if not hidden:
-        return Outputs(result=model(batch["input_ids"], batch["attention_mask"]))
-    out = model.transformer(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True
-    )
-    result = model.pool(out.last_hidden_state, batch["attention_mask"])
-    return Outputs(result=result, hidden=tuple(out.hidden_states[1:]))
+def seen_tokens(reading: Reading, examples: Sequence[Example]) -> set[int]:
+    """Tokens of the texts, and those that the tokenizer adds by itself."""
+    tokenizer = parse_tokenizer(tokenizer_json(reading.folder), reading.max_tokens)
+    seen = set(tokenizer.get_added_tokens_decoder())
+    for encoding in tokenizer.encode_batch(list(texts(examples))):
+        seen.update(encoding.ids)
+    # What pads a batch is looked up too.
+    return seen | {pad_id(tokenizer)}
 
 
-def distance(result: Tensor, reference: Tensor) -> Tensor:
-    """1 - cosine, ``[batch]``."""
-    return 1 - nn.functional.cosine_similarity(result, reference, dim=-1)
+def example_batches(reading: Reading, examples: Sequence[Example], size: int) -> list[Batch]:
+    """Queries and passages in batches of similar length, shortest first."""
+    return batches(tokenizer_json(reading.folder), texts(examples), max_tokens=reading.max_tokens, size=size)
 
 
 def probe(result: Tensor) -> Tensor:
@@ -173,38 +126,115 @@ def probe(result: Tensor) -> Tensor:
     return scalar
 
 
-def distillation_loss(student: Outputs, teacher: Outputs, batch: Batch, weights: Distill) -> Tensor:
-    """Weighted sum of embedding cosine, similarity matrix and hidden states.
+def losses(
+    teacher: nn.Module,
+    reading: Reading,
+    examples: Sequence[Example],
+    settings: Finetune,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+) -> Loss:
+    """Distillation on all texts, and the contrastive loss on pairs where it has weight; see ``Task``.
 
-    The similarity matrix ``[batch, batch]`` is what retrieval ranks by; hidden states, relative to the
-    teacher's energy of the layer, give every layer a target of its own.
-
-    Source:
-        Reimers and Gurevych, Making Monolingual Sentence Embeddings Multilingual (EMNLP 2020);
-        Jiao et al., TinyBERT (2020), eq. 8, for hidden states.
+    Raises:
+        DataError: There is a task loss, and no pair to compute it on.
     """
-    loss = weights.embedding * distance(student.result, teacher.result).mean()
-    similar = student.result @ student.result.T - teacher.result @ teacher.result.T
-    loss = loss + weights.similarity * similar.square().mean()
-    if weights.hidden and student.hidden:
-        mask = batch["attention_mask"].unsqueeze(-1).to(student.result.dtype)
-        errors = [
-            ((mine - theirs) * mask).square().sum() / (theirs * mask).square().sum()
-            for mine, theirs in zip(student.hidden, teacher.hidden, strict=True)
-        ]
-        loss = loss + weights.hidden * torch.stack(errors).mean()
+    tokenizer = parse_tokenizer(tokenizer_json(reading.folder), reading.max_tokens)
+    device = next(teacher.parameters()).device
+    all_texts = texts(examples)
+    lengths = tuple(len(text) for text in all_texts)
+    pairs = _pairs(examples) if settings.task_loss > 0 else []
+    pair_lengths = tuple(len(passage) for _, passage in pairs)
+
+    def batch(chosen: Sequence[str]) -> Batch:
+        arrays = batch_tokens(tokenizer, chosen)
+        return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+    def pairs_of(number: int) -> tuple[Batch, Batch] | None:
+        if not pairs:
+            return None
+        chosen = [pairs[index] for index in batch_of_step(pair_lengths, settings.batch, seed, number)]
+        queries, passages = zip(*chosen, strict=True)
+        return batch(queries), batch(passages)
+
+    def loss(model: nn.Module, number: int) -> Tensor:
+        chosen = [all_texts[index] for index in batch_of_step(lengths, settings.batch, seed, number)]
+        return step_loss(model, teacher, batch(chosen), pairs_of(number), settings)
+
     return loss
 
 
-def pair_loss(queries: Tensor, passages: Tensor) -> Tensor:
-    """Contrastive loss: each query's own passage against the others of the batch.
+def _pairs(examples: Sequence[Example]) -> list[tuple[str, str]]:
+    pairs = [(example.query, example.passage) for example in examples if example.query]
+    if len(pairs) < 2:
+        raise DataError(
+            f"finetune.task_loss needs pairs to train on; of {len(examples)} examples {len(pairs)} are pairs",
+            "give more examples a query, or leave finetune.task_loss out",
+        )
+    return pairs
 
-    Source:
-        van den Oord et al., Representation Learning with Contrastive Predictive Coding (2018), eq. 4.
-    """
-    scores = nn.functional.normalize(queries, dim=-1) @ nn.functional.normalize(passages, dim=-1).T
-    labels = torch.arange(len(queries), device=queries.device)
-    return nn.functional.cross_entropy(scores * _CONTRASTIVE_SCALE, labels)
+
+def validator(
+    dense: nn.Module, reading: Reading, examples: Sequence[Example]
+) -> Callable[[nn.Module], float]:
+    """Mean cosine to the dense model's embeddings."""
+    score = scorer(dense, reading, examples)
+    return lambda model: score(model)["cosine"]
+
+
+def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Example]) -> Score:
+    """Mean of every metric, as ``validate`` measures them of packages."""
+    tokenizer = tokenizer_json(reading.folder)
+    sides = _sides(examples)
+
+    def embedded(model: nn.Module) -> list[NDArray[np.float32]]:
+        return [embed(model, tokenizer, side, reading.max_tokens) for side in sides]
+
+    references = embedded(dense)
+
+    def score(model: nn.Module) -> dict[str, float]:
+        own = references if model is dense else embedded(model)
+        scores = sentence_embedding_scores(*own, *references)
+        return {name: float(values.mean()) for name, values in scores.items()}
+
+    return score
+
+
+def _sides(examples: Sequence[Example]) -> tuple[list[str], list[str]]:
+    return [example.query or "" for example in examples], [example.passage for example in examples]
+
+
+def package_settings(model: nn.Module, reading: Reading) -> dict[str, int | str]:
+    """Where texts are cut."""
+    del model
+    return {"max_tokens": reading.max_tokens}
+
+
+def furnish(
+    folder: Path,
+    model: nn.Module,
+    dense: nn.Module,
+    reading: Reading,
+    examples: Sequence[Example],
+    progress: Progress,
+) -> Arrays:
+    """Write tokenizer and index of the passages; return the dense model's embeddings; see ``Task``."""
+    tokenizer = tokenizer_json(reading.folder)
+    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    queries, passages = _sides(examples)
+    work = {
+        "index": (model, passages),
+        "dense_queries": (dense, queries),
+        "dense_passages": (dense, passages),
+    }
+    made: Arrays = {}
+    with progress.bar("embedding the examples", len(work)) as advance:
+        for name, (chosen, side) in work.items():
+            made[name] = embed(chosen, tokenizer, side, reading.max_tokens).astype(np.float16)
+            advance()
+    write_arrays(folder / INDEX, {"passages": made.pop("index")})
+    return made
 
 
 @torch.inference_mode()
@@ -223,17 +253,16 @@ def embed(
     return embeddings
 
 
-def graphs(model: nn.Module, tokenizer_json: str, texts: Sequence[str], max_tokens: int) -> list[GraphSpec]:
+def graphs(model: nn.Module, reading: Reading, examples: Sequence[Example]) -> list[GraphSpec]:
     """One graph: token ids and mask in, embedding out; pooling and normalisation are inside.
 
     The parity cases are a padded batch of two (traced: sizes 0 and 1 would be taken for constants), one text
     alone, and a batch of three that reaches the longest length.
     """
-    from edgelr.runtime.text import batch_tokens, parse_tokenizer
-
-    tokenizer = parse_tokenizer(tokenizer_json, max_tokens)
-    by_length = sorted(texts, key=lambda text: len(tokenizer.encode(text).ids))
-    longest = " ".join(texts[: max(1, max_tokens // 4)])
+    tokenizer = parse_tokenizer(tokenizer_json(reading.folder), reading.max_tokens)
+    listed = texts(examples)
+    by_length = sorted(listed, key=lambda text: len(tokenizer.encode(text).ids))
+    longest = " ".join(listed[: max(1, reading.max_tokens // 4)])
     middle = by_length[len(by_length) // 2]
     groups = ([by_length[0], middle], [middle], [by_length[0], longest, middle])
     cases = tuple(

@@ -7,19 +7,43 @@ section in the recipe's schema, and its light face in ``runtime/``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgelr.examples import Example
-from edgelr.recipe.schema import Distill
+from edgelr.examples import AnyExample
+from edgelr.progress import Progress
+from edgelr.recipe.schema import Finetune
+from edgelr.recipe.tasks import TaskSettings
 
 Batch = dict[str, Tensor]
+Arrays = dict[str, NDArray[np.generic]]
+Loss = Callable[[nn.Module, int], Tensor]
+"""(model, number of a batch, counted over all epochs) -> scalar loss."""
+Score = Callable[[nn.Module], dict[str, float]]
+"""Model -> every metric of its task, over the examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How texts become a model's input.
+
+    Attributes:
+        folder: The dense model's, with its tokenizer.
+        max_tokens: Longer texts are cut.
+        source_language: Code of the language that texts are in, for models of several; else None.
+        target_language: Code of the language to translate to, likewise.
+    """
+
+    folder: Path
+    max_tokens: int
+    source_language: str | None = None
+    target_language: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +51,15 @@ class Outputs:
     """What a model gives for a batch.
 
     Attributes:
-        result: The task's output, ``[batch, dim]`` for embeddings.
+        result: The task's output: ``[batch, dim]`` for embeddings, ``[batch, tokens, vocabulary]`` logits for
+            translations, 0 where there is padding.
         hidden: Hidden states of every layer, each ``[batch, tokens, dim]``; empty when not asked for.
+        attention: What every decoder layer looks at, ``[batch, heads, tokens, source tokens]``; likewise.
     """
 
     result: Tensor
     hidden: tuple[Tensor, ...] = ()
+    attention: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +68,14 @@ class GraphSpec:
 
     Attributes:
         role: Its name in the package; the file is ``<role>.onnx``.
-        module: Called with the inputs by name; returns the outputs in order.
+        module: Called with ``arguments`` of a case; returns the outputs in order.
         cases: Example inputs of several shapes; the first one is traced, all of them test parity.
         dynamic_axes: Input name -> axis -> name of the dynamic axis.
         outputs: Output names.
         output_axes: Output name -> axis -> name, for the outputs' dynamic axes.
+        plain: How many inputs are arguments of their own; the others are one argument, a tuple. None: all.
+        idle: Parts of ``module`` that the graph does not run.
+        travels: Whether the cases are stored in the package, to test parity anywhere.
     """
 
     role: str
@@ -54,20 +84,34 @@ class GraphSpec:
     dynamic_axes: dict[str, dict[int, str]]
     outputs: tuple[str, ...]
     output_axes: dict[str, dict[int, str]]
+    plain: int | None = None
+    idle: tuple[nn.Module, ...] = ()
+    travels: bool = True
+
+    def arguments(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Values by input name, as the module takes them."""
+        listed = list(values.values())
+        if self.plain is None:
+            return tuple(listed)
+        return (*listed[: self.plain], tuple(listed[self.plain :]))
 
 
 class Task(Protocol):
-    """The functions of a task's module."""
+    """The functions of a task's module.
+
+    Attributes:
+        EXAMPLE: The kind of its examples.
+        SHRINKS_HEADS: Whether its graphs can be exported with attention heads of another size.
+    """
+
+    EXAMPLE: type[AnyExample]
+    SHRINKS_HEADS: bool
 
     def load_model(self, folder: Path) -> nn.Module:
         """Load the dense model strictly, in evaluation mode, fp32."""
         ...
 
-    def tokenizer_json(self, folder: Path) -> str:
-        """The tokenizer as one JSON document, readable without transformers."""
-        ...
-
-    def check_reach(self, model: nn.Module, tokenizer_json: str, max_tokens: int) -> None:
+    def check_reach(self, model: nn.Module, reading: Reading) -> None:
         """Check that the model can read every token of the tokenizer, ``max_tokens`` of them at once.
 
         Raises:
@@ -80,18 +124,19 @@ class Task(Protocol):
         """The layer that looks tokens up, dense or factored."""
         ...
 
-    def texts(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Every text of the examples, once."""
+    def seen_tokens(self, reading: Reading, examples: Sequence[AnyExample]) -> set[int]:
+        """Every token that the examples have, and those that a tokenizer adds by itself."""
         ...
 
-    def batches(
-        self, tokenizer_json: str, texts: Sequence[str], *, max_tokens: int, size: int
-    ) -> list[Batch]:
-        """Texts as padded batches of similar length; each has an ``attention_mask`` ``[batch, tokens]``."""
+    def example_batches(self, reading: Reading, examples: Sequence[AnyExample], size: int) -> list[Batch]:
+        """All texts of the examples as padded batches of similar length.
+
+        Each has an ``attention_mask`` ``[batch, tokens]``, and what else a run of the model needs.
+        """
         ...
 
     def run(self, model: nn.Module, batch: Batch, *, hidden: bool = False) -> Outputs:
-        """Run the model."""
+        """Run the model; with ``hidden``, keep what distillation compares besides the result."""
         ...
 
     def distance(self, result: Tensor, reference: Tensor) -> Tensor:
@@ -105,28 +150,77 @@ class Task(Protocol):
         """
         ...
 
-    def distillation_loss(self, student: Outputs, teacher: Outputs, batch: Batch, weights: Distill) -> Tensor:
-        """Scalar loss against the dense model."""
+    def losses(
+        self,
+        teacher: nn.Module,
+        reading: Reading,
+        examples: Sequence[AnyExample],
+        settings: Finetune,
+        seed: int,
+        scratch: Path,
+        progress: Progress,
+    ) -> Loss:
+        """The loss of every batch: distillation from the dense model, and the task's own where it has weight.
+
+        Raises:
+            DataError: There is no example that the task's own loss could be computed on.
+        """
         ...
 
-    def pair_loss(self, queries: Tensor, passages: Tensor) -> Tensor:
-        """Scalar loss of the task itself on matching pairs ``[batch, dim]``."""
+    def validator(
+        self, dense: nn.Module, reading: Reading, examples: Sequence[AnyExample]
+    ) -> Callable[[nn.Module], float]:
+        """A score that picks the best checkpoint, higher is better; cheap enough to be asked for often."""
         ...
 
-    def embed(
-        self, model: nn.Module, tokenizer_json: str, texts: Sequence[str], max_tokens: int
-    ) -> NDArray[np.float32]:
-        """Outputs of many texts, in their order, ``[n, dim]``."""
+    def scorer(self, dense: nn.Module, reading: Reading, examples: Sequence[AnyExample]) -> Score:
+        """Every metric of the task on the examples; the dense model is run once, here."""
         ...
 
-    def graphs(
-        self, model: nn.Module, tokenizer_json: str, texts: Sequence[str], max_tokens: int
-    ) -> list[GraphSpec]:
-        """The graphs to export, with parity cases made of ``texts``."""
+    def graphs(self, model: nn.Module, reading: Reading, examples: Sequence[AnyExample]) -> list[GraphSpec]:
+        """The graphs to export, with parity cases made of the examples."""
+        ...
+
+    def package_settings(self, model: nn.Module, reading: Reading) -> dict[str, int | str]:
+        """What the runtime needs to turn a text into a graph's input."""
+        ...
+
+    def furnish(
+        self,
+        folder: Path,
+        model: nn.Module,
+        dense: nn.Module,
+        reading: Reading,
+        examples: Sequence[AnyExample],
+        progress: Progress,
+    ) -> Arrays:
+        """Write what a package needs besides its graphs and examples: the tokenizer and what is precomputed.
+
+        Returns:
+            What ``reference.npz`` holds besides parity cases: the dense model's outputs for the examples.
+        """
         ...
 
 
-_MODULES = {"sentence-embedding": "edgelr.tasks.sentence_embedding"}
+_MODULES = {
+    "sentence-embedding": "edgelr.tasks.sentence_embedding",
+    "translation": "edgelr.tasks.translation",
+}
+
+
+def reading_of(folder: Path, settings: TaskSettings) -> Reading:
+    """How the texts of a recipe become a model's input.
+
+    Args:
+        folder: The dense model's.
+        settings: The recipe's section.
+    """
+    return Reading(
+        folder=folder,
+        max_tokens=settings.max_tokens,
+        source_language=getattr(settings, "source_language", None),
+        target_language=getattr(settings, "target_language", None),
+    )
 
 
 def get_task(name: str) -> Task:

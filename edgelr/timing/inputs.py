@@ -32,7 +32,9 @@ def package_inputs(package: Package, tokens: int) -> dict[str, Any]:
     """
     match package.task:
         case "sentence-embedding":
-            texts = [example.passage for example in folder_examples(package.folder)]
+            from edgelr.examples import Example
+
+            texts = [example.passage for example in folder_examples(package.folder, Example)]
             return tokens_of_length(package_tokenizer(package), texts, tokens)
         case _:
             raise UnsupportedModelError(

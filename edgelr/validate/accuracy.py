@@ -179,7 +179,7 @@ def _score_sentences(
 
 
 def _pairs(package: Package) -> list[tuple[str, Example]]:
-    examples = folder_examples(package.folder)
+    examples = folder_examples(package.folder, Example)
     pairs = [(example.query, example) for example in examples if example.query is not None]
     if len(pairs) != len(examples):
         raise DamagedArtifactError(

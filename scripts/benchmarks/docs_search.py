@@ -24,6 +24,7 @@ from torch import nn
 from edgelr import stages
 from edgelr.artifacts import Factored, Source
 from edgelr.errors import GateError
+from edgelr.examples import Example
 from edgelr.job import open_job
 from edgelr.lowrank.checkpoint import load_factored_into
 from edgelr.metrics.retrieval import sentence_embedding_scores
@@ -147,7 +148,7 @@ def embedded(recipe: Recipe, source: Source, model: nn.Module, most: int | None)
     """Outputs for the queries and for the passages of the test split, each ``[examples, dim]``."""
     task = get_task(recipe.task.type)
     tokenizer = task.tokenizer_json(source.model_folder)
-    examples = source.examples("test")[:most]
+    examples = source.examples("test", Example)[:most]
     sides = [[example.query or "" for example in examples], [example.passage for example in examples]]
     return [task.embed(model, tokenizer, side, recipe.task.max_tokens) for side in sides]
 

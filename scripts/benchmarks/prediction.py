@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from edgelr import stages
 from edgelr.artifacts import Source, Survey
 from edgelr.compress.stage import compressed
+from edgelr.examples import Example
 from edgelr.job import Job, open_job
 from edgelr.plan.options import Choices, dropped_energy, expected_change
 from edgelr.plan.planner import Planner, Storage, make_planner, reductions_of, storage_price
@@ -129,7 +130,7 @@ def _measured(job: Job, source: Source) -> Callable[[Any], float]:
     """Model -> one minus its mean cosine to the dense one."""
     task = get_task(job.recipe.task.type)
     tokenizer = task.tokenizer_json(source.model_folder)
-    texts = task.texts(source.examples("test")[:EXAMPLES])
+    texts = task.texts(source.examples("test", Example)[:EXAMPLES])
 
     def embed(model: Any) -> NDArray[np.float32]:  # noqa: ANN401
         return np.asarray(task.embed(model, tokenizer, texts, job.recipe.task.max_tokens))

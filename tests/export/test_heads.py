@@ -25,12 +25,13 @@ from edgelr.lowrank.reduce import restructure
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
 from edgelr.structure import Reduction
-from edgelr.tasks.task import GraphSpec, get_task
+from edgelr.tasks.task import GraphSpec, Reading, get_task
 
 TASK = get_task("sentence-embedding")
 LAYER = "transformer.encoder.layer.{}.attention."
 HEADS, HEAD_SIZE = 4, 16
 TEXTS = ("how do I copy a file", "sort", "To merge the table, call table_merge with its name.", "open")
+EXAMPLES = [Example(id=text, group="g", passage=text) for text in TEXTS]
 
 
 def pair(form: Any, layer: int, size: int) -> Reduction:
@@ -58,7 +59,7 @@ def narrowed(folder: Path, reductions: list[Reduction], *, biases: bool) -> nn.M
 
 
 def spec_of(model: nn.Module, folder: Path) -> GraphSpec:
-    (spec,) = TASK.graphs(model, TASK.tokenizer_json(folder), TEXTS, 32)
+    (spec,) = TASK.graphs(model, Reading(folder=folder, max_tokens=32), EXAMPLES)
     assert len({tuple(case["input_ids"].shape) for case in spec.cases}) == 3
     return spec
 

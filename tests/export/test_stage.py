@@ -3,7 +3,7 @@ import onnx
 
 from edgelr.artifacts import Package
 from edgelr.device.session import open_session
-from edgelr.examples import read_examples
+from edgelr.examples import Example, read_examples
 from edgelr.pipeline import build
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.package import open_package
@@ -43,7 +43,7 @@ def test_tokens_that_no_text_has_share_a_row(rebuilt, cpu):
     tokenizers = {name: package_tokenizer(package) for name, package in made.items()}
     assert tokenizers["fewer"].get_vocab() == tokenizers["whole"].get_vocab()
     (data,) = (rebuilt / ".store" / "load").glob("*/data/train.jsonl")
-    known = [example.passage for example in read_examples(data)]
+    known = [example.passage for example in read_examples(data, Example)]
     embeddings = [
         embed(open_session(package.folder / "model.onnx", cpu), tokenizers[name], known)
         for name, package in made.items()

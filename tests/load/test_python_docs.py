@@ -7,7 +7,7 @@ from edgelr.load.python_docs import chunks, collect, split_docstring
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
 from edgelr.recipe.load import load_recipe
-from edgelr.recipe.schema import PythonDocs
+from edgelr.recipe.tasks import PythonDocs
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("docs-*.yaml"))
 

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, SizeGate
 from edgelr.recipe.places import choices_of, fields_of, find_place, members_of
-from edgelr.recipe.schema import PairsFile, PythonDocs, Recipe
+from edgelr.recipe.schema import Recipe
+from edgelr.recipe.tasks import PairsFile, PythonDocs
 
 
 def test_tags_are_no_keys():

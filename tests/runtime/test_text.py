@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.examples import Example
 from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.text import (
@@ -133,7 +134,7 @@ def test_a_graph_without_the_output_is_named(package: Package, cpu: Device, rese
 
 def test_the_index_is_what_the_graph_gives_in_half_precision(package: Package, cpu: Device) -> None:
     session, tokenizer = open_text_package(package, cpu)
-    passages = [example.passage for example in folder_examples(package.folder)]
+    passages = [example.passage for example in folder_examples(package.folder, Example)]
     index = read_arrays(package.folder / "index.npz")["passages"]
     np.testing.assert_array_equal(index, embed(session, tokenizer, passages).astype(np.float16), strict=True)
 
@@ -145,7 +146,7 @@ def test_writing_the_index_again_gives_the_same_bytes(package: Package) -> None:
 
 
 def test_a_passage_finds_itself(package: Package) -> None:
-    examples = folder_examples(package.folder)
+    examples = folder_examples(package.folder, Example)
     for example in examples[:4]:
         best, *others = search(package, example.passage, top=3)
         assert (best.id, best.passage) == (example.id, example.passage)
@@ -155,7 +156,7 @@ def test_a_passage_finds_itself(package: Package) -> None:
 
 def test_top_is_at_most_all(package: Package) -> None:
     assert len(search(package, "copy a file", top=2)) == 2
-    assert len(search(package, "copy a file", top=1000)) == len(folder_examples(package.folder))
+    assert len(search(package, "copy a file", top=1000)) == len(folder_examples(package.folder, Example))
 
 
 def test_an_index_of_other_passages_is_named(package: Package) -> None:

@@ -10,7 +10,7 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, EdgelrError, ExportError, QuantizeError, UnsupportedModelError
-from edgelr.examples import write_examples
+from edgelr.examples import Example, write_examples
 from edgelr.metrics import METRICS
 from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples
@@ -164,7 +164,7 @@ def test_an_incomplete_parity_case_is_named(make_package: Make, open_model: Open
 
 def test_an_example_without_a_query_is_named(make_package: Make) -> None:
     package = make_package()
-    first, *others = folder_examples(package.folder)
+    first, *others = folder_examples(package.folder, Example)
     path: Path = package.folder / "examples.jsonl"
     write_examples(path, (replace(first, query=None), *others))
     with pytest.raises(DamagedArtifactError, match="an example has no query"):

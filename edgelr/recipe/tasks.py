@@ -1,0 +1,85 @@
+"""The section ``task`` of a recipe: what the model is for, and the data to tune and to test it on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from edgelr.recipe.section import Count, Name, Section
+
+
+class PythonDocs(Section):
+    """Python's own documentation, read from what is installed: docstrings and the topics of ``pydoc``."""
+
+    source: Literal["python-docs"]
+    packages: tuple[Name, ...] = Field(
+        ("stdlib", "numpy"), min_length=1, description="where to look; 'stdlib' is Python itself"
+    )
+    hold_out: tuple[str, ...] = Field((), description="globs of modules that are test data in any case")
+    train: Count = Field(6000, description="texts to tune on")
+    validation: Count = Field(200, description="pairs to pick the best checkpoint on")
+    test: Count = Field(500, description="pairs to validate on; they travel in the package")
+
+
+class PairsFile(Section):
+    """Your own pairs: JSONL (``{"query", "passage", "group"?, "id"?}``) or TSV (query, passage, group?)."""
+
+    source: Literal["file"]
+    path: str = Field(description="a .jsonl or .tsv file next to the recipe")
+    train: Count = 6000
+    validation: Count = 200
+    test: Count = 500
+
+
+class SentenceEmbedding(Section):
+    """Texts to vectors that can be compared by their cosine."""
+
+    type: Literal["sentence-embedding"]
+    data: Annotated[PythonDocs | PairsFile, Field(discriminator="source")]
+    max_tokens: int = Field(
+        128, ge=8, le=8192, description="longer texts are cut, in tuning and in the package"
+    )
+
+
+class CldrPairs(Section):
+    """Dates, times, numbers, units, money and lists in two languages, made by Babel of Unicode's CLDR."""
+
+    source: Literal["cldr"]
+    languages: tuple[str, str] = Field(description="from and to, such as [en, de]")
+    train: Count = Field(40_000, description="pairs to tune on")
+    validation: Count = Field(1000, description="pairs to pick the best checkpoint on")
+    test: Count = Field(2000, description="pairs to validate on; they travel in the package")
+
+
+class TranslationsFile(Section):
+    """Your own translations: JSONL (``{"source", "target", "group"?, "id"?}``) or TSV (source, target)."""
+
+    source: Literal["file"]
+    path: str = Field(description="a .jsonl or .tsv file next to the recipe")
+    train: Count = 40_000
+    validation: Count = 1000
+    test: Count = 2000
+
+
+class Translate(Section):
+    """Texts of one language to texts of another: Marian, T5, mBART, M2M100 and their kin."""
+
+    type: Literal["translation"]
+    data: Annotated[CldrPairs | TranslationsFile, Field(discriminator="source")]
+    max_tokens: int = Field(
+        128, ge=8, le=1024, description="longer texts are cut in tuning, and split in the package"
+    )
+    source_language: str | None = Field(
+        None, description="code of the language of the texts, for a model of many, such as 'eng_Latn' or 'en'"
+    )
+    target_language: str | None = Field(None, description="code of the language to translate to, likewise")
+
+    @model_validator(mode="after")
+    def _both_languages(self) -> Self:
+        if (self.source_language is None) != (self.target_language is None):
+            raise ValueError("source_language and target_language belong together: give both or neither")
+        return self
+
+
+TaskSettings = SentenceEmbedding | Translate

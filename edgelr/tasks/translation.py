@@ -1,0 +1,141 @@
+"""Task ``translation``: texts of one language to another, by Marian, T5, mBART, M2M100 and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgelr.examples import Translation
+from edgelr.metrics.translation import translation_scores
+from edgelr.progress import Progress
+from edgelr.tasks.task import Arrays, GraphSpec, Reading, Score
+from edgelr.tasks.translation_files import write_text_files
+from edgelr.tasks.translation_graphs import graph_specs
+from edgelr.tasks.translation_losses import generated, losses
+from edgelr.tasks.translation_model import (
+    TARGETS,
+    check_reach,
+    distance,
+    example_batches,
+    load_model,
+    probe,
+    run,
+    token_table,
+    tokenizer_of,
+)
+
+__all__ = [
+    "check_reach",
+    "distance",
+    "example_batches",
+    "load_model",
+    "losses",
+    "probe",
+    "run",
+    "token_table",
+]
+
+EXAMPLE = Translation
+SHRINKS_HEADS = False  # the decoder's keys and values come from outside its graph
+
+_BATCH = 64
+_STEPS = 8  # tokens of the decoder that parity cases have
+
+
+def seen_tokens(reading: Reading, examples: Sequence[Translation]) -> set[int]:
+    """Tokens of sources and references, and all special ones."""
+    seen = set(tokenizer_of(reading).all_special_ids)
+    for batch in example_batches(reading, examples, _BATCH):
+        seen.update(batch["input_ids"].flatten().tolist(), batch["decoder_input_ids"].flatten().tolist())
+    return seen
+
+
+def validator(
+    dense: nn.Module, reading: Reading, examples: Sequence[Translation]
+) -> Callable[[nn.Module], float]:
+    """Minus the mean divergence from the dense model, a token: smooth, and without any search."""
+    batches = example_batches(reading, examples, _BATCH)
+    with torch.inference_mode():
+        references = [run(dense, batch).result for batch in batches]
+    tokens = sum(int(batch[TARGETS].sum()) for batch in batches)
+
+    @torch.inference_mode()
+    def score(model: nn.Module) -> float:
+        device = next(model.parameters()).device
+        lost = 0.0
+        for batch, reference in zip(batches, references, strict=True):
+            moved = {name: tensor.to(device) for name, tensor in batch.items()}
+            lost += float(distance(run(model, moved).result, reference.to(device)).double().sum())
+        return -lost / tokens
+
+    return score
+
+
+def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Translation]) -> Score:
+    """Every metric of greedy translations, as ``validate`` measures them of packages."""
+    ordered = sorted(examples, key=lambda example: (len(example.source), example.id))
+    references = [example.target for example in ordered]
+
+    def outputs(model: nn.Module) -> list[str]:
+        parts = (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
+        return [text for part in parts for text in generated(model, reading, part)]
+
+    dense_outputs = outputs(dense)
+
+    def score(model: nn.Module) -> dict[str, float]:
+        own = dense_outputs if model is dense else outputs(model)
+        scores = translation_scores(own, references, dense_outputs)
+        return {name: found.value for name, found in scores.items()}
+
+    return score
+
+
+def graphs(model: nn.Module, reading: Reading, examples: Sequence[Translation]) -> list[GraphSpec]:
+    """An encoder and a decoder; see ``translation_graphs``.
+
+    The parity cases are a padded batch of two (traced: sizes 0 and 1 would be taken for constants), one text
+    alone at its first token, and a padded batch of three.
+    """
+    ordered = sorted(examples, key=lambda example: (len(example.source), example.id))
+    longest = ordered[-max(1, len(ordered) // 10)]
+    middle, shortest = ordered[len(ordered) // 2], ordered[0]
+    cases = []
+    for group in ([shortest, longest], [middle], [shortest, longest, middle]):
+        (batch,) = example_batches(reading, group, len(group))
+        tokens = torch.nn.functional.pad(batch["decoder_input_ids"], (0, _STEPS), value=0)[:, :_STEPS]
+        cases.append(({name: batch[name] for name in ("input_ids", "attention_mask")}, tokens))
+    return graph_specs(model, cases)
+
+
+def package_settings(model: nn.Module, reading: Reading) -> dict[str, int | str]:
+    """Where texts are split, how large the vocabulary is, and the languages of a model of many."""
+    languages = {"source_language": reading.source_language, "target_language": reading.target_language}
+    vocabulary = int(token_table(model).weight.shape[0])
+    named = {name: code for name, code in languages.items() if code is not None}
+    return {"max_tokens": reading.max_tokens, "vocabulary": vocabulary, **named}
+
+
+def furnish(
+    folder: Path,
+    model: nn.Module,
+    dense: nn.Module,
+    reading: Reading,
+    examples: Sequence[Translation],
+    progress: Progress,
+) -> Arrays:
+    """Write the tokenizer's files and how to search; return the dense model's translations; see ``Task``."""
+    write_text_files(folder, model, reading)
+    ordered = sorted(examples, key=lambda example: (len(example.source), example.id))
+    found: dict[str, str] = {}
+    with progress.bar("translations of the dense model", len(ordered)) as advance:
+        for start in range(0, len(ordered), _BATCH):
+            part = ordered[start : start + _BATCH]
+            texts = generated(dense, reading, part)
+            found |= {example.id: text for example, text in zip(part, texts, strict=True)}
+            advance(len(part))
+    lines = [" ".join(found[example.id].split()) for example in examples]
+    return {"dense_outputs": np.frombuffer("\n".join(lines).encode(), np.uint8)}

@@ -1,0 +1,221 @@
+"""The model of the task ``translation``: an encoder-decoder of transformers, its tokenizer, its batches."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgelr.errors import UnsupportedModelError, UsageError
+from edgelr.examples import Translation
+from edgelr.tasks.pretrained import load_pretrained, read_json, reason_of
+from edgelr.tasks.task import Batch, Outputs, Reading
+
+TARGETS = "decoder_attention_mask"  # 1 where a target token counts
+_IGNORED = -100  # of labels: what is no target
+
+
+def load_model(folder: Path) -> nn.Module:
+    """Load an encoder-decoder strictly, in evaluation mode, fp32.
+
+    Raises:
+        MissingRequirementError: transformers is not installed.
+        UnsupportedModelError: The checkpoint is damaged, is no encoder-decoder of texts, or does not say with
+            which token a translation starts.
+    """
+    config = read_json(folder / "config.json")
+    if isinstance(config, dict) and not config.get("is_encoder_decoder", True):
+        raise UnsupportedModelError(
+            f"{folder} is no encoder-decoder: it cannot translate", "give a model such as Marian, T5 or mBART"
+        )
+    model = load_pretrained(folder, "AutoModelForSeq2SeqLM", "a translation model")
+    start_token(model)
+    return model.eval()
+
+
+def start_token(model: nn.Module) -> int:
+    """The token that every translation starts with.
+
+    Raises:
+        UnsupportedModelError: The model does not say.
+    """
+    both = (getattr(model, name, None) for name in ("generation_config", "config"))
+    known = (getattr(config, "decoder_start_token_id", None) for config in both)
+    found = next((token for token in known if token is not None), None)
+    if found is None:
+        raise UnsupportedModelError(
+            "the model does not say with which token a translation starts (decoder_start_token_id)",
+            "add decoder_start_token_id to its generation_config.json",
+        )
+    return int(found)
+
+
+@functools.lru_cache(maxsize=4)
+def tokenizer_of(reading: Reading) -> Any:  # noqa: ANN401 - transformers is not typed
+    """The folder's tokenizer, for the reading's languages.
+
+    Raises:
+        UnsupportedModelError: There is none, or the model knows no such language.
+    """
+    from transformers import AutoTokenizer
+
+    folder = reading.folder
+    languages = {"src_lang": reading.source_language, "tgt_lang": reading.target_language}
+    given = {name: code for name, code in languages.items() if code is not None}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **given
+        )
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
+        raise UnsupportedModelError(
+            f"{folder} has no usable tokenizer: {reason_of(error)}", "get the model's tokenizer files again"
+        ) from error
+    known = set(tokenizer.get_vocab())
+    for code in given.values():
+        names = {code, f"__{code}__"}
+        if not names & known:
+            raise UsageError(
+                f"task: the model of {folder} knows no language {code!r}",
+                "give a code of its model card, such as 'en', 'en_XX' or 'eng_Latn'",
+            )
+    return tokenizer
+
+
+def language_token(reading: Reading) -> int:
+    """The token of the language to translate to."""
+    tokens = tokenizer_of(reading).get_vocab()
+    names = (str(reading.target_language), f"__{reading.target_language}__")
+    return int(next(tokens[name] for name in names if name in tokens))
+
+
+def check_reach(model: nn.Module, reading: Reading) -> None:
+    """Check that the model knows every token of its tokenizer, and a position for each of ``max_tokens``.
+
+    Raises:
+        UsageError: The model has fewer positions.
+        UnsupportedModelError: The model has fewer tokens.
+    """
+    tokenizer = tokenizer_of(reading)
+    known = token_table(model).weight.shape[0]
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= int(known):
+        raise UnsupportedModelError(
+            f"the tokenizer has a token {highest}, and the model knows {known} tokens",
+            "tokenizer and weights do not belong together; get the model again",
+        )
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and reading.max_tokens > positions:
+        raise UsageError(
+            f"task.max_tokens: {reading.max_tokens} was asked for, the model has {positions} positions",
+            f"set it to at most {positions}",
+        )
+
+
+def token_table(model: nn.Module) -> Any:  # noqa: ANN401 - a module whose weight is a tensor
+    """The layer that looks the source's tokens up, dense or factored."""
+    return model.get_input_embeddings()  # type: ignore[operator]
+
+
+def example_batches(reading: Reading, examples: Sequence[Translation], size: int) -> list[Batch]:
+    """Batches of similar length, shortest first; targets are the references."""
+    order = sorted(examples, key=lambda example: (len(example.source) + len(example.target), example.id))
+    return [collate(reading, order[start : start + size]) for start in range(0, len(order), size)]
+
+
+def collate(reading: Reading, examples: Sequence[Translation]) -> Batch:
+    """Examples as one padded batch, in their order.
+
+    Sources and targets never have the same padded length: a mask belongs to whatever has its shape, and what
+    runs over sources has another mask than what runs over targets.
+
+    Args:
+        reading: How texts become tokens.
+        examples: At least one.
+
+    Returns:
+        ``input_ids`` and ``attention_mask`` ``[batch, source]``; ``decoder_input_ids``, ``labels`` (-100 for
+        padding) and ``decoder_attention_mask`` ``[batch, target]``.
+    """
+    tokenizer = tokenizer_of(reading)
+    made = tokenizer(
+        [example.source for example in examples],
+        text_target=[example.target for example in examples],
+        max_length=reading.max_tokens,
+        truncation=True,
+    )
+    sources, targets = made["input_ids"], made["labels"]
+    pad, start = tokenizer.pad_token_id, _start_of(reading)
+    width, length = max(map(len, sources)), max(map(len, targets))
+    length += length == width
+    shifted = [[start, *target[:-1]] for target in targets]
+    return {
+        "input_ids": _padded(sources, width, pad),
+        "attention_mask": _padded([[1] * len(row) for row in sources], width, 0),
+        "decoder_input_ids": _padded(shifted, length, pad),
+        TARGETS: _padded([[1] * len(row) for row in targets], length, 0),
+        "labels": _padded(targets, length, _IGNORED),
+    }
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int, value: int) -> Tensor:
+    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
+
+
+@functools.lru_cache(maxsize=4)
+def _start_of(reading: Reading) -> int:
+    """As ``start_token``, from the folder's files."""
+    for name in ("generation_config.json", "config.json"):
+        if (reading.folder / name).is_file():
+            document = read_json(reading.folder / name)
+            if isinstance(start := document.get("decoder_start_token_id"), int):
+                return start
+    raise UnsupportedModelError(f"{reading.folder} does not say with which token a translation starts")
+
+
+def run(model: nn.Module, batch: Batch, *, hidden: bool = False, attention: bool = False) -> Outputs:
+    """Score the target tokens of a batch; logits are 0 where there is padding.
+
+    Args:
+        model: The model.
+        batch: Of ``collate``.
+        hidden: Whether to keep the states of every layer, first the encoder's, then the decoder's.
+        attention: Whether to keep what the decoder looks at.
+    """
+    out = model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        decoder_input_ids=batch["decoder_input_ids"],
+        use_cache=False,
+        output_hidden_states=hidden,
+        output_attentions=attention,
+    )
+    padding = batch[TARGETS].unsqueeze(-1) == 0
+    states = (*out.encoder_hidden_states[1:], *out.decoder_hidden_states[1:]) if hidden else ()
+    looks = tuple(out.cross_attentions) if attention else ()
+    return Outputs(result=out.logits.masked_fill(padding, 0.0), hidden=states, attention=looks)
+
+
+def distance(result: Tensor, reference: Tensor) -> Tensor:
+    """Divergence of the tokens' distributions from the reference's, summed over a translation, ``[batch]``.
+
+    Padding, whose logits are all 0, adds nothing.
+    """
+    own, theirs = result.log_softmax(-1), reference.log_softmax(-1)
+    return (theirs.exp() * (theirs - own)).sum((-2, -1)).clamp(min=0)
+
+
+def probe(result: Tensor) -> Tensor:
+    """The log-probability of tokens drawn from the model itself: its squared gradients are Fisher's.
+
+    Source:
+        Martens and Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature (2015),
+        section 2.
+    """
+    scores = result.log_softmax(-1)
+    drawn = torch.distributions.Categorical(logits=scores.detach()).sample()  # type: ignore[no-untyped-call]
+    chosen: Tensor = scores.gather(-1, drawn.unsqueeze(-1)).sum()
+    return chosen
