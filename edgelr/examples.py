@@ -1,19 +1,22 @@
-"""One example of a text task, and the JSON lines that examples are kept in."""
+"""One example of a text task, of either shape, and the JSON lines that examples are kept in."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from edgelr.errors import DamagedArtifactError
 
 _AGAIN = "get or build it again"
+_OPTIONAL = {"query"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One example of a text task.
+    """A passage, and maybe a question that it answers.
 
     Attributes:
         id: Stable name, unique in its data set, such as ``shutil.copy``.
@@ -27,8 +30,39 @@ class Example:
     passage: str
     query: str | None = None
 
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: splits for testing take only such examples."""
+        return self.query is not None
 
-def write_examples(path: Path, examples: tuple[Example, ...]) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Translation:
+    """A text and what it is in another language.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits, such as the value that both texts say.
+        source: The text to be translated.
+        target: The reference.
+    """
+
+    id: str
+    group: str
+    source: str
+    target: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always."""
+        return True
+
+
+AnyExample = Example | Translation
+Row = TypeVar("Row", Example, Translation)
+
+
+def write_examples(path: Path, examples: Sequence[AnyExample]) -> None:
     """Write examples as JSON lines, keys in a fixed order, absent queries left out.
 
     Args:
@@ -43,8 +77,12 @@ def write_examples(path: Path, examples: tuple[Example, ...]) -> None:
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
-def read_examples(path: Path) -> tuple[Example, ...]:
+def read_examples(path: Path, kind: type[Row]) -> tuple[Row, ...]:
     """Read examples from JSON lines.
+
+    Args:
+        path: The file.
+        kind: ``Example`` or ``Translation``.
 
     Raises:
         DamagedArtifactError: The file cannot be read, or a line is not an example; file and line are named.
@@ -54,15 +92,15 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DamagedArtifactError(f"{path} cannot be read: {error}", _AGAIN) from error
     lines = text.removesuffix("\n").split("\n") if text else []
-    return tuple(_example(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
+    return tuple(_example(line, kind, f"{path}:{number}") for number, line in enumerate(lines, start=1))
 
 
-def _example(line: str, where: str) -> Example:
+def _example(line: str, kind: type[Row], where: str) -> Row:
     try:
-        example = Example(**json.loads(line))
+        example: Row = kind(**json.loads(line))
     except (ValueError, TypeError, RecursionError) as error:
         raise DamagedArtifactError(f"{where}: not an example: {error}", _AGAIN) from error
     for name, value in vars(example).items():
-        if not (isinstance(value, str) or (name == "query" and value is None)):
+        if not (isinstance(value, str) or (name in _OPTIONAL and value is None)):
             raise DamagedArtifactError(f"{where}: not an example: '{name}' is not text", _AGAIN)
     return example
