@@ -13,7 +13,7 @@ from edgelr.metrics.retrieval import sentence_embedding_scores
 from edgelr.tasks.task import Task
 
 Score = Callable[[nn.Module], dict[str, float]]
-"""Model -> every metric of its task, the mean over the examples."""
+"""Model -> every metric of its task, over all examples."""
 
 
 def scorer(
@@ -37,7 +37,7 @@ def scorer(
 
     def score(model: nn.Module) -> dict[str, float]:
         own = references if model is dense else embed(model)
-        scores = sentence_embedding_scores(*own, *references)
-        return {name: float(values.mean()) for name, values in scores.items()}
+        found = sentence_embedding_scores(*own, *references)
+        return {metric: scores.value for metric, scores in found.items()}
 
     return score

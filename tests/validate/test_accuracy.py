@@ -12,6 +12,7 @@ from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, EdgelrError, ExportError, QuantizeError, UnsupportedModelError
 from edgelr.examples import write_examples
 from edgelr.metrics import METRICS
+from edgelr.metrics.scores import mean_scores
 from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import model_path
@@ -45,22 +46,22 @@ def test_the_dense_graph_scores_like_its_stored_outputs(make_package: Make, open
     scores = score_variant(package, open_model(package), package)
     assert tuple(scores) == METRICS["sentence-embedding"]
     # the stored outputs are fp16: cosines are off by some 1e-7, and no ranking of these examples changes
-    np.testing.assert_allclose(scores["cosine"], 1.0, atol=1e-5)
-    assert scores["overlap@10"].mean() == 1.0
+    np.testing.assert_allclose(scores["cosine"].statistics, 1.0, atol=1e-5)
+    assert scores["overlap@10"].value == 1.0
     stored = reference_scores(package)
-    assert stored == pytest.approx({metric: values.mean() for metric, values in scores.items()}, abs=1e-5)
+    assert stored == pytest.approx({metric: each.value for metric, each in scores.items()}, abs=1e-5)
 
 
 def test_noise_is_seen(make_package: Make, open_model: Open) -> None:
     noisy = make_package("noisy", noise=0.5)
     scores = score_variant(noisy, open_model(noisy), noisy)
-    assert scores["cosine"].mean() < 0.99
+    assert scores["cosine"].value < 0.99
 
 
 def test_the_reference_is_that_of_the_package_given_for_it(make_package: Make, open_model: Open) -> None:
     package, other = make_package(), make_package("other")
     change_reference(other, lambda arrays: arrays.update(dense_queries=-arrays["dense_queries"]))
-    cosine = score_variant(package, open_model(package), other)["cosine"]
+    cosine = score_variant(package, open_model(package), other)["cosine"].statistics
     queries = len(cosine) // 2
     assert cosine[:queries].max() < 0 < cosine[queries:].min()
 
@@ -84,8 +85,8 @@ def test_rows_have_an_interval_around_their_value(make_package: Make, open_model
 
 
 def test_a_pair_is_compared_example_by_example() -> None:
-    dense = {"mrr@10": np.array([1.0, 0.5, 0.0, 0.25])}
-    candidate = {"mrr@10": dense["mrr@10"] - 0.125}
+    values = np.array([1.0, 0.5, 0.0, 0.25])
+    dense, candidate = {"mrr@10": mean_scores(values)}, {"mrr@10": mean_scores(values - 0.125)}
     notes = difference_notes({"dense-fp32": dense, "candidate": candidate}, device="cpu-1t")
     assert notes == ("mrr@10, candidate less dense-fp32: -0.1250 [-0.1250, -0.1250] (cpu-1t, paired)",)
     assert difference_notes({"candidate": candidate}, device="cpu-1t") == ()
