@@ -127,6 +127,25 @@ def difference_notes(scores: Mapping[str, Mapping[str, Scores]], *, device: str)
     return tuple(notes)
 
 
+def scoring_notes(package: Package) -> tuple[str, ...]:
+    """Say of metrics that others publish too exactly which ones they are.
+
+    Args:
+        package: Any variant.
+
+    Raises:
+        MissingRequirementError: What scores the task is not installed.
+    """
+    if package.task != "translation":
+        return ()
+    from edgelr.metrics.translation import signatures
+
+    metrics: dict[str, list[str]] = {}
+    for metric, signature in signatures().items():
+        metrics.setdefault(signature, []).append(metric)
+    return tuple(f"{', '.join(names)} by sacrebleu: {signature}" for signature, names in metrics.items())
+
+
 def parity_difference(package: Package, session: InferenceSession) -> float:
     """Largest absolute difference between this session's and torch's fp32 outputs on the stored cases.
 

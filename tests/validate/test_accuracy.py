@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from edgelr.errors import DamagedArtifactError, EdgelrError, ExportError, Quanti
 from edgelr.examples import write_examples
 from edgelr.metrics import METRICS
 from edgelr.metrics.scores import mean_scores
+from edgelr.metrics.translation import translation_scores
 from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import model_path
@@ -22,6 +24,7 @@ from edgelr.validate.accuracy import (
     parity_difference,
     reference_scores,
     score_variant,
+    scoring_notes,
     texts_to_score,
 )
 
@@ -90,6 +93,34 @@ def test_a_pair_is_compared_example_by_example() -> None:
     notes = difference_notes({"dense-fp32": dense, "candidate": candidate}, device="cpu-1t")
     assert notes == ("mrr@10, candidate less dense-fp32: -0.1250 [-0.1250, -0.1250] (cpu-1t, paired)",)
     assert difference_notes({"candidate": candidate}, device="cpu-1t") == ()
+
+
+def test_metrics_are_only_explained_where_others_publish_them_too(make_package: Make) -> None:
+    package = make_package()
+    assert scoring_notes(package) == ()
+    bleu, chrf = scoring_notes(replace(package, task="translation"))
+    assert bleu.startswith("bleu by sacrebleu: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert chrf.startswith("chrf, chrf_to_dense by sacrebleu: nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no")
+
+
+def test_a_metric_that_is_no_mean_has_rows_and_notes_like_any_other() -> None:
+    references = ["der Hund läuft schnell", "die Katze schläft heute lange"] * 20
+    dense = ["der Hund läuft schnell", "die Katze schläft lange heute"] * 20
+    outputs = ["der Hund rennt schnell", "die Katze schläft lange heute"] * 20
+    scores = {
+        "dense-fp32": translation_scores(dense, references, dense),
+        "candidate": translation_scores(outputs, references, dense),
+    }
+    rows = accuracy_rows(scores["candidate"], variant="candidate", device="cpu-1t")
+    assert [row.metric for row in rows] == list(METRICS["translation"])
+    assert all(row.ci95[0] <= row.value <= row.ci95[1] and row.examples == 40 for row in rows)
+    (agreement,) = [row.value for row in rows if row.metric == "agreement"]
+    assert agreement == 0.5
+    notes = difference_notes(scores, device="cpu-1t")
+    assert [note.split(",")[0] for note in notes] == list(METRICS["translation"])
+    assert re.fullmatch(
+        r"bleu, candidate less dense-fp32: -\d+\.\d{4} \[-.*, -.*\] \(cpu-1t, paired\)", notes[0]
+    )
 
 
 # --- parity -----------------------------------------------------------------------------------------
