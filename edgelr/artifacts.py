@@ -20,7 +20,7 @@ Verdict      ``verdict.json``                                                   
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,7 +225,11 @@ class AccuracyRow:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyRow:
-    """Latency of one variant on one device at one input shape; times in milliseconds over ``runs`` calls."""
+    """Latency of one variant on one device at one input shape; times in milliseconds over ``runs`` calls.
+
+    What writes one token after the other also has ``tokens_per_s``, tokens written a second, and
+    ``first_token_ms``, the time until the first of them; both are medians, and None for everything else.
+    """
 
     variant: str
     device: str
@@ -237,6 +241,12 @@ class LatencyRow:
     runs: int
     peak_bytes: int
     threads: int
+    tokens_per_s: float | None = None
+    first_token_ms: float | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """The row as a JSON object, without what its task does not have."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from edgelr.errors import DamagedArtifactError, DataError, GateError, Unsupporte
 from edgelr.terminal import columns, failure, say
 
 if TYPE_CHECKING:
-    from edgelr.artifacts import Package, Verdict
+    from edgelr.artifacts import LatencyRow, Package, Verdict
     from edgelr.recipe.schema import Validation
 
 STANDARD_INPUT = "-"
@@ -95,6 +95,7 @@ def check(
         verdict = validate(packages, devices, settings, Path(scratch), Progress())
     _print_verdict(verdict)
     document = {name: value for name, value in asdict(verdict).items() if name != "folder"}
+    document["latency"] = [row.figures() for row in verdict.latency]
     document["package"] = str(folder)
     failed = [gate.gate for gate in verdict.gates if not gate.passed]
     if failed:
@@ -167,12 +168,6 @@ def _print_verdict(verdict: Verdict) -> None:
         (row.device, row.variant, row.metric, f"{row.value:.4f}", f"[{row.ci95[0]:.4f}, {row.ci95[1]:.4f}]")
         for row in verdict.accuracy
     ]
-    latency = []
-    for row in verdict.latency:
-        times = (f"{time:.2f}" for time in (row.p50_ms, row.p90_ms, row.p99_ms))
-        latency.append(
-            (row.device, row.variant, row.shape, *times, f"{row.peak_bytes / 1e6:.1f}", row.evidence)
-        )
     placement = [(row.device, row.variant, row.provider, str(row.nodes)) for row in verdict.placement]
     gates = [
         (row.gate, f"{row.value:.5g}", f"{row.limit:.5g}", "passed" if row.passed else "FAILED")
@@ -180,7 +175,7 @@ def _print_verdict(verdict: Verdict) -> None:
     ]
     tables = (
         (("device", "variant", "metric", "value", "95 % interval"), accuracy),
-        (("device", "variant", "shape", "p50 ms", "p90 ms", "p99 ms", "peak MB", "evidence"), latency),
+        _latency_table(verdict.latency),
         (("device", "variant", "provider", "nodes"), placement),
         (("gate", "measured", "limit", ""), gates),
     )
@@ -189,3 +184,16 @@ def _print_verdict(verdict: Verdict) -> None:
             say(columns([heading, *rows]) + "\n")
     for note in verdict.notes:
         say(f"note: {note}")
+
+
+def _latency_table(rows: Sequence[LatencyRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heading and lines; what is written token by token has two columns more."""
+    written = any(row.tokens_per_s is not None or row.first_token_ms is not None for row in rows)
+    lines = []
+    for row in rows:
+        times = (f"{time:.2f}" for time in (row.p50_ms, row.p90_ms, row.p99_ms))
+        speed = ["-" if value is None else f"{value:.2f}" for value in (row.tokens_per_s, row.first_token_ms)]
+        rest = (*(speed if written else ()), f"{row.peak_bytes / 1e6:.1f}", row.evidence)
+        lines.append((row.device, row.variant, row.shape, *times, *rest))
+    more = ("tokens/s", "first token ms") if written else ()
+    return ("device", "variant", "shape", "p50 ms", "p90 ms", "p99 ms", *more, "peak MB", "evidence"), lines

@@ -1,7 +1,7 @@
 import pytest
 
-from edgelr.artifact_files import read_json, read_plan, read_survey, write_json
-from edgelr.artifacts import Cost
+from edgelr.artifact_files import read_json, read_plan, read_survey, read_verdict, write_json
+from edgelr.artifacts import AccuracyRow, Cost, GateRow, LatencyRow, PlacementRow, Verdict
 from edgelr.errors import DamagedArtifactError
 
 
@@ -25,3 +25,41 @@ def test_artifacts_of_a_build_read_back(built):
     survey = read_survey(next((built / ".store" / "survey").glob("*/manifest.json")).parent)
     plan = read_plan(next((built / ".store" / "plan").glob("*/manifest.json")).parent)
     assert [site.name for site in plan.sites] == [site.name for site in survey.sites]
+
+
+def latency(**more):
+    times = {"p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "runs": 10, "peak_bytes": 5, "threads": 1}
+    return LatencyRow(variant="candidate", device="d", evidence="run", shape="1 x 16 tokens", **times, **more)
+
+
+def verdict(folder, *rows):
+    return Verdict(
+        folder=folder,
+        passed=True,
+        accuracy=(
+            AccuracyRow(
+                variant="candidate", device="d", metric="bleu", value=30.0, ci95=(29.0, 31.0), examples=9
+            ),
+        ),
+        latency=rows,
+        placement=(PlacementRow(variant="candidate", device="d", provider="p", nodes=3, share=1.0),),
+        gates=(GateRow(gate="bleu >= 20 (d)", limit=20.0, value=30.0, passed=True),),
+        sizes={"candidate": 9},
+        notes=("bleu by sacrebleu: nrefs:1|case:mixed",),
+    )
+
+
+def test_a_verdict_reads_back_with_and_without_the_speed_of_writing(tmp_path):
+    found = verdict(tmp_path, latency(), latency(tokens_per_s=80.5, first_token_ms=12.25))
+    write_json(tmp_path / "verdict.json", found)
+    assert read_verdict(tmp_path) == found
+
+
+def test_a_verdict_of_before_there_was_a_speed_of_writing_is_still_read(tmp_path):
+    found = verdict(tmp_path, latency())
+    write_json(tmp_path / "verdict.json", found)
+    document = read_json(tmp_path / "verdict.json")
+    for row in document["latency"]:
+        del row["tokens_per_s"], row["first_token_ms"]
+    write_json(tmp_path / "verdict.json", document)
+    assert read_verdict(tmp_path) == found

@@ -1,9 +1,9 @@
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
 
-from edgelr.artifacts import Cost, Plan, Source
+from edgelr.artifacts import Cost, LatencyRow, Plan, Source
 from edgelr.examples import Example, write_examples
 
 
@@ -31,3 +31,21 @@ def test_an_artifact_cannot_be_changed():
     assert plan.curve == ()
     with pytest.raises(FrozenInstanceError):
         plan.kept_share = 0.5
+
+
+def test_a_row_shows_only_what_its_task_has():
+    row = LatencyRow(
+        variant="candidate",
+        device="cpu-1t",
+        evidence="run",
+        shape="1 x 16 tokens",
+        p50_ms=1.0,
+        p90_ms=2.0,
+        p99_ms=3.0,
+        runs=10,
+        peak_bytes=0,
+        threads=1,
+    )
+    speed = {"tokens_per_s": 80.0, "first_token_ms": 12.5}
+    assert row.figures() == {name: value for name, value in vars(row).items() if name not in speed}
+    assert replace(row, **speed).figures() == {**row.figures(), **speed}

@@ -2,19 +2,22 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgelr.artifacts import Package
+from edgelr.artifacts import Package, Verdict
 from edgelr.cli import cli
 from edgelr.errors import DamagedArtifactError, DataError, UnsupportedModelError, UsageError
 from edgelr.terminal import run_command
 from edgelr.use import answer, check
+from edgelr.validate.stage import validate as measure
 
 ROOT = Path(__file__).parent.parent
 MakePackage = Callable[..., Package]
@@ -139,6 +142,27 @@ def test_a_failed_gate_is_exit_9_and_keeps_the_figures(
     assert (code, document["error"]["exit"]) == (9, 9)
     assert "1 of 1 gates failed: cosine >= 0.9 (cpu-1t)" in err
     assert {row["variant"] for row in document["accuracy"]} == {"candidate", "dense-fp32"}
+
+
+def test_the_speed_of_writing_has_columns_only_where_it_was_measured(
+    package: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*arguments: Any) -> Verdict:
+        found = measure(*arguments)
+        first, *others = found.latency
+        return replace(found, latency=(replace(first, tokens_per_s=80.25, first_token_ms=12.5), *others))
+
+    document = check(package, ["cpu-1t"], [package], seconds=0.1)
+    before = capsys.readouterr().out
+    monkeypatch.setattr("edgelr.validate.stage.validate", measured)
+    changed = check(package, ["cpu-1t"], [package], seconds=0.1)
+    after = capsys.readouterr().out
+    assert "tokens/s" not in before
+    assert re.search(r"p99 ms +tokens/s +first token ms +peak MB +evidence", after)
+    assert re.search(r" 80\.25 +12\.50 +\d+\.\d +run", after)
+    assert re.search(r" - +- +\d+\.\d +run", after), "a row without it"
+    assert ["tokens_per_s" in row for row in document["latency"]] == [False, False]
+    assert ["tokens_per_s" in row for row in changed["latency"]] == [True, False]
 
 
 def test_two_baselines_of_one_kind_are_a_mistake(package: Path) -> None:

@@ -1,3 +1,6 @@
-"""What a task is measured by: plain functions on arrays, the same for torch, a baseline and a candidate."""
+"""What a task is measured by: plain functions, the same for torch, a baseline and a candidate."""
 
-METRICS = {"sentence-embedding": ("cosine", "mrr@10", "recall@10", "overlap@10")}
+METRICS = {
+    "sentence-embedding": ("cosine", "mrr@10", "recall@10", "overlap@10"),
+    "translation": ("bleu", "chrf", "exact_match", "agreement", "chrf_to_dense"),
+}

@@ -1,44 +1,63 @@
-"""How sure a mean is: the percentile bootstrap."""
+"""How sure a metric is: the percentile bootstrap over its examples."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edgelr.metrics.scores import Scores, difference_scores
 
 _CHUNK_VALUES = 4_000_000  # bounds the memory of one batch of resamples
 
 
-def mean_interval(
-    values: NDArray[np.float64], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+def interval(
+    scores: Scores, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Mean of ``values`` with a percentile bootstrap interval.
+    """Value of a metric with a percentile bootstrap interval.
 
     Args:
-        values: One value an example, ``[n]``, n >= 1. Differences of two models on the same examples give the
-            interval of a paired comparison.
+        scores: The metric's.
         seed: The same seed gives the same interval.
-        resamples: How often to draw n examples with replacement.
-        level: Share of the resampled means inside the interval.
+        resamples: How often to draw as many examples as there are, with replacement.
+        level: Share of the resampled values inside the interval.
 
     Returns:
-        Mean, lower end, upper end.
-
-    Raises:
-        ValueError: There is no value.
+        Value, lower end, upper end.
 
     Source:
         Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
-    if len(values) == 0:
-        raise ValueError("no interval around the mean of no values")
     draw = np.random.default_rng(seed)
-    size = len(values)
+    size = scores.examples
     rows = max(1, _CHUNK_VALUES // size)
-    means = np.concatenate(
+    values = np.concatenate(
         [
-            values[draw.integers(0, size, (min(rows, resamples - start), size))].mean(axis=1)
+            scores.resampled(draw.integers(0, size, (min(rows, resamples - start), size)))
             for start in range(0, resamples, rows)
         ]
     )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(values.mean()), float(low), float(high)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return scores.value, float(low), float(high)
+
+
+def difference(
+    candidate: Scores, dense: Scores, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float, float]:
+    """How far a candidate is from the dense model, with the interval of a paired comparison.
+
+    Every resample draws the same examples for both. What makes an example hard for either cancels out, so the
+    interval is much tighter than what the two of their own suggest.
+
+    Args:
+        candidate: The candidate's scores.
+        dense: The dense model's, on the same examples in the same order.
+        seed: As of ``interval``, like all that follow.
+        resamples: How often to draw.
+        level: Share inside the interval.
+
+    Returns:
+        Candidate less dense, lower end, upper end.
+
+    Raises:
+        ValueError: They have different numbers of examples.
+    """
+    return interval(difference_scores(candidate, dense), seed=seed, resamples=resamples, level=level)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgelr.metrics.scores import Scores, mean_scores
+
 Vectors = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.float64]
 Values = NDArray[np.float64]
 
@@ -99,7 +101,7 @@ def overlap(
 
 def sentence_embedding_scores(
     queries: Vectors, passages: Vectors, reference_queries: Vectors, reference_passages: Vectors
-) -> dict[str, Values]:
+) -> dict[str, Scores]:
     """Every metric of task ``sentence-embedding``; the relevant passage of query i is passage i.
 
     Args:
@@ -109,11 +111,11 @@ def sentence_embedding_scores(
         reference_passages: The dense model's, ``[m, dim]``.
 
     Returns:
-        Metric name -> one value an example: ``cosine`` to the dense model, queries first, ``[n + m]``;
-        ``mrr@10``, ``recall@10`` and ``overlap@10`` with the dense model ``[n]``.
+        Metric name -> its scores, all of them means: ``cosine`` to the dense model over n + m texts, queries
+        first; ``mrr@10``, ``recall@10`` and ``overlap@10`` with the dense model over n.
     """
     relevant = np.arange(len(queries))
-    return {
+    values = {
         "cosine": np.concatenate(
             [cosine_similarity(queries, reference_queries), cosine_similarity(passages, reference_passages)]
         ),
@@ -121,6 +123,7 @@ def sentence_embedding_scores(
         "recall@10": recall(queries, passages, relevant),
         "overlap@10": overlap(queries, passages, reference_queries, reference_passages),
     }
+    return {metric: mean_scores(each) for metric, each in values.items()}
 
 
 def _unit(vectors: Vectors) -> Values:

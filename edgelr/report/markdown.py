@@ -163,11 +163,8 @@ def _latency(latency: Sequence[Row], ratios: Sequence[Row]) -> str:
     variants = _variants(latency)
     baselines = [variant for variant in variants if variant != "candidate"]
     speedups = {(row["device"], row["shape"], row["baseline"]): row["speedup"] for row in ratios}
-    lines: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in latency:
-        lines.setdefault((row["device"], row["shape"]), {})[row["variant"]] = row
     rows = []
-    for (device, shape), found in lines.items():
+    for (device, shape), found in _side_by_side(latency).items():
         times = [_times(found[variant]) if variant in found else "–" for variant in variants]
         gains = [_speedup(speedups.get((device, shape, baseline)), found) for baseline in baselines]
         rows.append((device, shape, *times, *gains))
@@ -175,7 +172,34 @@ def _latency(latency: Sequence[Row], ratios: Sequence[Row]) -> str:
         return ""
     columns = ("device", "shape", *variants, *(f"candidate against {baseline}" for baseline in baselines))
     legend = "Times: p50 / p90 / p99 in ms (evidence, runs). Speedups: of the medians of one interleaved run."
-    return "\n\n".join([table(columns, rows), legend, _memory(latency), "![Median latency](latency.svg)"])
+    picture = "![Median latency](latency.svg)"
+    parts = [table(columns, rows), legend, _writing_speed(latency), _memory(latency), picture]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _side_by_side(latency: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
+    """Device and shape -> variant -> its row."""
+    lines: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in latency:
+        lines.setdefault((row["device"], row["shape"]), {})[row["variant"]] = row
+    return lines
+
+
+def _writing_speed(latency: Sequence[Row]) -> str:
+    """The same lines for what is written token by token; nothing where none is."""
+    written = [row for row in latency if "tokens_per_s" in row or "first_token_ms" in row]
+    variants = _variants(written)
+    rows = [
+        (*line, *(_speed(found[variant]) if variant in found else "–" for variant in variants))
+        for line, found in _side_by_side(written).items()
+    ]
+    legend = "Tokens written a second / ms until the first (evidence): medians."
+    return "\n\n".join([table(("device", "shape", *variants), rows), legend]) if rows else ""
+
+
+def _speed(row: Row) -> str:
+    figures = (_number(row.get("tokens_per_s"), 1), _number(row.get("first_token_ms"), 2))
+    return f"{' / '.join(figures)} ({row['evidence']})"
 
 
 def _times(row: Row) -> str:

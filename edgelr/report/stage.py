@@ -109,7 +109,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         "sizes": {variant: cost.bytes for variant, cost in costs.items()},
         "ratios": [*_size_shares(costs), *_speedups(latency)],
         "accuracy": [asdict(row) for row in verdict.accuracy],
-        "latency": [asdict(row) for row in latency],
+        "latency": [row.figures() for row in latency],
         "placement": [asdict(row) for row in verdict.placement],
         "gates": [asdict(row) for row in verdict.gates],
         "plan": {

@@ -195,8 +195,8 @@ def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Example]) -> S
 
     def score(model: nn.Module) -> dict[str, float]:
         own = references if model is dense else embedded(model)
-        scores = sentence_embedding_scores(*own, *references)
-        return {name: float(values.mean()) for name, values in scores.items()}
+        found = sentence_embedding_scores(*own, *references)
+        return {metric: scores.value for metric, scores in found.items()}
 
     return score
 

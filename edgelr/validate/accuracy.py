@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgelr.artifacts import AccuracyRow, Package
 from edgelr.errors import DamagedArtifactError, ExportError, QuantizeError, UnsupportedModelError
 from edgelr.examples import Example
-from edgelr.metrics.bootstrap import mean_interval
+from edgelr.metrics.bootstrap import difference, interval
 from edgelr.metrics.retrieval import sentence_embedding_scores
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.examples import folder_examples
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-    Values = NDArray[np.float64]
+    from edgelr.metrics.scores import Scores
 
 REFERENCE = "reference.npz"
 
 
 def score_variant(
     package: Package, session: InferenceSession, reference: Package, each: Callable[[], object] | None = None
-) -> dict[str, Values]:
+) -> dict[str, Scores]:
     """Run a variant on its examples and score it against the dense model.
 
     Args:
@@ -37,7 +37,7 @@ def score_variant(
         each: Called after every text.
 
     Returns:
-        Metric name -> one value an example.
+        Metric name -> its scores.
 
     Raises:
         DamagedArtifactError: Examples and reference do not fit each other.
@@ -52,7 +52,7 @@ def score_variant(
 
 
 def reference_scores(package: Package) -> dict[str, float]:
-    """Mean of every metric for the dense model, from the outputs of it that are stored in the package.
+    """Every metric of the dense model, from the outputs of it that are stored in the package.
 
     Args:
         package: Any variant.
@@ -64,8 +64,8 @@ def reference_scores(package: Package) -> dict[str, float]:
     match package.task:
         case "sentence-embedding":
             dense_queries, dense_passages = _dense(package, len(_pairs(package)))
-            scores = sentence_embedding_scores(dense_queries, dense_passages, dense_queries, dense_passages)
-            return {metric: float(values.mean()) for metric, values in scores.items()}
+            found = sentence_embedding_scores(dense_queries, dense_passages, dense_queries, dense_passages)
+            return {metric: scores.value for metric, scores in found.items()}
         case _:
             raise _unknown_task(package)
 
@@ -82,49 +82,68 @@ def texts_to_score(package: Package) -> int:
     return 2 * len(_pairs(package))
 
 
-def accuracy_rows(scores: Mapping[str, Values], *, variant: str, device: str) -> tuple[AccuracyRow, ...]:
-    """Mean and 95 % bootstrap interval of every metric.
+def accuracy_rows(scores: Mapping[str, Scores], *, variant: str, device: str) -> tuple[AccuracyRow, ...]:
+    """Value and 95 % bootstrap interval of every metric.
 
     Args:
-        scores: Metric name -> one value an example.
+        scores: By metric name.
         variant: What the rows name.
         device: What the rows name.
     """
     rows = []
-    for metric, values in scores.items():
-        mean, low, high = mean_interval(values)
+    for metric, found in scores.items():
+        value, low, high = interval(found)
         rows.append(
             AccuracyRow(
                 variant=variant,
                 device=device,
                 metric=metric,
-                value=mean,
+                value=value,
                 ci95=(low, high),
-                examples=len(values),
+                examples=found.examples,
             )
         )
     return tuple(rows)
 
 
-def difference_notes(scores: Mapping[str, Mapping[str, Values]], *, device: str) -> tuple[str, ...]:
-    """Say of every metric how far the candidate is from the dense model, example by example.
+def difference_notes(scores: Mapping[str, Mapping[str, Scores]], *, device: str) -> tuple[str, ...]:
+    """Say of every metric how far the candidate is from the dense model, on the same examples.
 
     The paired interval is much tighter than what the two intervals of their own suggest.
 
     Args:
-        scores: Variant -> metric name -> one value an example.
+        scores: By variant and metric name.
         device: What the notes name.
     """
     candidate, dense = scores.get("candidate"), scores.get("dense-fp32")
     if candidate is None or dense is None:
         return ()
     notes = []
-    for metric, values in candidate.items():
-        mean, low, high = mean_interval(values - dense[metric])
+    for metric, found in candidate.items():
+        change, low, high = difference(found, dense[metric])
         notes.append(
-            f"{metric}, candidate less dense-fp32: {mean:+.4f} [{low:+.4f}, {high:+.4f}] ({device}, paired)"
+            f"{metric}, candidate less dense-fp32: {change:+.4f} [{low:+.4f}, {high:+.4f}] ({device}, paired)"
         )
     return tuple(notes)
+
+
+def scoring_notes(package: Package) -> tuple[str, ...]:
+    """Say of metrics that others publish too exactly which ones they are.
+
+    Args:
+        package: Any variant.
+
+    Raises:
+        MissingRequirementError: What scores the task is not installed.
+    """
+    if package.task != "translation":
+        return ()
+    from edgelr.metrics.translation import signatures
+
+    metrics: dict[str, list[str]] = {}
+    for metric, signature in signatures().items():
+        metrics.setdefault(signature, []).append(metric)
+    return tuple(f"{', '.join(names)} by sacrebleu: {signature}" for signature, names in metrics.items())
 
 
 def parity_difference(package: Package, session: InferenceSession) -> float:
@@ -163,7 +182,7 @@ def parity_difference(package: Package, session: InferenceSession) -> float:
 
 def _score_sentences(
     package: Package, session: InferenceSession, reference: Package, each: Callable[[], object] | None
-) -> dict[str, Values]:
+) -> dict[str, Scores]:
     pairs = _pairs(package)
     dense_queries, dense_passages = _dense(reference, len(pairs))
     tokenizer: Tokenizer = package_tokenizer(package)

@@ -29,7 +29,7 @@ class Measurements:
         accuracy: Of every variant and device.
         latency: Of every variant, device and shape.
         sizes: Bytes of each variant's package.
-        reference: Mean of every metric for the dense model, from its stored outputs.
+        reference: Every metric of the dense model, from its stored outputs.
     """
 
     accuracy: tuple[AccuracyRow, ...]

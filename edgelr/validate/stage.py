@@ -23,6 +23,7 @@ from edgelr.validate.accuracy import (
     parity_difference,
     reference_scores,
     score_variant,
+    scoring_notes,
     texts_to_score,
 )
 from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates
@@ -73,6 +74,8 @@ def validate(
     found = _Found(notes=notes)
     for device in devices:
         _measure(_accepted(ordered, device, found), device, lengths, settings.seconds, found, progress)
+    if found.accuracy:
+        found.notes.extend(scoring_notes(ordered[CANDIDATE]))
     sizes = {variant: package.cost.bytes for variant, package in ordered.items()}
     measured = Measurements(
         accuracy=tuple(found.accuracy),

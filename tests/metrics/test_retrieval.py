@@ -67,21 +67,27 @@ def test_overlap_counts_what_there_is_when_there_are_fewer_than_k() -> None:
 def test_the_dense_model_against_itself_is_perfect_where_that_is_possible() -> None:
     scores = sentence_embedding_scores(QUERIES, PASSAGES, QUERIES, PASSAGES)
     assert tuple(scores) == METRICS["sentence-embedding"]
-    assert {name: len(values) for name, values in scores.items()} == {
+    assert {name: each.examples for name, each in scores.items()} == {
         "cosine": 50,
         "mrr@10": 20,
         "recall@10": 20,
         "overlap@10": 20,
     }
-    assert scores["cosine"].mean() == pytest.approx(1.0)
-    assert scores["overlap@10"].mean() == 1.0
+    assert scores["cosine"].value == pytest.approx(1.0)
+    assert scores["overlap@10"].value == 1.0
+
+
+def test_a_metric_is_the_mean_of_what_its_function_gives() -> None:
+    scores = sentence_embedding_scores(QUERIES, PASSAGES, QUERIES, PASSAGES)
+    assert scores["mrr@10"].value == reciprocal_rank(QUERIES, PASSAGES, np.arange(20)).mean()
+    assert scores["recall@10"].value == recall(QUERIES, PASSAGES, np.arange(20)).mean()
 
 
 def test_a_rotation_changes_the_cosine_and_no_ranking() -> None:
     rotation = np.linalg.qr(DRAW.normal(size=(8, 8)))[0]
     turned = sentence_embedding_scores(QUERIES @ rotation, PASSAGES @ rotation, QUERIES, PASSAGES)
-    assert turned["overlap@10"].mean() == 1.0
-    assert turned["cosine"].mean() < 0.9
+    assert turned["overlap@10"].value == 1.0
+    assert turned["cosine"].value < 0.9
 
 
 def test_half_precision_is_taken_as_it_is() -> None:

@@ -73,6 +73,26 @@ def test_every_time_has_its_evidence_and_every_baseline_its_ratio(document: dict
     assert "| cpu-1t | candidate | 100.00 (run) |" in latency
 
 
+def test_speed_of_writing_has_a_table_only_where_it_was_measured(
+    document: dict[str, Any], written: dict[str, Any]
+) -> None:
+    latency = section(report_markdown(written), "Latency")
+    assert latency.split("\n\n")[2] == (
+        "| device | shape | dense-fp32 | candidate |\n|---|---|---|---|\n"
+        "| cpu-1t | 1x16 | 20.0 / 2.00 (run) | 40.0 / 1.00 (run) |\n"
+        "| cpu-1t | 1x128 | 2.5 / 16.00 (run) | 5.0 / 8.00 (run) |"
+    )
+    (legend,) = [line for line in latency.splitlines() if "first" in line]
+    assert legend == "Tokens written a second / ms until the first (evidence): medians."
+    before = section(report_markdown(document), "Latency")
+    assert [part for part in latency.split("\n\n") if part not in before.split("\n\n")] == [
+        latency.split("\n\n")[2],
+        legend,
+    ]
+    del written["latency"][0]["tokens_per_s"]
+    assert "| cpu-1t | 1x16 | – / 2.00 (run) |" in report_markdown(written)
+
+
 def test_a_device_that_was_run_but_not_timed_is_emulated(document: dict[str, Any]) -> None:
     placement = section(report_markdown(document), "Node placement")
     assert "| phone (emulated) | candidate | QNNExecutionProvider | 30 | 0.750 |" in placement
@@ -85,6 +105,12 @@ def test_layers_stages_host_and_warnings(document: dict[str, Any]) -> None:
     assert "| load | 1.2 | reused | `0123456789ab` |" in section(text, "Stages")
     assert "| cpu | Example \\| 2 cores |" in section(text, "Host"), "a bar in a cell is escaped"
     assert "- the card names no license" in section(text, "Warnings")
+
+
+def test_a_signature_is_shown_as_it_is(document: dict[str, Any]) -> None:
+    note = "bleu by sacrebleu: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
+    document["warnings"].append(note)
+    assert f"- {note}" in section(report_markdown(document), "Warnings").splitlines()
 
 
 def test_pictures_are_linked(document: dict[str, Any]) -> None:

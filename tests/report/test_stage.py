@@ -25,6 +25,15 @@ def test_the_keys_are_stable(document: dict[str, Any]) -> None:
     assert set(document["stages"][0]) == {"stage", "key", "seconds", "reused"}
 
 
+def test_the_speed_of_writing_is_a_key_only_where_it_was_measured(
+    document: dict[str, Any], written: dict[str, Any]
+) -> None:
+    keys = {"tokens_per_s", "first_token_ms"}
+    assert not any(keys & set(row) for row in document["latency"])
+    assert {row["variant"] for row in written["latency"] if keys <= set(row)} == {"dense-fp32", "candidate"}
+    assert not any(keys & set(row) for row in written["latency"] if row["variant"] == "dense-int8")
+
+
 def test_a_model_costs_what_its_package_costs(document: dict[str, Any]) -> None:
     assert document["model"] == {
         "dense": {"parameters": 20_000_000, "bytes": 80_000_000, "macs": 1000},

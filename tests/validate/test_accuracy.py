@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, EdgelrError, ExportError, QuantizeError, UnsupportedModelError
 from edgelr.examples import Example, write_examples
 from edgelr.metrics import METRICS
+from edgelr.metrics.scores import mean_scores
+from edgelr.metrics.translation import translation_scores
 from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import model_path
@@ -21,6 +24,7 @@ from edgelr.validate.accuracy import (
     parity_difference,
     reference_scores,
     score_variant,
+    scoring_notes,
     texts_to_score,
 )
 
@@ -45,22 +49,22 @@ def test_the_dense_graph_scores_like_its_stored_outputs(make_package: Make, open
     scores = score_variant(package, open_model(package), package)
     assert tuple(scores) == METRICS["sentence-embedding"]
     # the stored outputs are fp16: cosines are off by some 1e-7, and no ranking of these examples changes
-    np.testing.assert_allclose(scores["cosine"], 1.0, atol=1e-5)
-    assert scores["overlap@10"].mean() == 1.0
+    np.testing.assert_allclose(scores["cosine"].statistics, 1.0, atol=1e-5)
+    assert scores["overlap@10"].value == 1.0
     stored = reference_scores(package)
-    assert stored == pytest.approx({metric: values.mean() for metric, values in scores.items()}, abs=1e-5)
+    assert stored == pytest.approx({metric: each.value for metric, each in scores.items()}, abs=1e-5)
 
 
 def test_noise_is_seen(make_package: Make, open_model: Open) -> None:
     noisy = make_package("noisy", noise=0.5)
     scores = score_variant(noisy, open_model(noisy), noisy)
-    assert scores["cosine"].mean() < 0.99
+    assert scores["cosine"].value < 0.99
 
 
 def test_the_reference_is_that_of_the_package_given_for_it(make_package: Make, open_model: Open) -> None:
     package, other = make_package(), make_package("other")
     change_reference(other, lambda arrays: arrays.update(dense_queries=-arrays["dense_queries"]))
-    cosine = score_variant(package, open_model(package), other)["cosine"]
+    cosine = score_variant(package, open_model(package), other)["cosine"].statistics
     queries = len(cosine) // 2
     assert cosine[:queries].max() < 0 < cosine[queries:].min()
 
@@ -84,11 +88,39 @@ def test_rows_have_an_interval_around_their_value(make_package: Make, open_model
 
 
 def test_a_pair_is_compared_example_by_example() -> None:
-    dense = {"mrr@10": np.array([1.0, 0.5, 0.0, 0.25])}
-    candidate = {"mrr@10": dense["mrr@10"] - 0.125}
+    values = np.array([1.0, 0.5, 0.0, 0.25])
+    dense, candidate = {"mrr@10": mean_scores(values)}, {"mrr@10": mean_scores(values - 0.125)}
     notes = difference_notes({"dense-fp32": dense, "candidate": candidate}, device="cpu-1t")
     assert notes == ("mrr@10, candidate less dense-fp32: -0.1250 [-0.1250, -0.1250] (cpu-1t, paired)",)
     assert difference_notes({"candidate": candidate}, device="cpu-1t") == ()
+
+
+def test_metrics_are_only_explained_where_others_publish_them_too(make_package: Make) -> None:
+    package = make_package()
+    assert scoring_notes(package) == ()
+    bleu, chrf = scoring_notes(replace(package, task="translation"))
+    assert bleu.startswith("bleu by sacrebleu: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert chrf.startswith("chrf, chrf_to_dense by sacrebleu: nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no")
+
+
+def test_a_metric_that_is_no_mean_has_rows_and_notes_like_any_other() -> None:
+    references = ["der Hund läuft schnell", "die Katze schläft heute lange"] * 20
+    dense = ["der Hund läuft schnell", "die Katze schläft lange heute"] * 20
+    outputs = ["der Hund rennt schnell", "die Katze schläft lange heute"] * 20
+    scores = {
+        "dense-fp32": translation_scores(dense, references, dense),
+        "candidate": translation_scores(outputs, references, dense),
+    }
+    rows = accuracy_rows(scores["candidate"], variant="candidate", device="cpu-1t")
+    assert [row.metric for row in rows] == list(METRICS["translation"])
+    assert all(row.ci95[0] <= row.value <= row.ci95[1] and row.examples == 40 for row in rows)
+    (agreement,) = [row.value for row in rows if row.metric == "agreement"]
+    assert agreement == 0.5
+    notes = difference_notes(scores, device="cpu-1t")
+    assert [note.split(",")[0] for note in notes] == list(METRICS["translation"])
+    assert re.fullmatch(
+        r"bleu, candidate less dense-fp32: -\d+\.\d{4} \[-.*, -.*\] \(cpu-1t, paired\)", notes[0]
+    )
 
 
 # --- parity -----------------------------------------------------------------------------------------

@@ -1,0 +1,65 @@
+"""Models for ``translation.py``: one of OPUS-MT's shape with random weights, and CTranslate2's conversion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+VOCABULARY = 58101
+SPECIAL = ("</s>", "<unk>")  # the first ids, as OPUS-MT has them; <pad> is the last
+
+
+def write_opus_shape(folder: Path, seed: int = 0) -> None:
+    """A Hugging Face folder of OPUS-MT's shape: 6 + 6 layers of 512, a vocabulary of 58101, random weights.
+
+    How fast a model is does not depend on what it has learned. The tokenizer only knows that token n is
+    called ``tn``: enough to be converted, and to be asked for the ids of a text like ``t17 t300``.
+    """
+    import torch
+    from transformers import MarianConfig, MarianMTModel
+
+    pad = VOCABULARY - 1
+    config = MarianConfig(
+        vocab_size=VOCABULARY,
+        d_model=512,
+        encoder_layers=6,
+        decoder_layers=6,
+        encoder_attention_heads=8,
+        decoder_attention_heads=8,
+        encoder_ffn_dim=2048,
+        decoder_ffn_dim=2048,
+        activation_function="swish",
+        max_position_embeddings=512,
+        scale_embedding=True,
+        share_encoder_decoder_embeddings=True,
+        pad_token_id=pad,
+        decoder_start_token_id=pad,
+        bos_token_id=0,
+        eos_token_id=0,
+        forced_eos_token_id=0,
+    )
+    torch.manual_seed(seed)
+    MarianMTModel(config).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+
+
+def convert(folder: Path, out: Path) -> None:
+    """Convert a Hugging Face folder to CTranslate2's int8, over what is in ``out``."""
+    from ctranslate2.converters import TransformersConverter
+
+    TransformersConverter(str(folder)).convert(str(out), quantization="int8", force=True)
+
+
+def _tokenizer():  # noqa: ANN202 - transformers is imported inside
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    names = [*SPECIAL, *(f"t{number}" for number in range(len(SPECIAL), VOCABULARY - 1)), "<pad>"]
+    inner = Tokenizer(WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>"))
+    inner.pre_tokenizer = WhitespaceSplit()
+    inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="</s>", unk_token="<unk>", pad_token="<pad>", model_max_length=512
+    )
