@@ -31,12 +31,27 @@ def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     optimize(model)
     shape_optimization.rules.apply_to_model(model)
     optimize(model)
+    _drop_zero_masks(model)
     fuse_sdpa(model, apply_shape_inference=True)
     count = int(fuse_mha1(model)) + int(fuse_mha2(model))
     if count:
         _share_bias(model)
     optimize(model)  # inlines what was half fused, drops what is unused
     return count
+
+
+def _drop_zero_masks(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model
+    """Leave out masks that mask nothing: of a decoder that is given one token at a time."""
+    import onnx_ir
+    from onnx_ir.convenience import replace_all_uses_with
+
+    for node in model.graph:
+        if node.op_type != "Add":
+            continue
+        for scores, mask in (tuple(node.inputs), tuple(reversed(node.inputs))):
+            value = onnx_ir.convenience.get_const_tensor(mask)
+            if value is not None and len(value.shape) == 4 and value.size == 1 and not value.numpy().any():
+                replace_all_uses_with(node.outputs[0], scores)
 
 
 def _share_bias(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model

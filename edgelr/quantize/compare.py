@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgelr.runtime.generation import Generation
+
 _COMPARED = 100  # texts
 _STEPS = 8  # of a translation
+_ROLES = ("encoder", "decoder")
 
 
 def compare_with_fp32(package: Package, folder: Path, progress: Progress) -> dict[str, float]:
@@ -67,6 +71,71 @@ def _compare_embeddings(package: Package, folder: Path, progress: Progress) -> f
     _check_finite(small, fp32.name)
     write_arrays(folder / INDEX, {"passages": small.astype(np.float16)})
     return float(_cosines(dense, small[:_COMPARED]).mean())
+
+
+def _compare_steps(package: Package, folder: Path, progress: Progress) -> dict[str, float]:
+    """Encoders on sources; decoders behind their own encoder, fed with the tokens that fp32 would choose."""
+    import numpy as np
+
+    from edgelr.examples import Translation
+    from edgelr.runtime.examples import folder_examples
+    from edgelr.runtime.generation import read_generation
+    from edgelr.runtime.tokens import open_codec
+
+    examples = folder_examples(package.folder, Translation)[:_COMPARED]
+    codec, generation = open_codec(package.folder, package.settings), read_generation(package.folder)
+    dense, small = (_Pair(package, place) for place in (package.folder, folder))
+    cosines: dict[str, list[NDArray[np.float32]]] = {role: [] for role in _ROLES}
+    with progress.bar("comparing with fp32", len(examples)) as advance:
+        for example in examples:
+            ids = np.array([codec.cut(codec.encode(example.source))], np.int64)
+            tokens = dense.chosen(ids, generation)
+            one, other = (pair.outputs(ids, tokens) for pair in (dense, small))
+            for role in _ROLES:
+                _check_finite(other[role], f"{role}.onnx")
+                cosines[role].append(_cosines(one[role], other[role]))
+            advance()
+    return {role: float(np.concatenate(found).mean()) for role, found in cosines.items()}
+
+
+class _Pair:
+    """An encoder and a decoder, open on one thread."""
+
+    def __init__(self, package: Package, folder: Path) -> None:
+        from edgelr.device.load import load_devices
+        from edgelr.device.session import open_session
+        from edgelr.runtime.decoder_graph import GraphDecoder
+
+        device = load_devices()["cpu-1t"]
+        files = (folder / package.graphs[role].file for role in _ROLES)
+        self._encoder, decoder = (open_session(file, device) for file in files)
+        self._decoder = GraphDecoder(self._encoder, decoder)
+
+    def chosen(self, ids: NDArray[np.int64], generation: Generation) -> list[int]:
+        """The first tokens of a greedy translation, with the start token."""
+        import numpy as np
+
+        from edgelr.runtime.decode import greedy
+
+        self._decoder.read(ids, np.ones_like(ids))
+        (tokens,) = greedy(self._decoder, 1, generation, _STEPS)
+        return [generation.decoder_start_token_id, *tokens[:-1]]
+
+    def outputs(self, ids: NDArray[np.int64], tokens: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        """The encoder's outputs as one row; a row of scores for each token, about their mean."""
+        import numpy as np
+
+        from edgelr.runtime.graph import run_graph
+
+        mask = np.ones_like(ids)
+        read = run_graph(self._encoder, {"input_ids": ids, "attention_mask": mask})
+        self._decoder.read(ids, mask)
+        self._decoder.start(1)
+        scores = np.stack([self._decoder.step(np.array([token]))[0].copy() for token in tokens])
+        return {
+            "encoder": np.concatenate([array.ravel() for array in read.values()])[None],
+            "decoder": scores - scores.mean(axis=1, keepdims=True),  # which changes no probability
+        }
 
 
 def _check_finite(values: NDArray[np.float32], name: str) -> None:

@@ -11,6 +11,8 @@ from edgelr.quantize.dynamic import quantize_matrices
 from edgelr.quantize.weights import quantize_weights
 from edgelr.recipe.schema import Scheme
 
+BLOCKED = ("weight-int8", "weight-int4")  # schemes whose weights come in blocks with a scale each
+
 Quantizer = Callable[[Path, Path], None]
 """(fp32 graph, where to write the quantized one)"""
 

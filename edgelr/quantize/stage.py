@@ -10,10 +10,11 @@ from typing import Any
 from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError
 from edgelr.progress import Progress
+from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
 from edgelr.quantize.compare import compare_with_fp32
 from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.rotate import rotate_inner
-from edgelr.quantize.schemes import Quantizer, quantizer
+from edgelr.quantize.schemes import BLOCKED, quantizer
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.schema import Quantize
 from edgelr.runtime.graph import describe_graph
@@ -86,7 +87,7 @@ def quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
 
     _check_fp32(source)
     try:
-        _turn_and_quantize(source, target, quantizer(settings.scheme, settings.block_size))
+        _turn_and_quantize(source, target, settings)
     except (ValueError, RuntimeError, KeyError) as error:
         raise QuantizeError(
             f"{source.name}: ONNX Runtime cannot quantize the graph: {error}", "leave the section out"
@@ -111,16 +112,19 @@ def _check_fp32(source: Path) -> None:
         raise QuantizeError(f"{source.name} has nothing to quantize: the graph is empty")
 
 
-def _turn_and_quantize(source: Path, target: Path, quantize_graph: Quantizer) -> None:
+def _turn_and_quantize(source: Path, target: Path, settings: Quantize) -> None:
     import onnx
 
     proto = onnx.load(source)
     rotate_inner(proto)  # for any scheme: in fp32 nothing changes
+    if settings.scheme in BLOCKED:
+        bits: Bits = 4 if settings.vocabulary == "int4" else 8
+        quantize_shared_tables(proto, Blocks(bits=bits, size=settings.block_size))
     with tempfile.TemporaryDirectory() as folder:
         turned = Path(folder) / source.name
         # Weights in a file of their own: one file of a graph ends at 2 GiB.
         onnx.save(proto, turned, save_as_external_data=True, location=f"{source.name}.data")
-        quantize_graph(turned, target)
+        quantizer(settings.scheme, settings.block_size)(turned, target)
 
 
 def _strip(proto: Any) -> None:  # noqa: ANN401 - onnx is not typed

@@ -233,6 +233,9 @@ class Quantize(Section):
     block_size: Literal[16, 32, 64, 128, 256] = Field(
         32, description="weights that share a scale, of weight-int8 and weight-int4"
     )
+    vocabulary: Literal["int8", "int4"] = Field(
+        "int8", description="tables of tokens, and the head that shares one, of weight-int8 and weight-int4"
+    )
     min_cosine: float = Field(
         0.98, gt=0, le=1, description="mean cosine to the fp32 graph, or the stage fails"
     )

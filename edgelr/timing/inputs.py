@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,28 @@ def package_inputs(package: Package, tokens: int) -> dict[str, Any]:
 
             texts = [example.passage for example in folder_examples(package.folder, Example)]
             return tokens_of_length(package_tokenizer(package), texts, tokens)
+        case "translation":
+            return _source_of_length(package, tokens)
         case _:
             raise UnsupportedModelError(
                 f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"
             )
+
+
+def _source_of_length(package: Package, tokens: int) -> dict[str, Any]:
+    """A source of ``tokens`` tokens, to be translated into as many."""
+    from edgelr.examples import Translation
+    from edgelr.runtime.tokens import open_codec
+
+    codec = open_codec(package.folder, package.settings)
+    joined: list[int] = []
+    end: list[int] = []
+    for example in itertools.cycle(folder_examples(package.folder, Translation)):
+        *words, last = codec.encode(example.source)
+        joined, end = [*joined, *words], [last]
+        if len(joined) >= tokens:
+            break
+    return {"input_ids": [[*joined[: tokens - 1], *end]], "new_tokens": tokens}
 
 
 def tokens_of_length(tokenizer: Tokenizer, texts: Sequence[str], tokens: int) -> dict[str, Any]:

@@ -4,9 +4,11 @@ A variant that is validated has a process of its own, so that its threads, its m
 own; the many small graphs of ``rounds.py`` share one and have names. The one who asks (``process.py``) lets
 one worker at a time measure. Requests and replies:
 
-* ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``
+* ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``; with
+  ``"translation": folder`` in place of model and entries, calls are whole translations by that package
 * ``{"do": "warm", "inputs": {name: nested list}, "seconds": cap}`` gives ``{"calls", "settled"}``
-* ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...]}``
+* ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...]}``, of translations also
+  ``"first_ms"``, the times to their first token
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
 * ``{"do": "profile", "inputs": {...}, "seconds": budget}`` gives ``{"ms": {operator: per call}}``, of a
   session that was opened with ``"profile": true``; it is of no use afterwards
@@ -32,7 +34,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from edgelr.device.host import threads_used
 from edgelr.device.schema import Device
@@ -46,7 +48,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
 
+    from edgelr.timing.translation import TimedTranslation
+
     Feeds = dict[str, NDArray[Any]]
+    Timed: TypeAlias = InferenceSession | TimedTranslation
 
 WINDOW_CALLS = 5
 SETTLED_SHARE = 0.05
@@ -61,7 +66,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         requests: One JSON document a line.
         replies: Likewise.
     """
-    sessions: dict[str, InferenceSession] = {}
+    sessions: dict[str, Timed] = {}
     for line in requests:
         request = json.loads(line)
         name = request.get("session", "")
@@ -76,11 +81,11 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         replies.flush()
 
 
-def open_timed(request: dict[str, Any]) -> tuple[InferenceSession, dict[str, Any]]:
+def open_timed(request: dict[str, Any]) -> tuple[Timed, dict[str, Any]]:
     """Open the session and say how long that took.
 
     Args:
-        request: ``model``, ``device``, ``entries``.
+        request: ``device``, and ``model`` and ``entries`` or ``translation``.
 
     Raises:
         EdgelrError: The model cannot be opened on the device.
@@ -89,12 +94,18 @@ def open_timed(request: dict[str, Any]) -> tuple[InferenceSession, dict[str, Any
     # The prefix of a file; this process removes it with the folder when it ends.
     profile = Path(_scratch()) / "profile" if request.get("profile") else None
     start = time.perf_counter()
-    session = open_session(Path(request["model"]), device, entries=request["entries"], profile=profile)
+    session: Timed
+    if "translation" in request:
+        from edgelr.timing.translation import TimedTranslation
+
+        session = TimedTranslation(Path(request["translation"]), device)
+    else:
+        session = open_session(Path(request["model"]), device, entries=request["entries"], profile=profile)
     load_ms = (time.perf_counter() - start) * 1e3
     return session, {"load_ms": load_ms, "threads": threads_used(device)}
 
 
-def answer(session: InferenceSession, request: dict[str, Any]) -> dict[str, Any]:
+def answer(session: Timed, request: dict[str, Any]) -> dict[str, Any]:
     """Answer a request other than ``open``.
 
     Args:
@@ -108,7 +119,7 @@ def answer(session: InferenceSession, request: dict[str, Any]) -> dict[str, Any]
         case "warm":
             return warm_up(session, feeds(request["inputs"]), seconds=request["seconds"])
         case "time":
-            return {"times_ms": time_calls(session, feeds(request["inputs"]), seconds=request["seconds"])}
+            return _timed(session, feeds(request["inputs"]), seconds=request["seconds"])
         case "memory":
             return {"peak_bytes": peak_resident_bytes()}
         case "profile":
@@ -117,7 +128,13 @@ def answer(session: InferenceSession, request: dict[str, Any]) -> dict[str, Any]
             raise ValueError(f"unknown request {unknown!r}")
 
 
-def warm_up(session: InferenceSession, given: Feeds, *, seconds: float) -> dict[str, Any]:
+def _timed(session: Timed, given: Feeds, *, seconds: float) -> dict[str, Any]:
+    times = time_calls(session, given, seconds=seconds)
+    firsts = getattr(session, "first_ms", [])
+    return {"times_ms": times} | ({"first_ms": firsts[-len(times) :]} if firsts else {})
+
+
+def warm_up(session: Timed, given: Feeds, *, seconds: float) -> dict[str, Any]:
     """Call until the medians of two windows in a row agree within 5 %, or the time is over.
 
     Args:
@@ -131,7 +148,7 @@ def warm_up(session: InferenceSession, given: Feeds, *, seconds: float) -> dict[
     Raises:
         UnsupportedModelError: The graph fails on the inputs.
     """
-    run_graph(session, given)
+    _first_call(session, given)
     end = time.perf_counter() + seconds
     before, calls = float("inf"), 1
     while time.perf_counter() < end:
@@ -144,7 +161,7 @@ def warm_up(session: InferenceSession, given: Feeds, *, seconds: float) -> dict[
     return {"calls": calls, "settled": False}
 
 
-def time_calls(session: InferenceSession, given: Feeds, *, seconds: float) -> list[float]:
+def time_calls(session: Timed, given: Feeds, *, seconds: float) -> list[float]:
     """Time call after call, with the garbage collector off, until the time is over; at least one call.
 
     Args:
@@ -169,7 +186,7 @@ def time_calls(session: InferenceSession, given: Feeds, *, seconds: float) -> li
         gc.enable()
 
 
-def profile_operators(session: InferenceSession, given: Feeds, *, seconds: float) -> dict[str, float]:
+def profile_operators(session: Timed, given: Feeds, *, seconds: float) -> dict[str, float]:
     """Milliseconds a call that each kind of operator takes, by ONNX Runtime's own profile.
 
     Args:
@@ -178,7 +195,7 @@ def profile_operators(session: InferenceSession, given: Feeds, *, seconds: float
         seconds: Time to fill.
     """
     calls = len(time_calls(session, given, seconds=seconds)) + SETTLING_CALLS
-    path = Path(session.end_profiling())
+    path = Path(session.end_profiling())  # nobody asks for that of translations
     events = json.loads(path.read_text(encoding="utf-8"))
     path.unlink()
     spent: Counter[str] = Counter()
@@ -195,7 +212,17 @@ def _scratch() -> str:
     return folder
 
 
-def _call_ms(session: InferenceSession, given: Feeds) -> float:
+def _first_call(session: Timed, given: Feeds) -> None:
+    """One call whose faults are said in words."""
+    from edgelr.timing.translation import TimedTranslation
+
+    if isinstance(session, TimedTranslation):
+        session.run(None, given)
+    else:
+        run_graph(session, given)
+
+
+def _call_ms(session: Timed, given: Feeds) -> float:
     start = time.perf_counter_ns()
     session.run(None, given)
     return (time.perf_counter_ns() - start) / 1e6

@@ -7,6 +7,7 @@ of variants measured in the same minutes, so every round times every case once, 
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class _Measured:
     threads: dict[str, int] = field(default_factory=dict)
     inputs: dict[Case, dict[str, Any]] = field(default_factory=dict)
     times_ms: dict[Case, list[float]] = field(default_factory=dict)
+    first_ms: dict[Case, list[float]] = field(default_factory=dict)
     unsettled: list[Case] = field(default_factory=list)
 
 
@@ -52,6 +54,8 @@ def measure_latency(
     seed: int = 0,
 ) -> tuple[tuple[LatencyRow, ...], tuple[str, ...]]:
     """Time every variant at every length on a device, one text a call.
+
+    Of a translation package, a call is a greedy translation into as many tokens as the source has.
 
     Args:
         packages: By variant.
@@ -96,15 +100,17 @@ def measure_latency(
 
 def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) -> None:
     for variant, package in packages.items():
-        request = {
-            "do": "open",
-            "model": str(model_path(package)),
-            "device": device.model_dump(mode="json"),
-            "entries": session_entries(package, device.name),
-        }
+        request = {"do": "open", "device": device.model_dump(mode="json"), **_what(package, device)}
         reply = ask(measured.workers[variant], request, seconds=PATIENCE_SECONDS)
         measured.load_ms[variant] = reply["load_ms"]
         measured.threads[variant] = reply["threads"]
+
+
+def _what(package: Package, device: Device) -> dict[str, Any]:
+    """What a call is: of a translation package a whole translation, else one run of its graph."""
+    if package.task == "translation":
+        return {"translation": str(package.folder)}
+    return {"model": str(model_path(package)), "entries": session_entries(package, device.name)}
 
 
 def _warm(measured: _Measured, package: Package, case: Case, share: float) -> None:
@@ -121,6 +127,7 @@ def _time(measured: _Measured, case: Case, seconds: float) -> None:
     request = {"do": "time", "inputs": measured.inputs[case], "seconds": seconds}
     reply = ask(measured.workers[case[0]], request, seconds=PATIENCE_SECONDS + seconds)
     measured.times_ms[case] += reply["times_ms"]
+    measured.first_ms.setdefault(case, []).extend(reply.get("first_ms", ()))
 
 
 def _spent_seconds(measured: _Measured) -> float:
@@ -145,6 +152,15 @@ def _row(measured: _Measured, case: Case, device: Device) -> LatencyRow:
         runs=len(times),
         peak_bytes=memory["peak_bytes"],
         threads=measured.threads[variant],
+        **_of_tokens(measured, case, p50),
+    )
+
+
+def _of_tokens(measured: _Measured, case: Case, p50: float) -> dict[str, float]:
+    """What counts besides where an output comes token by token; nothing elsewhere."""
+    firsts = measured.first_ms[case]
+    return (
+        {"tokens_per_s": case[1] / p50 * 1e3, "first_token_ms": statistics.median(firsts)} if firsts else {}
     )
 
 

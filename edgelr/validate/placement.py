@@ -14,21 +14,22 @@ RECORD = {"session.record_ep_graph_assignment_info": "1"}
 """Config entries that a session has to be opened with."""
 
 
-def placement_rows(session: InferenceSession, *, variant: str, device: str) -> tuple[PlacementRow, ...]:
-    """Count the nodes that each provider took.
+def placement_rows(*sessions: InferenceSession, variant: str, device: str) -> tuple[PlacementRow, ...]:
+    """Count the nodes that each provider took, of all graphs of a variant.
 
     Args:
-        session: Opened with ``RECORD`` among its entries.
+        sessions: Opened with ``RECORD`` among its entries.
         variant: What the rows name.
         device: What the rows name.
 
     Returns:
         One row a provider, the one with most nodes first; shares are of nodes as they were when placed,
-        before the provider fuses its own. A graph without a node has no row.
+        before the provider fuses its own. Graphs without a node have no row.
     """
     nodes: Counter[str] = Counter()
-    for part in session.get_provider_graph_assignment_info():
-        nodes[part.ep_name] += len(part.get_nodes())
+    for session in sessions:
+        for part in session.get_provider_graph_assignment_info():
+            nodes[part.ep_name] += len(part.get_nodes())
     total = nodes.total()
     return tuple(
         PlacementRow(variant=variant, device=device, provider=provider, nodes=count, share=count / total)

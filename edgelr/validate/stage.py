@@ -124,20 +124,23 @@ def _measure(
 
 
 def _run(packages: Mapping[str, Package], device: Device, found: _Found, progress: Progress) -> None:
-    """Accuracy, parity and placement: one session a variant, here in this process."""
+    """Accuracy, parity and placement: the sessions of one variant after another, here in this process."""
     scores = {}
     total = sum(texts_to_score(package) for package in packages.values())
     with progress.bar(f"accuracy on {device.name}", total) as advance:
         for variant, package in packages.items():
             entries = {**session_entries(package, device.name), **RECORD}
-            session = open_session(model_path(package), device, entries=entries)
-            found.placement.extend(placement_rows(session, variant=variant, device=device.name))
-            difference = parity_difference(package, session)
-            if package.precision == "fp32":
+            sessions = {
+                role: open_session(model_path(package, role), device, entries=entries)
+                for role in package.graphs
+            }
+            found.placement.extend(placement_rows(*sessions.values(), variant=variant, device=device.name))
+            difference = parity_difference(package, sessions)
+            if difference is not None and package.precision == "fp32":
                 found.notes.append(
                     f"{variant} differs from torch by at most {difference:.1e} ({device.name}, parity cases)"
                 )
-            scores[variant] = score_variant(package, session, packages[CANDIDATE], advance)
+            scores[variant] = score_variant(package, sessions, packages[CANDIDATE], advance)
             found.accuracy.extend(accuracy_rows(scores[variant], variant=variant, device=device.name))
     found.notes.extend(difference_notes(scores, device=device.name))
 

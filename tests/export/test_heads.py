@@ -24,6 +24,7 @@ from edgelr.lowrank.checkpoint import save_factored
 from edgelr.lowrank.reduce import restructure
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
+from edgelr.recipe.tasks import PairsFile, SentenceEmbedding
 from edgelr.structure import Reduction
 from edgelr.tasks.task import GraphSpec, Reading, get_task
 
@@ -128,7 +129,7 @@ def test_the_graph_equals_torch_on_every_shape(
     assert cut_zero_channels(proto) == 0, "nothing is left to cut"
     save(proto, tmp_path / "model.onnx")
     onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"))
-    _, worst = check_parity(spec, model, tmp_path / "model.onnx", 2e-4)
+    _, worst = check_parity(spec, tmp_path / "model.onnx", 2e-4)
     assert worst < 2e-4
     stored = {tensor.name for tensor in proto.graph.initializer}
     assert {name for node in proto.graph.node for name in node.input} >= stored, (
@@ -224,7 +225,9 @@ def test_attention_that_cannot_be_fused_fails_the_export(
         license=None,
         counts={"test": len(TEXTS)},
     )
-    label = Label(name="tiny", task="sentence-embedding", max_tokens=32, macs=1)
+    data = PairsFile(source="file", path="unused.jsonl")
+    settings = SentenceEmbedding(type="sentence-embedding", data=data, max_tokens=32)
+    label = Label(name="tiny", task=settings, macs=1)
     settings = Export.model_validate({})
 
     def run(name: str) -> None:

@@ -36,7 +36,7 @@ def test_held_out_groups_are_test_data():
 
 def test_pairs_are_needed_for_the_test():
     plain = [Example(id=str(n), group=str(n), passage="p") for n in range(100)]
-    with pytest.raises(DataError, match="10 query-passage pairs were asked for the test split, 0 were left"):
+    with pytest.raises(DataError, match="10 pairs were asked for the test split, 0 were left"):
         split_by_group(plain, COUNTS, seed=0)
 
 

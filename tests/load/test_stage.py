@@ -4,6 +4,7 @@ import pytest
 
 from edgelr.artifacts import SPLITS
 from edgelr.errors import DataError
+from edgelr.examples import Example
 from edgelr.load.stage import load
 from edgelr.progress import Progress
 from edgelr.recipe.load import load_recipe
@@ -17,11 +18,13 @@ def run(recipe_path: Path, model: Path, folder: Path):
 def test_a_source_has_its_splits_and_describes_the_model(tiny_recipe, tiny_model, tmp_path):
     source = run(tiny_recipe, tiny_model, tmp_path / "a")
     assert source.counts == {"train": 40, "calibration": 20, "validation": 10, "test": 20}
-    assert [len(source.examples(split)) for split in SPLITS] == [source.counts[split] for split in SPLITS]
+    assert [len(source.examples(split, Example)) for split in SPLITS] == [
+        source.counts[split] for split in SPLITS
+    ]
     assert source.license == "apache-2.0"
     again = run(tiny_recipe, tiny_model, tmp_path / "b")
     for split in SPLITS:
-        assert source.examples(split) == again.examples(split)
+        assert source.examples(split, Example) == again.examples(split, Example)
 
 
 def test_an_empty_data_set(tiny_recipe, tiny_model, tmp_path, pairs_file):

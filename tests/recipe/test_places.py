@@ -12,7 +12,7 @@ from edgelr.recipe.tasks import PairsFile, PythonDocs
 
 
 def test_tags_are_no_keys():
-    place = find_place(Recipe, ("task", "data", "python-docs", "train"))
+    place = find_place(Recipe, ("task", "sentence-embedding", "data", "python-docs", "train"))
     assert (place.key, place.section) == (("task", "data", "train"), PythonDocs)
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from edgelr.errors import UnsupportedModelError
 from edgelr.recipe.schema import Distill
 from edgelr.tasks import sentence_embedding as task
+from edgelr.tasks.sentence_losses import distillation_loss, pair_loss
 from edgelr.tasks.task import Outputs
 
 TEXTS = ["how do I copy a file", "sort", "To merge the list, call list_merge with its name."]
@@ -98,12 +99,12 @@ def test_a_student_that_equals_its_teacher_has_no_loss(model, tokenizer):
     (batch,) = task.batches(tokenizer, TEXTS, max_tokens=32, size=3)
     with torch.inference_mode():
         out = task.run(model, batch, hidden=True)
-        loss = task.distillation_loss(out, out, batch, Distill())
+        loss = distillation_loss(out, out, batch, Distill())
         other = Outputs(result=out.result.flip(0), hidden=out.hidden)
         assert float(loss) == pytest.approx(0, abs=1e-6)  # a cosine in fp32 is 1 within rounding
-        assert float(task.distillation_loss(other, out, batch, Distill())) > 0.01
+        assert float(distillation_loss(other, out, batch, Distill())) > 0.01
 
 
 def test_pairs_that_match_have_the_lower_loss():
     vectors = torch.eye(4)
-    assert task.pair_loss(vectors, vectors) < task.pair_loss(vectors, vectors.flip(0))
+    assert pair_loss(vectors, vectors) < pair_loss(vectors, vectors.flip(0))

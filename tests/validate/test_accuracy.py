@@ -29,12 +29,12 @@ from edgelr.validate.accuracy import (
 )
 
 Make = Callable[..., Package]
-Open = Callable[[Package], InferenceSession]
+Open = Callable[[Package], dict[str, InferenceSession]]
 
 
 @pytest.fixture
 def open_model(cpu: Device) -> Open:
-    return lambda package: open_session(model_path(package), cpu, entries={})
+    return lambda package: {"model": open_session(model_path(package), cpu, entries={})}
 
 
 def change_reference(package: Package, change: Callable[[dict[str, np.ndarray]], object]) -> None:

@@ -1,0 +1,62 @@
+"""Accuracy of translation packages: their output next to references and to the dense model's output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from edgelr.artifacts import Package
+from edgelr.errors import DamagedArtifactError
+from edgelr.examples import Translation
+from edgelr.metrics.translation import translation_scores
+from edgelr.runtime.arrays import read_arrays
+from edgelr.runtime.examples import folder_examples
+from edgelr.runtime.translate import translate, translator_of
+from edgelr.validate.embeddings import REFERENCE
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+    from edgelr.metrics.scores import Scores
+
+
+def score_translations(
+    package: Package,
+    sessions: Mapping[str, InferenceSession],
+    reference: Package,
+    each: Callable[[], object] | None,
+) -> dict[str, Scores]:
+    """Translate the examples greedily, one a call, and score them; see ``accuracy.score_variant``."""
+    examples = folder_examples(package.folder, Translation)
+    dense = _dense(reference, len(examples))
+    translator = translator_of(package, sessions)
+    outputs = []
+    for text in translate(translator, [example.source for example in examples], beams=1):
+        outputs.append(" ".join(text.split()))
+        if each is not None:
+            each()
+    return translation_scores(outputs, _references(examples), dense)
+
+
+def score_dense_translations(package: Package) -> dict[str, Scores]:
+    """Scores of the dense model, from its translations that are stored in the package."""
+    examples = folder_examples(package.folder, Translation)
+    dense = _dense(package, len(examples))
+    return translation_scores(dense, _references(examples), dense)
+
+
+def _references(examples: tuple[Translation, ...]) -> list[str]:
+    return [" ".join(example.target.split()) for example in examples]
+
+
+def _dense(package: Package, count: int) -> list[str]:
+    """The dense model's translations: one line an example, kept as the bytes of one text."""
+    path = package.folder / REFERENCE
+    stored = read_arrays(path, ["dense_outputs"])["dense_outputs"]
+    try:
+        lines = stored.tobytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DamagedArtifactError(f"{path}: dense_outputs is no text: {error}") from error
+    if len(lines) != count:
+        raise DamagedArtifactError(f"{path}: {len(lines)} dense outputs do not fit {count} examples")
+    return lines
