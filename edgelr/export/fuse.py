@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelr.export.cached import feed_cached_keys, fuse_cached_attention
+
 
 def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     """Fuse in place.
@@ -32,12 +34,14 @@ def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     shape_optimization.rules.apply_to_model(model)
     optimize(model)
     _drop_zero_masks(model)
+    fuse_cached_attention(model)
     fuse_sdpa(model, apply_shape_inference=True)
-    count = int(fuse_mha1(model)) + int(fuse_mha2(model))
-    if count:
-        _share_bias(model)
+    fuse_mha1(model)
+    fuse_mha2(model)
+    _share_bias(model)
+    feed_cached_keys(model)
     optimize(model)  # inlines what was half fused, drops what is unused
-    return count
+    return sum(node.op_type == "MultiHeadAttention" for node in model.graph)
 
 
 def _drop_zero_masks(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model
@@ -45,13 +49,15 @@ def _drop_zero_masks(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model
     import onnx_ir
     from onnx_ir.convenience import replace_all_uses_with
 
-    for node in model.graph:
+    for node in list(model.graph):
         if node.op_type != "Add":
             continue
         for scores, mask in (tuple(node.inputs), tuple(reversed(node.inputs))):
             value = onnx_ir.convenience.get_const_tensor(mask)
             if value is not None and len(value.shape) == 4 and value.size == 1 and not value.numpy().any():
                 replace_all_uses_with(node.outputs[0], scores)
+                model.graph.remove(node, safe=True)
+                break
 
 
 def _share_bias(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model

@@ -56,11 +56,33 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
         metrics=METRICS.get(task) if isinstance(task, str) else None,
     )
     return (
+        *_check_task(file),
         *_check_budget(file, measured),
         *_check_lists(file, measured),
         *_check_lengths(file, measured),
         *_check_gates(file, measured),
     )
+
+
+# What only one task knows: key path -> that task.
+_OF_TASK: dict[KeyPath, str] = {
+    ("compress", "keep", "latency"): "sentence-embedding",
+    ("export", "drop_unused_tokens"): "sentence-embedding",
+    ("finetune", "distill", "embedding"): "sentence-embedding",
+    ("finetune", "distill", "similarity"): "sentence-embedding",
+    ("finetune", "distill", "logits"): "translation",
+    ("finetune", "distill", "attention"): "translation",
+    ("finetune", "distill", "temperature"): "translation",
+    ("finetune", "distill", "sequence"): "translation",
+    ("finetune", "label_smoothing"): "translation",
+}
+
+
+def _check_task(file: YamlFile) -> Iterator[Fault]:
+    task = file.at(("task", "type"))
+    for key, owner in _OF_TASK.items():
+        if task in set(_OF_TASK.values()) - {owner} and file.at(key):
+            yield file.fault(key, f"is for the task {owner}, and this one is {task}; take it out")
 
 
 def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:

@@ -70,6 +70,9 @@ class Translate(Section):
     max_tokens: int = Field(
         128, ge=8, le=1024, description="longer texts are cut in tuning, and split in the package"
     )
+    prefix: str = Field(
+        "", max_length=200, description="what every text begins with, such as 'translate English to German: '"
+    )
     source_language: str | None = Field(
         None, description="code of the language of the texts, for a model of many, such as 'eng_Latn' or 'en'"
     )

@@ -38,12 +38,14 @@ class Reading:
         max_tokens: Longer texts are cut.
         source_language: Code of the language that texts are in, for models of several; else None.
         target_language: Code of the language to translate to, likewise.
+        prefix: What every text begins with.
     """
 
     folder: Path
     max_tokens: int
     source_language: str | None = None
     target_language: str | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +222,7 @@ def reading_of(folder: Path, settings: TaskSettings) -> Reading:
         max_tokens=settings.max_tokens,
         source_language=getattr(settings, "source_language", None),
         target_language=getattr(settings, "target_language", None),
+        prefix=getattr(settings, "prefix", ""),
     )
 
 

@@ -142,7 +142,7 @@ def collate(reading: Reading, examples: Sequence[Translation]) -> Batch:
     """
     tokenizer = tokenizer_of(reading)
     made = tokenizer(
-        [example.source for example in examples],
+        [reading.prefix + example.source for example in examples],
         text_target=[example.target for example in examples],
         max_length=reading.max_tokens,
         truncation=True,

@@ -159,9 +159,9 @@ def _row(measured: _Measured, case: Case, device: Device) -> LatencyRow:
 def _of_tokens(measured: _Measured, case: Case, p50: float) -> dict[str, float]:
     """What counts besides where an output comes token by token; nothing elsewhere."""
     firsts = measured.first_ms[case]
-    return (
-        {"tokens_per_s": case[1] / p50 * 1e3, "first_token_ms": statistics.median(firsts)} if firsts else {}
-    )
+    if not firsts:
+        return {}
+    return {"tokens_per_s": case[1] / p50 * 1e3, "first_token_ms": statistics.median(firsts)}
 
 
 def _notes(measured: _Measured, device: Device) -> tuple[str, ...]:
