@@ -54,7 +54,7 @@ class Source:
 
     def examples(self, split: Split) -> tuple[Example, ...]:
         """Read one split, in its fixed order."""
-        return read_examples(self.folder / "data" / f"{split}.jsonl")
+        return read_examples(self.folder / "data" / f"{split}.jsonl", Example)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ def folder_examples(folder: Path) -> tuple[Example, ...]:
     """
     path = folder / EXAMPLES
     try:
-        examples = read_examples(path)
+        examples = read_examples(path, Example)
     except (OSError, UnicodeDecodeError) as error:
         raise DamagedArtifactError(f"{path} cannot be read: {error}", AGAIN) from error
     if not examples:
