@@ -1,0 +1,238 @@
+"""How a package generates text: ``generation.json``, and what a transformers generation config says in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from edgelr.artifact_files import read_json, write_json
+from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+
+GENERATION = "generation.json"
+
+_Token = Annotated[int, Field(ge=0)]
+_Count = Annotated[int, Field(ge=0)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+# What generate() of transformers does when a config sets no length: 20 tokens after the start token.
+_DEFAULT_MAX_LENGTH = 21
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """How target tokens are chosen; the fields mean what they mean in a transformers generation config.
+
+    Attributes:
+        decoder_start_token_id: What the decoder is given first.
+        eos_token_id: Tokens that end a sequence; may be none.
+        pad_token_id: What an ended sequence of a batch goes on with.
+        max_length: Most target tokens, the start token included.
+        num_beams: 1 is greedy.
+        length_penalty: A finished beam's score is divided by its length to this power.
+        early_stopping: Stop as soon as there are as many finished beams as beams; or ``never`` by a guess.
+        suppress_tokens: Never generated; single-token ``bad_words_ids`` are among them.
+        begin_suppress_tokens: Not generated as the first token (after a forced one).
+        forced_bos_token_id: The first token, such as the target language.
+        forced_eos_token_id: The last token when ``max_length`` is reached.
+        repetition_penalty: Above 1, tokens that were generated already become less likely.
+        no_repeat_ngram_size: No run of this many tokens comes twice; 0 allows it.
+        min_length: No end before this many target tokens, the start token included.
+        renormalize_logits: Beams are scored with log-probabilities of the tokens that are left.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    decoder_start_token_id: _Token
+    eos_token_id: tuple[_Token, ...]
+    pad_token_id: _Token
+    max_length: Annotated[int, Field(ge=2)]
+    num_beams: Annotated[int, Field(ge=1)] = 1
+    length_penalty: _Finite = 1.0
+    early_stopping: bool | Literal["never"] = False
+    suppress_tokens: tuple[_Token, ...] = ()
+    begin_suppress_tokens: tuple[_Token, ...] = ()
+    forced_bos_token_id: _Token | None = None
+    forced_eos_token_id: _Token | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    no_repeat_ngram_size: _Count = 0
+    min_length: _Count = 0
+    renormalize_logits: bool = False
+
+
+def write_generation(folder: Path, generation: Generation) -> None:
+    """Write ``generation.json``; equal values are equal bytes.
+
+    Args:
+        folder: The package to be.
+        generation: What to write.
+    """
+    write_json(folder / GENERATION, generation)
+
+
+def read_generation(folder: Path) -> Generation:
+    """Read ``generation.json``.
+
+    Args:
+        folder: The package.
+
+    Raises:
+        DamagedArtifactError: The file is missing, or a field is missing, unknown or senseless.
+    """
+    path = folder / GENERATION
+    document = read_json(path)
+    names = [field.name for field in fields(Generation)]
+    missing = [name for name in names if not isinstance(document, dict) or name not in document]
+    if missing:
+        raise DamagedArtifactError(f"{path} has no {', '.join(missing)}", "get or build the package again")
+    try:
+        return _parse(document)
+    except ValidationError as error:
+        raise DamagedArtifactError(
+            f"{path}: {_first_fault(error)}", "get or build the package again"
+        ) from error
+
+
+def generation_of(config: Mapping[str, Any]) -> Generation:
+    """Make it from a transformers generation config, with the defaults of ``generate()`` for what is not set.
+
+    Args:
+        config: ``generation_config.json``, or ``to_dict()`` of a ``GenerationConfig``; not set is also None.
+
+    Raises:
+        UnsupportedModelError: There is no token to start with, a value is senseless, or a setting is one that
+            cannot be followed.
+    """
+    config = {name: value for name, value in config.items() if value is not None}
+    _check_supported(config)
+    ends = _tokens(config, "eos_token_id")
+    found = {
+        **{name: config[name] for name in _TAKEN_AS_THEY_ARE if name in config},
+        "decoder_start_token_id": _start(config),
+        "eos_token_id": ends,
+        "pad_token_id": config.get("pad_token_id", ends[0] if ends else 0),
+        "max_length": _length(config, "max_new_tokens", "max_length", _DEFAULT_MAX_LENGTH),
+        "min_length": _length(config, "min_new_tokens", "min_length", 0),
+        "suppress_tokens": sorted({*_tokens(config, "suppress_tokens"), *_bad_words(config, ends)}),
+        "begin_suppress_tokens": sorted(set(_tokens(config, "begin_suppress_tokens"))),
+        "forced_eos_token_id": _forced_end(config),
+    }
+    try:
+        generation = _parse(found)
+    except (ValidationError, TypeError, ValueError) as error:
+        reason = _first_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise UnsupportedModelError(
+            f"the model's generation config: {reason}", "correct its generation_config.json"
+        ) from error
+    _check_forced(generation)
+    return generation
+
+
+_TAKEN_AS_THEY_ARE = (
+    "num_beams",
+    "length_penalty",
+    "early_stopping",
+    "forced_bos_token_id",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "renormalize_logits",
+)
+
+# Setting -> whether its value changes nothing; with any other, something else would come out.
+_WITHOUT_EFFECT: dict[str, Callable[[Any], bool]] = {
+    "do_sample": lambda value: value is False,
+    "num_return_sequences": lambda value: value == 1,
+    "num_beam_groups": lambda value: value == 1,
+    "diversity_penalty": lambda value: value == 0,
+    "penalty_alpha": lambda value: value == 0,
+    "dola_layers": lambda value: False,
+    "constraints": lambda value: False,
+    "force_words_ids": lambda value: False,
+    "sequence_bias": lambda value: False,
+    "encoder_repetition_penalty": lambda value: value == 1,
+    "encoder_no_repeat_ngram_size": lambda value: value == 0,
+    "exponential_decay_length_penalty": lambda value: False,
+    "guidance_scale": lambda value: value == 1,
+    "remove_invalid_values": lambda value: value is False,
+    "token_healing": lambda value: value is False,
+    "watermarking_config": lambda value: False,
+    "stop_strings": lambda value: False,
+    "max_time": lambda value: False,
+    "prompt_lookup_num_tokens": lambda value: False,
+}
+
+
+def _check_supported(config: Mapping[str, Any]) -> None:
+    for name, has_no_effect in _WITHOUT_EFFECT.items():
+        if name in config and not has_no_effect(config[name]):
+            what = "sampling" if name == "do_sample" else f"{name} {config[name]!r}"
+            raise UnsupportedModelError(
+                f"the model's generation config asks for {what}, which a package cannot do",
+                f"take {name} out of its generation_config.json to generate without it",
+            )
+
+
+def _check_forced(generation: Generation) -> None:
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        if getattr(generation, name) in generation.suppress_tokens:
+            raise UnsupportedModelError(
+                f"the model's generation config both forces and forbids token {getattr(generation, name)}",
+                f"take {name}, or the token in bad_words_ids or suppress_tokens, out of it",
+            )
+
+
+def _start(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    """The decoder's first token, or ``bos_token_id`` in its place, as in ``generate()``."""
+    start = config.get("decoder_start_token_id", config.get("bos_token_id"))
+    if start is None:
+        raise UnsupportedModelError(
+            "the model's generation config has neither decoder_start_token_id nor bos_token_id: "
+            "nothing says what the decoder starts with",
+            "set decoder_start_token_id in its generation_config.json; of T5 and Marian it is the pad token",
+        )
+    return start
+
+
+def _tokens(config: Mapping[str, Any], name: str) -> list[Any]:
+    value = config.get(name, [])
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _length(config: Mapping[str, Any], new: str, total: str, default: int) -> Any:  # noqa: ANN401 - JSON
+    """Target tokens with the start token; the setting that counts without it wins, as in ``generate()``."""
+    return config[new] + 1 if isinstance(config.get(new), int) else config.get(total, default)
+
+
+def _forced_end(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    tokens = _tokens(config, "forced_eos_token_id")
+    if len(tokens) > 1:
+        raise UnsupportedModelError(
+            f"the model's generation config forces one of several ends: {tokens}",
+            "give forced_eos_token_id one token in its generation_config.json",
+        )
+    return tokens[0] if tokens else None
+
+
+def _bad_words(config: Mapping[str, Any], ends: list[Any]) -> list[Any]:
+    """Single tokens that are bad words; ends are not among them, as in ``generate()``."""
+    words = [word if isinstance(word, list | tuple) else [word] for word in _tokens(config, "bad_words_ids")]
+    if longer := next((word for word in words if len(word) != 1), None):
+        raise UnsupportedModelError(
+            f"the model's generation config has a bad word of several tokens: {longer}",
+            "take it out of bad_words_ids in its generation_config.json; single tokens can stay",
+        )
+    return [word[0] for word in words if word and word[0] not in ends]
+
+
+def _parse(document: Any) -> Generation:  # noqa: ANN401 - JSON
+    # Through JSON, where lists are tuples; strict Python values are not.
+    return TypeAdapter(Generation).validate_json(json.dumps(document))
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
