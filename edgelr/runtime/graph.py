@@ -84,8 +84,6 @@ def run_graph(
     Raises:
         UnsupportedModelError: The graph needs another input, or ONNX Runtime fails on it.
     """
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
     names = [entry.name for entry in session.get_inputs()]
     if missing := sorted(set(names) - set(feeds)):
         raise UnsupportedModelError(
@@ -95,16 +93,23 @@ def run_graph(
     outputs = [entry.name for entry in session.get_outputs()]
     try:
         results = session.run(outputs, {name: feeds[name] for name in names})
-    except (
+    except run_errors() as error:
+        shapes = ", ".join(f"{name} {list(feeds[name].shape)}" for name in names)
+        raise UnsupportedModelError(f"ONNX Runtime fails on a graph with {shapes}: {error}") from error
+    return dict(zip(outputs, results, strict=True))
+
+
+def run_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises when a graph fails on its input; the exceptions have no base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
         state.Fail,
         state.InvalidArgument,
         state.RuntimeException,
         state.NotImplemented,
         state.EPFail,
-    ) as error:
-        shapes = ", ".join(f"{name} {list(feeds[name].shape)}" for name in names)
-        raise UnsupportedModelError(f"ONNX Runtime fails on a graph with {shapes}: {error}") from error
-    return dict(zip(outputs, results, strict=True))
+    )
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - onnx is not typed

@@ -1,0 +1,175 @@
+"""An encoder and a decoder as ONNX graphs, behind the interface that the search drives.
+
+The contract, with layers i from 0; tokens and masks are int64, all else is float32:
+
+- ``encoder`` takes ``input_ids`` and ``attention_mask`` ``[batch, source]``, and gives ``cross_key_i`` and
+  ``cross_value_i`` ``[batch, heads, source, size]``.
+- ``decoder`` takes ``input_ids`` ``[batch, 1]``, the encoder's ``attention_mask`` and outputs, ``past_key_i``
+  and ``past_value_i`` ``[batch, heads, past, size]``, where past is 0 at first. It gives ``logits``
+  ``[batch, 1, vocabulary]``, ``present_key_i`` and ``present_value_i`` ``[batch, heads, past + 1, size]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.runtime.graph import run_errors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from onnxruntime import InferenceSession, IOBinding, OrtValue
+
+AGAIN = "export the model again"
+
+
+class GraphDecoder:
+    """Decodes one batch of source texts after another.
+
+    Caches go from a step's outputs to the next one's inputs as they are, and what the encoder gave is bound
+    once; nothing is copied but the tokens and, where beams change places, the rows that did.
+
+    Args:
+        encoder: Session of the encoder.
+        decoder: Session of the decoder.
+
+    Attributes:
+        vocabulary: Size of the logits.
+
+    Raises:
+        DamagedArtifactError: The graphs do not follow the contract.
+    """
+
+    def __init__(self, encoder: InferenceSession, decoder: InferenceSession) -> None:
+        self._encoder, self._decoder = encoder, decoder
+        inputs = {entry.name: list(entry.shape) for entry in decoder.get_inputs()}
+        outputs = {entry.name: list(entry.shape) for entry in decoder.get_outputs()}
+        layers = sum(name.startswith("past_key_") for name in inputs)
+        self._past, self._present, self._cross = (
+            [f"{name}_{part}_{layer}" for layer in range(layers) for part in ("key", "value")]
+            for name in ("past", "present", "cross")
+        )
+        tokens = ["input_ids", "attention_mask"]
+        _check("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], tokens)
+        _check("encoder", "outputs", [entry.name for entry in encoder.get_outputs()], self._cross)
+        _check("decoder", "inputs", inputs, [*tokens, *self._past, *self._cross])
+        _check("decoder", "outputs", outputs, ["logits", *self._present])
+        self.vocabulary = _sizes(outputs, "logits", 3, (2,))[0]
+        self._empty = [_sizes(inputs, name, 4, (1, 3)) for name in self._past]
+        self._rows = 0
+
+    def read(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
+        """Run the encoder on a batch, to be decoded next.
+
+        Args:
+            ids: ``[batch, source]``.
+            mask: 0 where a text is padded, 1 elsewhere, ``[batch, source]``.
+
+        Raises:
+            UnsupportedModelError: ONNX Runtime fails on the graph.
+        """
+        binding = self._encoder.io_binding()
+        binding.bind_ortvalue_input("input_ids", _value(ids))
+        binding.bind_ortvalue_input("attention_mask", _value(mask))
+        for name in self._cross:
+            binding.bind_output(name)
+        _run("encoder", self._encoder, binding, ids.shape)
+        self._sources = binding.get_outputs()
+        self._mask = mask
+
+    def start(self, rows: int) -> None:
+        """Begin anew with one empty row for each text of the batch that was read."""
+        import numpy as np
+
+        self._bind_rows(np.arange(rows), self._sources)
+        self._caches = [_value(np.zeros((rows, heads, 0, size), np.float32)) for heads, size in self._empty]
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Append a token to every row.
+
+        Args:
+            tokens: ``[rows]``.
+
+        Returns:
+            Logits of the next token, ``[rows, vocabulary]``; they are good until the next step.
+
+        Raises:
+            UnsupportedModelError: ONNX Runtime fails on the graph.
+        """
+        binding = self._binding
+        self._tokens[:, 0] = tokens
+        for name, cache in zip(self._past, self._caches, strict=True):
+            binding.bind_ortvalue_input(name, cache)
+        for name in self._present:
+            binding.bind_output(name)
+        _run("decoder", self._decoder, binding, self._tokens.shape)
+        self._caches = binding.get_outputs()[1:]  # the first is logits, which were bound first
+        return self._logits
+
+    def reorder(self, rows: NDArray[np.int64]) -> None:
+        """Go on with these rows of the last step; a row may come several times, or not at all."""
+        import numpy as np
+
+        if np.array_equal(rows, np.arange(self._rows)):
+            return
+        self._caches = [_value(cache.numpy()[rows]) for cache in self._caches]
+        texts = self._texts[rows]
+        if not np.array_equal(texts, self._texts):
+            self._bind_rows(texts, [_value(source.numpy()[texts]) for source in self._sources])
+
+    def _bind_rows(self, texts: NDArray[np.int64], sources: list[OrtValue]) -> None:
+        """Bind what stays the same from step to step, for rows of these texts of the batch."""
+        import numpy as np
+
+        self._texts, self._rows = texts, len(texts)
+        self._tokens = np.zeros((self._rows, 1), np.int64)
+        logits = np.empty((self._rows, 1, self.vocabulary), np.float32)
+        self._logits = logits[:, 0]
+        # A new binding: the old one's outputs are as large as its rows were.
+        self._binding = self._decoder.io_binding()
+        self._binding.bind_ortvalue_input("input_ids", _value(self._tokens))
+        self._binding.bind_ortvalue_input("attention_mask", _value(self._mask[texts]))
+        for name, source in zip(self._cross, sources, strict=True):
+            self._binding.bind_ortvalue_input(name, source)
+        self._binding.bind_ortvalue_output("logits", _value(logits))
+
+
+def _value(array: NDArray[np.int64] | NDArray[np.float32]) -> OrtValue:
+    """An array as ONNX Runtime's, which shares its memory."""
+    import numpy as np
+    from onnxruntime import OrtValue
+
+    return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+
+
+def _check(role: str, what: str, found: Collection[str], wanted: list[str]) -> None:
+    names = set(found)
+    if names != set(wanted) or len(wanted) < 2:
+        missing, more = sorted(set(wanted) - names), sorted(names - set(wanted))
+        raise DamagedArtifactError(
+            f"the {what} of the graph {role!r} are not those of a translation package: "
+            f"missing {', '.join(missing) or 'none'}, unknown {', '.join(more) or 'none'}",
+            AGAIN,
+        )
+
+
+def _sizes(shapes: Mapping[str, list[int | str]], name: str, rank: int, axes: tuple[int, ...]) -> list[int]:
+    """Fixed sizes of a tensor of the decoder."""
+    shape = shapes[name]
+    sizes = [shape[axis] for axis in axes if len(shape) == rank]
+    if len(sizes) != len(axes) or not all(isinstance(size, int) for size in sizes):
+        raise DamagedArtifactError(
+            f"the graph 'decoder' has {name} {shape}, whose sizes at {list(axes)} must be numbers", AGAIN
+        )
+    return [int(size) for size in sizes]
+
+
+def _run(role: str, session: InferenceSession, binding: IOBinding, shape: tuple[int, ...]) -> None:
+    try:
+        session.run_with_iobinding(binding)
+    except (*run_errors(), RuntimeError) as error:  # with bound values all faults of a node are RuntimeErrors
+        raise UnsupportedModelError(
+            f"ONNX Runtime fails on the graph {role!r} with input_ids {list(shape)}: {error}"
+        ) from error
