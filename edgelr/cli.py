@@ -116,22 +116,31 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
     epilog=_example(
         'edgelr run build/docs-search/package "how do I copy a file"',
         "cat questions.txt | edgelr run build/docs-search/package - --vectors --json",
+        "cat lines.txt | edgelr run build/english-french/package - --beam 4 > translated.txt",
     )
 )
 @click.argument("package", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Best matches to show.")
-@click.option("--vectors", is_flag=True, help="Print the vector of each input, not its matches.")
+@click.option("--top", type=click.IntRange(min=1), help="Of a search: best matches to show [3].")
+@click.option("--vectors", is_flag=True, help="Of a search: print the vector of each input, not its matches.")
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Of a translation: also translate the lines of this file.",
+)
+@click.option("--beam", type=click.IntRange(1, 64), help="Of a translation: beams, 1 is greedy [as built].")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Of a translation: most tokens of an output.")
 @device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
 @json_option
-def run(package: Path, inputs: tuple[str, ...], top: int, vectors: bool, device: str) -> dict[str, Any]:
-    """Use PACKAGE on each INPUT: search its own texts, or print vectors.
+def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's
+    """Use PACKAGE on each INPUT: search its own texts, print vectors, or translate.
 
-    The input - reads lines from standard input. Needs neither torch nor transformers.
+    The input - reads lines from standard input; translations come line by line. Needs neither torch nor
+    transformers.
     """
     from edgelr.use import answer
 
-    return answer(package, inputs, top=top, vectors=vectors, device=device)
+    return answer(package, inputs, **options)
 
 
 @cli.command(epilog=_example("edgelr validate build/docs-search/package --device cpu-1t"))

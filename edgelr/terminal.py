@@ -11,6 +11,7 @@ import errno
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -29,6 +30,7 @@ NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 PROGRAM = "edgelr"
 COMPLETION = "_EDGELR_COMPLETE"
 BROKEN_PIPE = 141
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 RESUME = "what is finished is kept; run the same command again to resume"
 
 
@@ -54,7 +56,7 @@ def run_command(command: click.Command, arguments: Sequence[str]) -> int:
             click.echo(json.dumps(finite(document), ensure_ascii=False, allow_nan=False))
         sys.stdout.flush()
     except BrokenPipeError:
-        return _leave_broken_pipe()
+        return leave_broken_pipe()
     return code
 
 
@@ -86,6 +88,23 @@ def say(text: str, *, err: bool = False) -> None:
         "\n".join("".join(sign if sign.isprintable() else "\ufffd" for sign in line) for line in lines),
         err=err,
     )
+
+
+def say_line(text: str) -> None:
+    """Print one line of text as it is, for people and for the next program alike, at once.
+
+    Unlike in ``say``, spaces and joiners that are not printable stay: they are part of many languages. Line
+    breaks become spaces, other control characters and what the terminal's encoding lacks are replaced.
+
+    Args:
+        text: Any text.
+
+    Raises:
+        BrokenPipeError: The reader went away.
+    """
+    line = _CONTROL.sub(lambda found: " " if found.group().isspace() else "\ufffd", text)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(line.encode(encoding, "replace").decode(encoding))
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -120,7 +139,7 @@ def _outcome(command: click.Command, arguments: list[str]) -> tuple[int, dict[st
     except click.exceptions.Exit as end:  # --help and --version
         return end.exit_code, None
     except BrokenPipeError:
-        return _leave_broken_pipe(), None
+        return leave_broken_pipe(), None
     except click.ClickException as error:
         error.show()
         result = {"error": {"exit": 2, "message": error.format_message()}}
@@ -182,8 +201,12 @@ def _bug() -> dict[str, Any]:
     return {"error": {"exit": 1, "message": message}}
 
 
-def _leave_broken_pipe() -> int:
-    """Give stdout somewhere to go, so that the interpreter's last flush is quiet."""
+def leave_broken_pipe() -> int:
+    """Give stdout somewhere to go, so that the interpreter's last flush is quiet.
+
+    Returns:
+        The exit code of a command that cannot do without its reader.
+    """
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

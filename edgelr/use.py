@@ -16,40 +16,70 @@ from edgelr.terminal import columns, failure, say
 
 if TYPE_CHECKING:
     from edgelr.artifacts import LatencyRow, Package, Verdict
+    from edgelr.device.schema import Device
     from edgelr.recipe.schema import Validation
 
 STANDARD_INPUT = "-"
+# Options of ``edgelr run`` by task.
+OPTIONS = {"sentence-embedding": ("top", "vectors"), "translation": ("file", "beam", "max_tokens")}
+NO_INPUT = "give a text in quotes, or - to read lines from standard input"
 PASSAGE_WIDTH = 200
 
 
-def answer(folder: Path, inputs: Sequence[str], *, top: int, vectors: bool, device: str) -> dict[str, Any]:
-    """Embed every input, and print its vector or the passages of the package that match it best.
+def answer(folder: Path, inputs: Sequence[str], *, device: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Run every input through a package, and print what comes out.
 
     Args:
         folder: The package.
         inputs: Texts; ``-`` stands for the lines of standard input.
-        top: Passages an input.
-        vectors: Vectors instead of passages.
         device: Name or file of the profile to run as.
+        options: Those of the package's task; None or False is not given. ``top`` and ``vectors`` are of
+            sentence-embedding; ``file``, ``beam`` and ``max_tokens`` are of translation.
 
     Returns:
-        ``{"vectors": [{"input", "vector"}]}``, or ``{"answers": [{"input", "matches": [{"id", "score",
-        "passage"}]}]}``, in the order of the inputs.
+        ``{"vectors": [{"input", "vector"}]}``, ``{"answers": [{"input", "matches": [{"id", "score",
+        "passage"}]}]}`` or ``{"translations": [{"input", "output"}]}``, in the order of the inputs.
 
     Raises:
-        UsageError: There is no input, no such package or no such device.
+        UsageError: There is no input, no such package or no such device, or an option is of another task.
         DataError: Standard input is empty.
-        UnsupportedModelError: The package is for a task that takes no text.
+        UnsupportedModelError: The package is for an unknown task.
     """
     from edgelr.device.load import find_device
     from edgelr.runtime.package import open_package
-    from edgelr.runtime.text import embed, nearest, open_text_package
 
     package = open_package(folder)
-    if package.task != "sentence-embedding":
+    if package.task not in OPTIONS:
         raise UnsupportedModelError(f"{folder} is a package for {package.task}", "update edgelr to run it")
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    _check_options(package, given)
+    match package.task:
+        case "translation":
+            from edgelr.use_translation import translate_inputs
+
+            return translate_inputs(package, inputs, find_device(device), **given)
+        case _:
+            return _search(package, inputs, find_device(device), **given)
+
+
+def _check_options(package: Package, given: Mapping[str, object]) -> None:
+    for name in given:
+        if name not in OPTIONS[package.task]:
+            option = "--" + name.replace("_", "-")
+            own = ", ".join("--" + each.replace("_", "-") for each in OPTIONS[package.task])
+            raise UsageError(
+                f"{option} is not for {package.folder}, a package for {package.task}", f"it has {own}"
+            )
+
+
+def _search(
+    package: Package, inputs: Sequence[str], device: Device, *, top: int = 3, vectors: bool = False
+) -> dict[str, Any]:
+    """Embed every input, and print its vector or the passages of the package that match it best."""
+    from edgelr.runtime.text import embed, nearest, open_text_package
+
     texts = _texts(inputs)
-    session, tokenizer = open_text_package(package, find_device(device))
+    session, tokenizer = open_text_package(package, device)
     found = embed(session, tokenizer, texts)
     if vectors:
         rows = [[float(f"{number:.7g}") for number in vector] for vector in found.tolist()]
@@ -108,7 +138,7 @@ def check(
 def _texts(inputs: Sequence[str]) -> list[str]:
     """The inputs, with the lines of standard input in the place of ``-``; empty lines are left out."""
     if not inputs:
-        raise UsageError("there is no input", "give a text in quotes, or - to read lines from standard input")
+        raise UsageError("there is no input", NO_INPUT)
     texts: list[str] = []
     for text in inputs:
         if text == STANDARD_INPUT:

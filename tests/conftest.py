@@ -280,3 +280,269 @@ def tiny_recipe(tmp_path: Path, tiny_model: Path, pairs_file: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY_RECIPE.format(model=tiny_model, pairs=pairs_file), encoding="utf-8")
     return path
+
+
+# --- a tiny Marian with random weights as a translation package ----------------------------------------
+
+TRANSLATION_MAX_TOKENS = 48
+LAYERS = 2
+
+
+def write_pieces(path: Path, lines: list[str], **options: Any) -> list[str]:
+    """Train a SentencePiece model, and return its pieces without the special ones."""
+    import sentencepiece
+
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=file,
+            vocab_size=220,
+            hard_vocab_limit=False,
+            minloglevel=2,
+            **options,
+        )
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    pieces = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
+    return [piece for piece in pieces if piece not in {"<s>", "</s>", "<unk>"}]
+
+
+@pytest.fixture(scope="session")
+def text_lines() -> list[str]:
+    """Real English: the documents of this project."""
+    root = Path(__file__).parent.parent
+    texts = [(root / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")]
+    return [line for text in texts for line in text.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="session")
+def write_sentence_pieces() -> Callable[..., list[str]]:
+    """``write_sentence_pieces(path, lines, model_type="bpe")`` trains a model and gives its pieces."""
+    return write_pieces
+
+
+@pytest.fixture(scope="session")
+def odd_texts(text_lines: list[str]) -> list[str]:
+    """Lines of real text, and what a tokenizer may stumble over."""
+    odd = [
+        "",
+        " ",
+        "   ",
+        "\t\n",
+        "\0",
+        "a\0b",
+        "\ufffd",
+        "\ufeffx",
+        "  two  spaces  ",
+        "no\u00a0break",
+        "\u2028x",
+    ]
+    odd += [
+        "\N{GRINNING FACE}\N{UPSIDE-DOWN FACE}",
+        "\U0001f469\u200d\U0001f469\u200d\U0001f467 x",
+        "e\u0301 \u00e9",
+    ]
+    odd += ["\u65e5\u672c\u8a9e \u0440\u0443\u0441 \u0395\u03bb \u0639\u0631\u0628", "\ufb01 \u2460 \uff21"]
+    odd += [
+        "x</s>y",
+        "</s>",
+        "<pad> <unk> <s> x",
+        ">>fra<< a file",
+        " >>fra<< x",
+        ">>xyz<<x",
+        "a >>fra<<",
+        ">> a << b",
+    ]
+    odd += [
+        "<extra_id_0> x",
+        "\u2581a\u2581",
+        "a file " * 714 + "xx",
+        "y" * 5000,
+        "\u65e5" * 5000,
+        "a , b . n't",
+    ]
+    return [*text_lines[:60], *odd]
+
+
+@pytest.fixture(scope="session")
+def marian_tokenizer(tmp_path_factory: pytest.TempPathFactory, text_lines: list[str]) -> Path:
+    """The files of a multilingual MarianTokenizer, saved by transformers itself."""
+    from transformers import MarianTokenizer
+
+    raw = tmp_path_factory.mktemp("marian-raw")
+    pieces = write_pieces(raw / "source.spm", text_lines)
+    pieces += write_pieces(raw / "target.spm", [line.swapcase()[::-1] for line in text_lines])
+    tokens = dict.fromkeys(["</s>", "<unk>", *pieces, ">>fra<<", ">>deu<<", "<pad>"])
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    (raw / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    files = (str(raw / name) for name in ("source.spm", "target.spm", "vocab.json"))
+    folder = tmp_path_factory.mktemp("marian")
+    MarianTokenizer(*files, source_lang="en", target_lang="fr").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def marian_model(marian_tokenizer: Path) -> Any:
+    """A MarianMTModel of two layers with random weights."""
+    import torch
+    from transformers import GenerationConfig, MarianConfig, MarianMTModel
+
+    vocabulary = len(json.loads((marian_tokenizer / "vocab.json").read_text(encoding="utf-8")))
+    config = MarianConfig(
+        vocab_size=vocabulary,
+        d_model=24,
+        encoder_layers=LAYERS,
+        decoder_layers=LAYERS,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_position_embeddings=64,
+        pad_token_id=vocabulary - 1,
+        eos_token_id=0,
+        decoder_start_token_id=vocabulary - 1,
+        init_std=0.8,
+        tie_word_embeddings=False,  # a model that shares them repeats its last token for ever
+    )
+    torch.manual_seed(1)
+    model = MarianMTModel(config).eval()
+    model.set_attn_implementation("eager")
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(vocabulary, 24) * 0.4)
+    model.final_logits_bias[0, 0] = 3.0  # so that some sequences end
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=vocabulary - 1,
+        pad_token_id=vocabulary - 1,
+        eos_token_id=0,
+        forced_eos_token_id=0,
+        bad_words_ids=[[vocabulary - 1]],
+        max_length=20,
+        num_beams=4,
+        renormalize_logits=True,
+    )
+    return model
+
+
+def export_marian(model: Any, folder: Path) -> None:
+    """Write ``encoder.onnx`` and ``decoder.onnx`` by the contract of ``edgelr.runtime.decoder_graph``."""
+    import torch
+    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+    def bias_of(mask: Any) -> Any:
+        return (1.0 - mask[:, None, None, :].to(torch.float32)) * -1.0e9
+
+    def flat(cache: Any) -> tuple[Any, ...]:
+        return tuple(tensor for layer in cache.layers for tensor in (layer.keys, layer.values))
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            bias = bias_of(attention_mask)
+            states = self.model.get_encoder()(input_ids=input_ids, attention_mask=bias)[0]
+            cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+            self.model.get_decoder()(
+                input_ids=input_ids[:, :1],
+                attention_mask=torch.zeros(1, 1, 1, 1),
+                encoder_hidden_states=states,
+                encoder_attention_mask=bias,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            return flat(cache.cross_attention_cache)
+
+    class Decoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any, past: Any, cross: Any) -> Any:
+            own, other = DynamicCache(), DynamicCache()
+            for layer in range(LAYERS):
+                own.update(past[2 * layer], past[2 * layer + 1], layer)
+                other.update(cross[2 * layer], cross[2 * layer + 1], layer)
+            cache = EncoderDecoderCache(own, other)
+            for layer in range(LAYERS):
+                cache.is_updated[layer] = True
+            found = self.model(
+                decoder_input_ids=input_ids,
+                decoder_attention_mask=torch.zeros(1, 1, 1, 1),
+                encoder_outputs=(torch.zeros(input_ids.shape[0], attention_mask.shape[1], 24),),
+                attention_mask=bias_of(attention_mask),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            return (found.logits, *flat(cache.self_attention_cache))
+
+    ids, mask = torch.randint(2, 40, (2, 7)), torch.ones(2, 7, dtype=torch.long)
+    past, cross = ([torch.randn(2, 2, length, 12) for _ in range(2 * LAYERS)] for length in (3, 7))
+    past_names, cross_names, present_names = (
+        [f"{what}_{part}_{layer}" for layer in range(LAYERS) for part in ("key", "value")]
+        for what in ("past", "cross", "present")
+    )
+    batch, source, length = (torch.export.Dim(name, max=4096) for name in ("batch", "source", "past"))
+    options: dict[str, Any] = {"dynamo": True, "opset_version": 20, "verbose": False, "external_data": False}
+    torch.onnx.export(
+        Encoder().eval(),
+        (ids, mask),
+        folder / "encoder.onnx",
+        dynamic_shapes=({0: batch, 1: source},) * 2,
+        input_names=["input_ids", "attention_mask"],
+        output_names=cross_names,
+        **options,
+    )
+    torch.onnx.export(
+        Decoder().eval(),
+        (ids[:, :1], mask, past, cross),
+        folder / "decoder.onnx",
+        dynamic_shapes=(
+            {0: batch},
+            {0: batch, 1: source},
+            [{0: batch, 2: length} for _ in past],
+            [{0: batch, 2: source} for _ in cross],
+        ),
+        input_names=["input_ids", "attention_mask", *past_names, *cross_names],
+        output_names=["logits", *present_names],
+        **options,
+    )
+
+
+@pytest.fixture(scope="session")
+def translation_files(
+    tmp_path_factory: pytest.TempPathFactory, marian_tokenizer: Path, marian_model: Any
+) -> Path:
+    """Everything of a translation package but its manifest."""
+    from edgelr.runtime.generation import generation_of, write_generation
+
+    folder = tmp_path_factory.mktemp("translation") / "files"
+    shutil.copytree(marian_tokenizer, folder)
+    export_marian(marian_model, folder)
+    write_generation(folder, generation_of(marian_model.generation_config.to_dict()))
+    return folder
+
+
+def seal_translation(folder: Path, **settings: int | str) -> Package:
+    return seal_package(
+        folder,
+        name="tiny-translation",
+        task="translation",
+        graphs={role: describe_graph(folder / f"{role}.onnx") for role in ("encoder", "decoder")},
+        precision="fp32",
+        cost=Cost(parameters=1000, bytes=0, macs=256),
+        settings={"max_tokens": TRANSLATION_MAX_TOKENS, **settings},
+        source={"title": "tiny", "fingerprint": "0" * 64},
+        gates=(),
+        accuracy={},
+    )
+
+
+@pytest.fixture
+def reseal_translation() -> Callable[..., Package]:
+    """``reseal_translation(folder, prefix="x")`` seals it again after its files were changed."""
+    return seal_translation
+
+
+@pytest.fixture
+def translation_package(tmp_path: Path, translation_files: Path) -> Package:
+    """A translation package of the test's own."""
+    return seal_translation(Path(shutil.copytree(translation_files, tmp_path / "translation")))

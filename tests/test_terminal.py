@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import click
 import pytest
 
 from edgelr.errors import DataError, GateError
-from edgelr.terminal import failure, finite, run_command, say
+from edgelr.terminal import failure, finite, run_command, say, say_line
 
 
 def command(action: Callable[[], object]) -> click.Command:
@@ -191,3 +192,17 @@ def test_what_would_steer_a_terminal_is_taken_out(capsys: pytest.CaptureFixture[
 def test_finite_replaces_at_any_depth() -> None:
     value = {"a": [1.5, float("inf"), (float("nan"), "x", None, True)], "b": {"c": float("-inf"), "d": 3}}
     assert finite(value) == {"a": [1.5, None, [None, "x", None, True]], "b": {"c": None, "d": 3}}
+
+
+def test_a_line_of_text_keeps_what_languages_need(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "n\u00b0\u00a05\u202f; \u0645\u06cc\u200c\u0631\u0648\u0645 \u3000 \U0001f469\u200d\U0001f467"
+    say_line(text)
+    say_line("a\x1b[31mb\nc\td\0e\x9bf\u2028g")
+    assert capsys.readouterr().out == f"{text}\na\ufffd[31mb c d\ufffde\ufffdf g\n"
+
+
+def test_a_terminal_that_lacks_a_sign_is_no_crash() -> None:
+    code = "from edgelr.terminal import say_line; say_line('caf\\xe9 \\u20ac')"
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+    assert done.stdout == b"caf\xe9 ?\n"

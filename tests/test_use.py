@@ -107,9 +107,22 @@ def test_a_users_own_profile_is_named_by_its_file(package: Path, tmp_path: Path)
 
 
 def test_another_task_is_not_guessed(package: Path, reseal: MakePackage) -> None:
-    reseal(package, task="translation")
-    with pytest.raises(UnsupportedModelError, match="a package for translation"):
+    reseal(package, task="speech")
+    with pytest.raises(UnsupportedModelError, match="a package for speech"):
         answer(package, ["copy"], top=1, vectors=False, device="cpu-1t")
+
+
+@pytest.mark.parametrize("option", [{"beam": 4}, {"max_tokens": 3}, {"file": Path("x")}])
+def test_options_of_another_task_name_the_package_and_its_task(package: Path, option: dict[str, Any]) -> None:
+    name = "--" + next(iter(option)).replace("_", "-")
+    words = rf"{name} is not for .*package, a package for sentence-embedding\n.*--top, --vectors"
+    with pytest.raises(UsageError, match=words):
+        answer(package, ["copy"], device="cpu-1t", **option)
+
+
+def test_options_that_are_not_given_are_of_no_task(package: Path) -> None:
+    found = answer(package, ["copy"], device="cpu-1t", file=None, beam=None, top=None, vectors=False)
+    assert len(found["answers"][0]["matches"]) == 3
 
 
 def test_a_changed_package_is_not_used(package: Path) -> None:

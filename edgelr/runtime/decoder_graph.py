@@ -169,7 +169,7 @@ def _sizes(shapes: Mapping[str, list[int | str]], name: str, rank: int, axes: tu
 def _run(role: str, session: InferenceSession, binding: IOBinding, shape: tuple[int, ...]) -> None:
     try:
         session.run_with_iobinding(binding)
-    except (*run_errors(), RuntimeError) as error:  # with bound values all faults of a node are RuntimeErrors
+    except run_errors() as error:
         raise UnsupportedModelError(
             f"ONNX Runtime fails on the graph {role!r} with input_ids {list(shape)}: {error}"
         ) from error

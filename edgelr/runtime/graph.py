@@ -109,6 +109,7 @@ def run_errors() -> tuple[type[Exception], ...]:
         state.RuntimeException,
         state.NotImplemented,
         state.EPFail,
+        RuntimeError,  # all of them, where inputs and outputs are bound
     )
 
 

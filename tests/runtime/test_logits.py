@@ -1,0 +1,87 @@
+"""Each change against transformers' own logits processor, on random scores."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers.generation import logits_process as theirs
+
+from edgelr.runtime.generation import Generation
+from edgelr.runtime.logits import changes_of, log_softmax
+
+PLAIN = Generation(decoder_start_token_id=0, eos_token_id=(1, 2), pad_token_id=0, max_length=10)
+VOCABULARY = 12
+
+
+def scores(seed: int) -> Any:
+    return np.random.default_rng(seed).normal(size=(3, VOCABULARY)).astype(np.float32) * 4
+
+
+def history(length: int) -> Any:
+    """Few tokens, so that they come again."""
+    return np.random.default_rng(length).integers(0, 5, size=(3, length))
+
+
+CASES: dict[str, tuple[dict[str, Any], Any]] = {
+    "repetition": ({"repetition_penalty": 1.3}, theirs.RepetitionPenaltyLogitsProcessor(1.3)),
+    "reward": ({"repetition_penalty": 0.6}, theirs.RepetitionPenaltyLogitsProcessor(0.6)),
+    "1-gram": ({"no_repeat_ngram_size": 1}, theirs.NoRepeatNGramLogitsProcessor(1)),
+    "2-gram": ({"no_repeat_ngram_size": 2}, theirs.NoRepeatNGramLogitsProcessor(2)),
+    "3-gram": ({"no_repeat_ngram_size": 3}, theirs.NoRepeatNGramLogitsProcessor(3)),
+    "min-length": ({"min_length": 4}, theirs.MinLengthLogitsProcessor(4, [1, 2])),
+    "forced-first": ({"forced_bos_token_id": 7}, theirs.ForcedBOSTokenLogitsProcessor(7)),
+    "forced-last": ({"forced_eos_token_id": 2}, theirs.ForcedEOSTokenLogitsProcessor(10, 2)),
+    "suppress": ({"suppress_tokens": (3, 5)}, theirs.SuppressTokensLogitsProcessor([3, 5])),
+    "bad-words": ({"suppress_tokens": (3, 5)}, theirs.NoBadWordsLogitsProcessor([[3], [5], [1]], [1, 2])),
+    "begin": ({"begin_suppress_tokens": (4,)}, theirs.SuppressTokensAtBeginLogitsProcessor([4], 1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_change_is_that_of_transformers(case: str) -> None:
+    settings, processor = CASES[case]
+    (change,) = changes_of(replace(PLAIN, **settings), normalized=True)
+    changed = 0
+    for length in range(1, 10):
+        given, tokens = scores(length), history(length)
+        before = given.copy()
+        expected = processor(torch.from_numpy(tokens), torch.from_numpy(before.copy())).numpy()
+        change(given, tokens)
+        np.testing.assert_array_equal(given, expected)
+        changed += not np.array_equal(given, before)
+    assert changed > 0
+
+
+def test_a_first_token_is_suppressed_after_a_forced_one() -> None:
+    *_, change = changes_of(
+        replace(PLAIN, forced_bos_token_id=7, begin_suppress_tokens=(4,)), normalized=False
+    )
+    for length, banned in ((1, False), (2, True), (3, False)):
+        given = scores(0)
+        change(given, history(length))
+        assert bool(np.isinf(given[:, 4]).all()) == banned
+
+
+def test_log_softmax_is_torchs() -> None:
+    given = scores(0) * 10
+    given[0, 3:] = -np.inf
+    expected = torch.log_softmax(torch.from_numpy(given), dim=1).numpy()
+    np.testing.assert_allclose(log_softmax(given), expected, rtol=1e-6)  # sums of floats in another order
+    assert log_softmax(given).dtype == np.float32
+
+
+def test_beams_are_normalized_again_and_greedy_is_spared() -> None:
+    generation = replace(PLAIN, suppress_tokens=(3,), renormalize_logits=True)
+    given = log_softmax(scores(0))
+    for change in changes_of(generation, normalized=True):
+        change(given, history(1))
+    np.testing.assert_allclose(np.exp(given).sum(axis=1), 1.0, rtol=1e-6)  # float sums
+    assert len(changes_of(generation, normalized=False)) == 1
+
+
+def test_no_setting_is_no_work() -> None:
+    assert changes_of(PLAIN, normalized=True) == ()
+    assert changes_of(replace(PLAIN, min_length=1), normalized=True) == (), "the start token is one"
+    assert changes_of(replace(PLAIN, min_length=5, eos_token_id=()), normalized=True) == ()
