@@ -61,14 +61,14 @@ def _join(model: Any, keys: Node) -> bool:  # noqa: ANN401
     biased = _only_reader(scaled or scores, "Add")
     weights = _only_reader(biased or scaled or scores, "Softmax")
     context = _only_reader(weights, "MatMul")
-    values = context and context.inputs[1].producer()
+    values = None if context is None else context.inputs[1].producer()
     out = _only_reader(_only_reader(context, "Transpose"), "Reshape")
-    if not out or not values or values.op_type != "Concat" or _perm(turned) != [0, 1, 3, 2]:
+    if out is None or values is None or values.op_type != "Concat" or turned is None or scores is None:
         return False
     flat = [_unsplit(value) for value in (scores.inputs[0], keys.inputs[1], values.inputs[1])]
     scale = 1.0 if scaled is None else _scale(scaled, scores)
     heads = keys.inputs[0].shape[1] if keys.inputs[0].shape else None
-    if None in flat or scale is None or not isinstance(heads, int):
+    if None in flat or scale is None or not isinstance(heads, int) or _perm(turned) != [0, 1, 3, 2]:
         return False
     bias = biased and next(
         (value for value in biased.inputs if value.producer() is not (scaled or scores)), None
