@@ -54,11 +54,17 @@ def open_side(name: str, path: Path) -> Side:
         path: A folder with a ``package.json``, or an ``.onnx`` file.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: It is neither, or a package of several graphs.
         DamagedArtifactError: The package does not match its manifest, or the file is no ONNX model.
     """
     if path.is_dir() and (path / MANIFEST).is_file():
         package = open_package(path)
+        if len(package.graphs) > 1:
+            files = " and ".join(graph.file for graph in package.graphs.values())
+            raise UsageError(
+                f"{name}: {path} has several graphs ({files}), which cannot be compared as a whole yet",
+                "compare one of its files: give the .onnx file in place of the package",
+            )
         (graph,) = package.graphs.values()
         return Side(name=name, path=path, model=model_path(package), graph=graph, package=package)
     if path.is_file():
