@@ -22,16 +22,24 @@ class LowRankEmbedding(nn.Module):
         embedding_dim: Size of the vectors that come out.
         rank: Size of the vectors that are stored.
         padding_idx: The token whose row gets no gradient, as in ``nn.Embedding``.
+        scale: What the vectors are multiplied by on their way out; the table is stored without it.
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, rank: int, *, padding_idx: int | None = None
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        rank: int,
+        *,
+        padding_idx: int | None = None,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.rank = rank
         self.padding_idx = padding_idx
+        self.scale = scale
         self.table = nn.Parameter(torch.empty(num_embeddings, rank))
         self.up = nn.Parameter(torch.empty(embedding_dim, rank))
 
@@ -50,7 +58,8 @@ class LowRankEmbedding(nn.Module):
             ``[..., dim]``.
         """
         rows = nn.functional.embedding(input, self.table, self.padding_idx)
-        return nn.functional.linear(rows, self.up)
+        vectors = nn.functional.linear(rows, self.up)
+        return vectors if self.scale == 1.0 else vectors * self.scale
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
@@ -108,11 +117,21 @@ def reason_against_embedding(module: nn.Module) -> str | None:
     name = type(module).__name__
     if not isinstance(module, nn.Embedding):
         return f"{name} is not an embedding"
-    if type(module).forward is not nn.Embedding.forward:
+    if type(module).forward is not nn.Embedding.forward and scale_of(module) is None:
         return f"{name} computes more than a look-up"
     if module.max_norm is not None:
         return "it rescales its own rows (max_norm)"
     return None
+
+
+def scale_of(module: nn.Embedding) -> float | None:
+    """What a look-up is multiplied by: a number in BART's scaled embeddings and their copies, else None.
+
+    The copies have no class in common, only a name; what keeps its scale in a tensor does more with it.
+    """
+    scale = getattr(module, "embed_scale", None)
+    known = type(module).__name__.endswith("ScaledWordEmbedding")
+    return float(scale) if known and isinstance(scale, float | int) else None
 
 
 def low_rank_embedding(dense: nn.Embedding, factors: Factors) -> LowRankEmbedding:
@@ -142,7 +161,11 @@ def empty_low_rank_embedding(dense: nn.Embedding, rank: int) -> LowRankEmbedding
     if (reason := reason_against_embedding(dense)) is not None:
         raise ValueError(reason)
     return LowRankEmbedding(
-        dense.num_embeddings, dense.embedding_dim, rank, padding_idx=dense.padding_idx
+        dense.num_embeddings,
+        dense.embedding_dim,
+        rank,
+        padding_idx=dense.padding_idx,
+        scale=scale_of(dense) or 1.0,
     ).to(dense.weight)
 
 

@@ -15,6 +15,7 @@ from edgelr.lowrank.embedding import (
     reason_against_embedding,
     tie,
 )
+from edgelr.lowrank.svd import Factors
 from edgelr.lowrank.table import factor_table
 
 COUNTS = np.arange(20)
@@ -139,3 +140,23 @@ def test_onnx_runtime_computes_the_same(tied, tmp_path):
 def test_a_layer_prints_its_rank():
     assert "20, 8, rank=3" in str(LowRankEmbedding(20, 8, 3))
     assert "rank=3" in str(LowRankHead(8, 20, 3, bias=False))
+
+
+class ScaledWordEmbedding(nn.Embedding):
+    """As in BART and its copies, which transformers defines anew for each."""
+
+    def __init__(self, *sizes: int, embed_scale: float) -> None:
+        super().__init__(*sizes)
+        self.embed_scale = embed_scale
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(input_ids) * self.embed_scale
+
+
+def test_a_scaled_embedding_keeps_its_scale_outside_the_factors() -> None:
+    dense = ScaledWordEmbedding(20, 8, embed_scale=8.0**0.5)
+    table = dense.weight.detach().double().numpy()
+    factors = Factors(up=np.eye(8), down=np.ascontiguousarray(table.T))
+    ids = torch.tensor([[3, 19], [0, 3]])
+    torch.testing.assert_close(low_rank_embedding(dense, factors)(ids), dense(ids))
+    torch.testing.assert_close(low_rank_embedding(dense, factors).weight, dense.weight)
