@@ -12,8 +12,10 @@ from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.recipe.load import fault
 from edgelr.recipe.schema import Recipe
+from edgelr.recipe.tasks import CldrPairs, TaskSettings, Translate
 
 _BUILD = ("accelerate", "onnxscript", "safetensors", "torch", "transformers")
+_TRANSLATION = ("sacrebleu",)
 
 
 def check_accepts(device: Device, recipe: Recipe) -> None:
@@ -58,17 +60,24 @@ def budget_device(recipe: Recipe, recipe_path: Path, profiles: Mapping[str, Devi
     return device
 
 
-def check_extra() -> None:
-    """Make sure that what only building needs is installed.
+def check_extras(settings: TaskSettings) -> None:
+    """Make sure that what only building needs is installed, before anything is computed.
+
+    Args:
+        settings: The recipe's task, which may need an extra of its own.
 
     Raises:
         MissingRequirementError: It is not; the hint is the command that helps.
     """
-    missing = [name for name in _BUILD if not _installed(name)]
+    wanted, extras = _BUILD, "build"
+    if isinstance(settings, Translate):
+        own = ("babel",) if isinstance(settings.data, CldrPairs) else ()
+        wanted, extras = (*_BUILD, *_TRANSLATION, *own), "build,translation"
+    missing = [name for name in wanted if not _installed(name)]
     if missing:
         raise MissingRequirementError(
             f"building needs packages that are not installed: {', '.join(missing)}",
-            "pip install 'edgelr[build]'",
+            f"pip install 'edgelr[{extras}]'",
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from edgelr.artifacts import Verdict
-from edgelr.checks import budget_device, check_accepts, check_extra
+from edgelr.checks import budget_device, check_accepts, check_extras
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
@@ -21,7 +21,7 @@ from edgelr.outcome import Report, StageRow
 from edgelr.progress import Progress
 from edgelr.recipe.load import data_path, fault, load_recipe, recipe_hash
 from edgelr.recipe.schema import Recipe, Validation
-from edgelr.recipe.tasks import CldrPairs, PairsFile, PythonDocs, TranslationsFile
+from edgelr.recipe.tasks import CldrPairs, PairsFile, PythonDocs, Translate, TranslationsFile
 from edgelr.release import withdraw
 from edgelr.store import Store, code_digest
 from edgelr.writing import writing
@@ -142,6 +142,11 @@ class Job:
                 return ()
 
     @property
+    def scoring_libraries(self) -> tuple[str, ...]:
+        """Packages that decide what a score is, besides those that run a package."""
+        return ("sacrebleu", "sentencepiece") if isinstance(self.recipe.task, Translate) else ()
+
+    @property
     def recipe_hash(self) -> str:
         """Hash of the whole recipe."""
         return recipe_hash(self.recipe)
@@ -202,7 +207,7 @@ def open_job(
         require(device)
         check_accepts(device, recipe)
     timed_on = budget_device(recipe, recipe_path, profiles)
-    check_extra()
+    check_extras(recipe.task)
     try:
         model_folder = find_model(recipe.model, recipe_path.parent)
     except UsageError as error:

@@ -258,7 +258,7 @@ def validate(job: Job, packages: dict[str, Made[Package]]) -> Verdict:
                 "devices": [device.model_dump(mode="json") for device in job.devices],
                 "host": job.host_fingerprint,
             },
-            libraries=("numpy", "onnxruntime", "tokenizers"),
+            libraries=("numpy", "onnxruntime", "tokenizers", *job.scoring_libraries),
         ),
         make=make,
         read=read_verdict,

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from edgelr.checks import budget_device, check_accepts, check_extra
+from edgelr.checks import budget_device, check_accepts, check_extras
 from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.job import open_job
 from edgelr.progress import Progress
 from edgelr.recipe.load import load_recipe
+from edgelr.recipe.tasks import CldrPairs, TaskSettings, Translate
 
 KEEP = "keep: {parameters: 0.6}"
 FAST = "keep: {latency: {device: cpu-1t, speedup: 1.5, tokens: 16}}"
@@ -69,14 +70,29 @@ def test_a_precision_that_the_device_does_not_take_is_told(tiny_recipe: Path, tm
         check_accepts(device, load_recipe(tiny_recipe))
 
 
-def test_what_building_needs_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_extra()
+@pytest.mark.parametrize(
+    ("absent", "translates", "hint"),
+    [
+        ("torch", False, "pip install 'edgelr[build]'"),
+        ("sacrebleu", True, "pip install 'edgelr[build,translation]'"),
+        ("babel", True, "pip install 'edgelr[build,translation]'"),
+    ],
+)
+def test_what_building_needs_is_named_when_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tiny_recipe: Path, absent: str, translates: bool, hint: str
+) -> None:
+    task: TaskSettings = load_recipe(tiny_recipe).task
+    if translates:
+        data = CldrPairs(source="cldr", languages=("en", "de"))  # type: ignore[call-arg]
+        task = Translate(type="translation", data=data)  # type: ignore[call-arg]
+    check_extras(task)
 
     def version(name: str) -> str:
-        if name == "torch":
+        if name == absent:
             raise importlib.metadata.PackageNotFoundError(name)
         return "1"
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(MissingRequirementError, match="not installed: torch"):
-        check_extra()
+    with pytest.raises(MissingRequirementError, match=f"not installed: {absent}") as caught:
+        check_extras(task)
+    assert caught.value.hint == hint
