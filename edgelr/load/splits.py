@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from edgelr.artifacts import Split
 from edgelr.errors import DataError
-from edgelr.examples import Example
+from edgelr.examples import Row
 
 # The order in which splits take their groups: the test first, so that the others' sizes never change it.
 _ORDER: tuple[Split, ...] = ("test", "validation", "calibration", "train")
@@ -19,8 +19,8 @@ _LARGEST_SHARE: dict[Split, float] = {"test": 0.1, "validation": 0.1, "calibrati
 
 
 def split_by_group(
-    examples: Sequence[Example], counts: Mapping[Split, int], *, seed: int, hold_out: Sequence[str] = ()
-) -> dict[Split, tuple[Example, ...]]:
+    examples: Sequence[Row], counts: Mapping[Split, int], *, seed: int, hold_out: Sequence[str] = ()
+) -> dict[Split, tuple[Row, ...]]:
     """Split ``examples`` into disjoint groups, deterministically.
 
     Groups are put into an order that depends only on their name and ``seed``; each split takes whole groups
@@ -37,21 +37,21 @@ def split_by_group(
         DataError: There are fewer examples than asked for (the split, and what there is, are named), or a
             glob of ``hold_out`` fits no group.
     """
-    groups: dict[str, list[Example]] = defaultdict(list)
+    groups: dict[str, list[Row]] = defaultdict(list)
     for example in examples:
         groups[example.group].append(example)
     held = _held_out(groups, hold_out)
     left = sorted(groups, key=lambda name: (name not in held, _digest(seed, name)))
-    splits: dict[Split, tuple[Example, ...]] = {}
+    splits: dict[Split, tuple[Row, ...]] = {}
     for split in _ORDER:
         wanted = counts[split]
         largest = max(1, round(wanted * _LARGEST_SHARE[split]))
         order = sorted(left, key=lambda name: name not in held and len(groups[name]) > largest)
-        taken: list[Example] = []
+        taken: list[Row] = []
         while order and (len(taken) < wanted or order[0] in held):
             name = order.pop(0)
             left.remove(name)
-            taken.extend(example for example in groups[name] if example.query or split not in _NEEDS_QUERY)
+            taken.extend(example for example in groups[name] if example.scored or split not in _NEEDS_QUERY)
         if len(taken) < wanted:
             raise _too_few(split, wanted, len(taken), len(examples), len(groups))
         chosen = sorted(taken, key=lambda example: _digest(seed, example.id))[:wanted]
