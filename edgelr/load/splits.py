@@ -13,7 +13,7 @@ from edgelr.examples import Row
 
 # The order in which splits take their groups: the test first, so that the others' sizes never change it.
 _ORDER: tuple[Split, ...] = ("test", "validation", "calibration", "train")
-_NEEDS_QUERY: frozenset[Split] = frozenset({"test", "validation"})
+_SCORED: frozenset[Split] = frozenset({"test", "validation"})
 # Groups up to this share of a split go first; calibration wants variety more than anything.
 _LARGEST_SHARE: dict[Split, float] = {"test": 0.1, "validation": 0.1, "calibration": 0.04, "train": 1.0}
 
@@ -51,7 +51,7 @@ def split_by_group(
         while order and (len(taken) < wanted or order[0] in held):
             name = order.pop(0)
             left.remove(name)
-            taken.extend(example for example in groups[name] if example.scored or split not in _NEEDS_QUERY)
+            taken.extend(example for example in groups[name] if example.scored or split not in _SCORED)
         if len(taken) < wanted:
             raise _too_few(split, wanted, len(taken), len(examples), len(groups))
         chosen = sorted(taken, key=lambda example: _digest(seed, example.id))[:wanted]
@@ -72,7 +72,7 @@ def _held_out(groups: Mapping[str, object], hold_out: Sequence[str]) -> set[str]
 
 
 def _too_few(split: Split, wanted: int, found: int, examples: int, groups: int) -> DataError:
-    kind = "query-passage pairs" if split in _NEEDS_QUERY else "texts"
+    kind = "pairs" if split in _SCORED else "texts"
     return DataError(
         f"task.data: {wanted} {kind} were asked for the {split} split, {found} were left "
         f"({examples} examples in {groups} groups in all; splits never share a group)",
