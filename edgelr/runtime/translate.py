@@ -155,12 +155,14 @@ def generate(
     return beam_search(translator.decoder, len(sources), translator.generation, beams, max_tokens)
 
 
-def timed_translation(translator: Translator, ids: Sequence[int], new_tokens: int) -> tuple[float, float]:
-    """Time a greedy translation of one text with a fixed number of target tokens, wherever it would end.
+def timed_translation(
+    translator: Translator, sources: Sequence[Sequence[int]], new_tokens: int
+) -> tuple[float, float]:
+    """Time a greedy translation of a batch with a fixed number of target tokens, wherever it would end.
 
     Args:
         translator: The package.
-        ids: Source tokens.
+        sources: Source tokens of every text, at least one.
         new_tokens: How many tokens to generate; at least 1.
 
     Returns:
@@ -176,8 +178,8 @@ def timed_translation(translator: Translator, ids: Sequence[int], new_tokens: in
         max_length=new_tokens + 1,
     )
     begin = time.perf_counter()
-    translator.decoder.read(*_padded([ids], endless.pad_token_id))
-    steps = greedy_steps(translator.decoder, 1, endless)
+    translator.decoder.read(*_padded(sources, endless.pad_token_id))
+    steps = greedy_steps(translator.decoder, len(sources), endless)
     next(steps)
     first = time.perf_counter() - begin
     for _ in steps:

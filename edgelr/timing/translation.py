@@ -31,11 +31,11 @@ class TimedTranslation:
         self.first_ms: list[float] = []
 
     def run(self, _: None, given: Mapping[str, NDArray[Any]]) -> None:
-        """Translate ``input_ids [1, source]`` greedily into as many tokens as ``new_tokens`` says.
+        """Translate ``input_ids [batch, source]`` greedily into as many tokens as ``new_tokens`` says.
 
         Raises:
             UnsupportedModelError: ONNX Runtime fails on a graph.
         """
-        ids = given["input_ids"][0].tolist()
+        ids = given["input_ids"].tolist()
         first, _total = timed_translation(self._translator, ids, int(given["new_tokens"]))
         self.first_ms.append(first * 1e3)

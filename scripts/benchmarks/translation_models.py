@@ -42,6 +42,42 @@ def write_opus_shape(folder: Path, seed: int = 0) -> None:
     _tokenizer().save_pretrained(folder)
 
 
+def write_recipe(folder: Path, keep: float, vocabulary: str) -> Path:
+    """A recipe that makes a package of the model, all matrices at the same share, without tuning.
+
+    Args:
+        folder: Of the model; the recipe and its few texts are written next to it.
+        keep: Share of the parameters.
+        vocabulary: Precision of the vocabulary: ``int8`` or ``int4``.
+    """
+    rows = [" ".join(f"t{2 + (17 * row + 31 * word) % 50_000}" for word in range(12)) for row in range(64)]
+    texts = folder.with_name("opus-shape.tsv")
+    texts.write_text("".join(f"{row}\t{row} t9\n" for row in rows), encoding="utf-8")
+    path = folder.with_name(f"opus-{keep:.2f}-{vocabulary}.yaml")
+    path.write_text(
+        f"""edgelr: 1
+name: opus-{keep:.2f}-{vocabulary}
+task:
+  type: translation
+  max_tokens: 64
+  data: {{source: file, path: {texts.name}, train: 8, validation: 4, test: 4}}
+model: {{path: {folder.name}}}
+compress:
+  keep: {{parameters: {keep}}}
+  factors: whitened
+  allocate: uniform
+  vocabulary: true
+  groups: []
+  rank_multiple: 32
+  calibration: {{examples: 16, sensitivity_examples: 0}}
+quantize: {{scheme: weight-int4, vocabulary: {vocabulary}, min_cosine: 0.01}}
+validate: {{devices: [cpu-1t], tokens: [20], seconds: 1}}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
 def convert(folder: Path, out: Path) -> None:
     """Convert a Hugging Face folder to CTranslate2's int8, over what is in ``out``."""
     from ctranslate2.converters import TransformersConverter

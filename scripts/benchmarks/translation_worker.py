@@ -72,6 +72,7 @@ def open_edgelr(folder: Path, threads: int, spinning: bool) -> tuple[Translate, 
     """An edgelr package, in ONNX Runtime."""
     from edgelr.device.load import load_devices
     from edgelr.runtime import translate as runtime
+    from edgelr.runtime.package import open_package
 
     profile = load_devices()["cpu-1t"]
     entries = {**profile.session.entries, "session.intra_op.allow_spinning": str(int(spinning))}
@@ -79,7 +80,7 @@ def open_edgelr(folder: Path, threads: int, spinning: bool) -> tuple[Translate, 
     changes = {"name": f"cpu-{threads}t", "threads": threads, "session": session}
     device = profile.model_copy(update=changes)
     start = time.perf_counter()
-    translator = runtime.Translator(folder, device)
+    translator = runtime.open_translator(open_package(folder), device)
     load_ms = (time.perf_counter() - start) * 1e3
 
     def translate(ids: Ids, new_tokens: int) -> tuple[float, float]:
