@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
+_PART_BYTES = 2**20
+
+
 def describe_graph(path: Path) -> Graph:
     """Read the inputs and outputs of an ONNX file; its weights stay on the disk where they are external.
 
@@ -41,8 +44,10 @@ def check_external_data(path: Path, files: Collection[str]) -> None:
         files: Names that may hold weights, relative to the folder of ``path``.
 
     Raises:
-        DamagedArtifactError: Weights are elsewhere, or the file is no ONNX model.
+        DamagedArtifactError: Weights are elsewhere, or the file cannot be read.
     """
+    if not _mentions(path, b"location"):
+        return  # the key of every external weight: without it there is none, and no need to load the file
     for tensor in _tensors(_load(path)):
         for location in (entry.value for entry in tensor.external_data if entry.key == "location"):
             if location not in files:
@@ -50,6 +55,20 @@ def check_external_data(path: Path, files: Collection[str]) -> None:
                     f"{path}: the weight {tensor.name!r} is in {location!r}, which is no file of the package",
                     "do not use this package; get it again from where it was built",
                 )
+
+
+def _mentions(path: Path, word: bytes) -> bool:
+    """Whether a file has a word somewhere, read in parts: it may be larger than the memory of a phone."""
+    kept = b""
+    try:
+        with path.open("rb") as file:
+            while part := file.read(_PART_BYTES):
+                if word in kept + part:
+                    return True
+                kept = part[-len(word) :]
+    except OSError as error:
+        raise DamagedArtifactError(f"{path} cannot be read: {error}", "build it again") from error
+    return False
 
 
 def graph_bytes(path: Path) -> int:

@@ -43,6 +43,7 @@ WORKER = (sys.executable, "-P", str(Path(__file__).with_name("translation_worker
 LENGTHS = (8, 20, 60)
 FIRST_ID = 8  # those before are special in every vocabulary there is
 WARM_CALLS = 3
+SHAPES = ((0.5, "int8"), (0.5, "int4"), (0.35, "int4"))  # kept share and precision of the vocabulary
 SETTLE_S = 0.5  # after a block, until threads that spin have given up
 
 
@@ -127,6 +128,8 @@ def main(context: click.Context, out: Path, packages: tuple[str, ...], **given: 
         import translation_models
 
         translation_models.write_opus_shape(out / "opus-shape")
+        for keep, vocabulary in SHAPES:
+            print(translation_models.write_recipe(out / "opus-shape", keep, vocabulary))
         print(f"written to {out / 'opus-shape'}")
         return
     sides, threads = sides_of(packages, given.pop("ctranslate2")), given.pop("threads")
