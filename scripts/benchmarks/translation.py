@@ -67,6 +67,7 @@ class Settings:
     vocabulary: int
     eos: int
     spinning: bool
+    beams: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,7 @@ Times = dict[tuple[str, Shape], list[dict[str, list[float]]]]
 @click.option("--threads", type=int, multiple=True, default=(1, 2), show_default=True)
 @click.option("--length", "lengths", type=int, multiple=True, default=LENGTHS, show_default=True)
 @click.option("--batch", is_flag=True, help="Also eight sentences a call.")
+@click.option("--beams", default=1, show_default=True, help="More than one: beam search, on all sides.")
 @click.option("--rounds", default=15, show_default=True)
 @click.option("--seconds", default=1.0, show_default=True, help="Of a block; it has at least one call.")
 @click.option("--vocabulary", default=8000, show_default=True, help="Source ids are below this.")
@@ -195,12 +197,14 @@ def measure(
         known = [reply["vocabulary"] for reply in opened.values() if reply["vocabulary"] is not None]
         ids = {shape: source_ids(shape, min([settings.vocabulary, *known]), settings.eos) for shape in shapes}
         for name, shape in times:
-            time_block(workers[name], ids[shape], shape, seconds=0.0, calls=WARM_CALLS)
+            time_block(workers[name], ids[shape], shape, settings.beams, 0.0, calls=WARM_CALLS)
             advance()
         for _ in range(settings.rounds):
             for shape in order.sample(shapes, len(shapes)):
                 for side in order.sample(list(sides), len(sides)):
-                    block = time_block(workers[side.name], ids[shape], shape, settings.seconds)
+                    block = time_block(
+                        workers[side.name], ids[shape], shape, settings.beams, settings.seconds
+                    )
                     times[side.name, shape].append(block)
                     time.sleep(SETTLE_S if settings.spinning else 0.0)
                     advance()
@@ -214,9 +218,12 @@ def open_side(worker: Worker, side: Side, threads: int, settings: Settings) -> d
     return ask(worker, {"do": "open", **what}, seconds=PATIENCE_SECONDS)
 
 
-def time_block(worker: Worker, ids: list[list[int]], shape: Shape, seconds: float, calls: int = 1) -> Any:  # noqa: ANN401
+def time_block(  # noqa: ANN201 - JSON
+    worker: Worker, ids: list[list[int]], shape: Shape, beams: int, seconds: float, calls: int = 1
+):
     """Calls of one side at one length."""
-    request = {"do": "time", "ids": ids, "new_tokens": shape[0], "seconds": seconds, "calls": calls}
+    request = {"do": "time", "ids": ids, "new_tokens": shape[0], "beams": beams}
+    request |= {"seconds": seconds, "calls": calls}
     return ask(worker, request, seconds=PATIENCE_SECONDS + seconds)
 
 

@@ -2,7 +2,7 @@
 
 * ``{"do": "open", "kind": "edgelr" or "ctranslate2", "folder", "threads", "spinning"}`` gives ``{"load_ms",
   "model_bytes", "folder_bytes", "vocabulary", "compute_type"}``; null where the side does not say
-* ``{"do": "time", "ids": [[id, ...], ...], "new_tokens": n, "seconds": s}`` gives ``{"first_ms": [...],
+* ``{"do": "time", "ids": [[id, ...], ...], "new_tokens": n, "beams": b, "seconds": s}`` gives ``{"first_ms": [...],
   "total_ms": [...]}``, one pair a call; the first call is not timed, and there are at least as many as asked
   for by ``"calls"`` (1)
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,8 +27,8 @@ from edgelr.errors import DataError, EdgelrError
 from edgelr.timing.memory import peak_resident_bytes
 
 Ids = list[list[int]]
-Translate = Callable[[Ids, int], tuple[float, float]]
-"""(source ids of each sentence, new tokens) -> seconds until the first are there, and until all are."""
+Translate = Callable[[Ids, int, int], tuple[float, float]]
+"""(source ids of each sentence, new tokens, beams) -> seconds until the first are there, and until all are."""
 
 MODEL_FILES = {".onnx", ".data", ".bin"}
 
@@ -83,9 +84,16 @@ def open_edgelr(folder: Path, threads: int, spinning: bool) -> tuple[Translate, 
     translator = runtime.open_translator(open_package(folder), device)
     load_ms = (time.perf_counter() - start) * 1e3
 
-    def translate(ids: Ids, new_tokens: int) -> tuple[float, float]:
-        first, total = runtime.timed_translation(translator, ids, new_tokens)
-        return first, total
+    endless = replace(translator.generation, eos_token_id=(), forced_eos_token_id=None, max_length=10**6)
+
+    def translate(ids: Ids, new_tokens: int, beams: int) -> tuple[float, float]:
+        if beams == 1:
+            return runtime.timed_translation(translator, ids, new_tokens)
+        searching = replace(translator, generation=endless)
+        start = time.perf_counter()
+        runtime.generate(searching, ids, beams=beams, max_tokens=new_tokens)
+        spent = time.perf_counter() - start
+        return spent, spent  # no token is known before the search is over
 
     return translate, {"load_ms": load_ms, "vocabulary": None, "compute_type": None}
 
@@ -102,10 +110,10 @@ def open_ctranslate2(folder: Path, threads: int, spinning: bool) -> tuple[Transl
     translator = ctranslate2.Translator(str(folder), device="cpu", inter_threads=1, intra_threads=threads)
     load_ms = (time.perf_counter() - start) * 1e3
 
-    def seconds(sources: list[list[str]], new_tokens: int) -> float:
+    def seconds(sources: list[list[str]], new_tokens: int, beams: int) -> float:
         start = time.perf_counter()
         results = translator.translate_batch(
-            sources, beam_size=1, min_decoding_length=new_tokens, max_decoding_length=new_tokens
+            sources, beam_size=beams, min_decoding_length=new_tokens, max_decoding_length=new_tokens
         )
         spent = time.perf_counter() - start
         lengths = {len(result.hypotheses[0]) for result in results}
@@ -113,10 +121,10 @@ def open_ctranslate2(folder: Path, threads: int, spinning: bool) -> tuple[Transl
             raise DataError(f"CTranslate2 wrote {sorted(lengths)} tokens instead of {new_tokens}")
         return spent
 
-    def translate(ids: Ids, new_tokens: int) -> tuple[float, float]:
+    def translate(ids: Ids, new_tokens: int, beams: int) -> tuple[float, float]:
         sources = [[vocabulary[each] for each in source] for source in ids]
         # A call of its own: it tells nothing while it writes, but for a callback that costs time.
-        return seconds(sources, 1), seconds(sources, new_tokens)
+        return seconds(sources, 1, beams), seconds(sources, new_tokens, beams)
 
     said = {"load_ms": load_ms, "vocabulary": len(vocabulary), "compute_type": translator.compute_type}
     return translate, said
@@ -127,15 +135,15 @@ VOCABULARIES = ("shared_vocabulary.json", "source_vocabulary.json")
 
 def timed(translate: Translate, request: dict[str, Any]) -> dict[str, list[float]]:
     """Call after call until the time is over, with the garbage collector off."""
-    ids, new_tokens = request["ids"], request["new_tokens"]
+    ids, new_tokens, beams = request["ids"], request["new_tokens"], request["beams"]
     gc.collect()
     gc.disable()
     try:
-        translate(ids, new_tokens)  # another process has had the caches
+        translate(ids, new_tokens, beams)  # another process has had the caches
         end = time.perf_counter() + request["seconds"]
         pairs: list[tuple[float, float]] = []
         while len(pairs) < request.get("calls", 1) or time.perf_counter() < end:
-            pairs.append(translate(ids, new_tokens))
+            pairs.append(translate(ids, new_tokens, beams))
     finally:
         gc.enable()
     return {"first_ms": [first * 1e3 for first, _ in pairs], "total_ms": [total * 1e3 for _, total in pairs]}
