@@ -62,7 +62,7 @@ def test_the_model_is_loaded_at_rest_with_one_vocabulary(model: nn.Module) -> No
     assert not model.training
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert token_table(model).weight is model.lm_head.weight
-    assert start_token(model) == PAD
+    assert model.generation_config.decoder_start_token_id == PAD
 
 
 def drop(folder: Path, name: str) -> None:
@@ -109,7 +109,8 @@ def test_a_start_token_in_one_of_the_two_files_is_enough(folder: Path) -> None:
     document = json.loads((folder / "generation_config.json").read_text())
     del document["decoder_start_token_id"]
     (folder / "generation_config.json").write_text(json.dumps(document))
-    assert start_token(load_model(folder)) == PAD
+    model = load_model(folder)
+    assert start_token(folder) == model.generation_config.decoder_start_token_id == PAD
     (example,) = [Translation(id="a", group="a", source="one", target="eins")]
     assert collate(Reading(folder=folder, max_tokens=8), [example])["decoder_input_ids"][0, 0] == PAD
 
@@ -213,7 +214,11 @@ def test_batches_hold_every_example_once_and_are_of_similar_length(
 ) -> None:
     batches = example_batches(translator_reading, translations, 20)
     assert [len(batch["labels"]) for batch in batches] == [20] * 7 + [9]
-    rows = [tuple(tokens(batch["labels"], batch[TARGETS], row)) for batch in batches for row in range(20)[: len(batch["labels"])]]
+    rows = [
+        tuple(tokens(batch["labels"], batch[TARGETS], row))
+        for batch in batches
+        for row in range(20)[: len(batch["labels"])]
+    ]
     assert len(set(rows)) == len({example.target for example in translations})
     widths = [batch["input_ids"].shape[1] for batch in batches]
     assert widths[0] < widths[-1] / 2
@@ -242,7 +247,9 @@ def test_states_and_attention_are_kept_when_asked_for(tiny_translator: Path, bat
     lengths = [source, source, target, target]
     assert [tuple(states.shape) for states in out.hidden] == [(rows, length, 32) for length in lengths]
     assert [tuple(looks.shape) for looks in out.attention] == [(rows, 4, target, source)] * 2
-    assert not out.attention[0][(batch["attention_mask"] == 0)[:, None, None].expand(out.attention[0].shape)].any()
+    assert not out.attention[0][
+        (batch["attention_mask"] == 0)[:, None, None].expand(out.attention[0].shape)
+    ].any()
 
 
 # --- distance and probe -----------------------------------------------------------------------------
@@ -266,7 +273,9 @@ def test_the_distance_is_torchs_divergence_of_each_translation() -> None:
 def test_equal_outputs_have_no_distance_and_others_have_one() -> None:
     own = logits(3, 5, 7, seed=0)
     assert distance(own, own).tolist() == [0, 0, 0]
-    assert (distance(own, own + 1e-4 * logits(3, 5, 7, seed=2)) >= 0).all(), "rounding is no negative distance"
+    assert (distance(own, own + 1e-4 * logits(3, 5, 7, seed=2)) >= 0).all(), (
+        "rounding is no negative distance"
+    )
     # A distribution is the same whatever is added to all of its logits.
     torch.testing.assert_close(distance(own + 5.0, own), torch.zeros(3), atol=1e-5, rtol=0)
 
