@@ -20,7 +20,7 @@ from edgelr.artifacts import Cost, Package
 from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
-from edgelr.examples import Example, write_examples
+from edgelr.examples import Example, Translation, write_examples
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
@@ -546,3 +546,136 @@ def reseal_translation() -> Callable[..., Package]:
 def translation_package(tmp_path: Path, translation_files: Path) -> Package:
     """A translation package of the test's own."""
     return seal_translation(Path(shutil.copytree(translation_files, tmp_path / "translation")))
+
+
+# --- a tiny Marian folder and its data, for the torch half of the task and for whole builds ------------
+
+ENGLISH = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+GERMAN = ("eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn")
+
+
+def number_pairs() -> list[tuple[str, str]]:
+    """Some 150 different pairs of one to eight numbers, said in two languages."""
+    draw = np.random.default_rng(0)
+    rows = [draw.integers(len(ENGLISH), size=draw.integers(1, 9)) for _ in range(160)]
+    said = [" ".join(words[number] for number in row) for row in rows for words in (ENGLISH, GERMAN)]
+    return list(dict.fromkeys(zip(said[::2], said[1::2], strict=True)))
+
+
+def number_tokenizer(texts: list[str]) -> Any:
+    """A BPE in a ``tokenizer.json``: ``</s>`` is 0, ``<unk>`` 1, and ``<pad>`` the last one."""
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["</s>", "<unk>"]
+    trainer = trainers.BpeTrainer(vocab_size=89, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(["<pad>"])
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>", pad_token="<pad>"
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Marian of two and two layers with random weights, saved by transformers itself, and ``pairs.tsv``."""
+    import torch
+    from transformers import GenerationConfig, MarianConfig, MarianMTModel
+
+    folder = tmp_path_factory.mktemp("translator")
+    pairs = number_pairs()
+    tokenizer = number_tokenizer([text for pair in pairs for text in pair])
+    pad = tokenizer.pad_token_id
+    config = MarianConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_position_embeddings=64,
+        pad_token_id=pad,
+        eos_token_id=0,
+        bos_token_id=None,
+        decoder_start_token_id=pad,
+        scale_embedding=True,
+        activation_function="swish",
+        init_std=0.3,  # at the usual 0.02 all texts have nearly the same translation
+    )
+    torch.manual_seed(2)
+    model = MarianMTModel(config).eval()
+    with torch.no_grad():
+        # Its head is its embedding: without other signs here every token would be followed by itself.
+        model.model.decoder.layers[-1].final_layer_norm.weight.copy_(torch.randn(32))
+        model.final_logits_bias[0, 0] = 1.0  # so that some translations end
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=pad,
+        eos_token_id=0,
+        forced_eos_token_id=0,
+        pad_token_id=pad,
+        bad_words_ids=[[pad]],
+        max_length=64,
+        num_beams=4,
+        no_repeat_ngram_size=2,  # or random weights would say one thing over and over
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n", encoding="utf-8")
+    lines = "".join(f"{source}\t{target}\n" for source, target in pairs)
+    (folder / "pairs.tsv").write_text(lines, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def translations(tiny_translator: Path) -> tuple[Translation, ...]:
+    """The pairs of ``tiny_translator`` as examples."""
+    lines = (tiny_translator / "pairs.tsv").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("\t") for line in lines]
+    return tuple(
+        Translation(id=f"pair-{number}", group=source, source=source, target=target)
+        for number, (source, target) in enumerate(pairs)
+    )
+
+
+@pytest.fixture(scope="session")
+def translator_reading(tiny_translator: Path) -> Any:
+    """How texts of ``tiny_translator`` become tokens."""
+    from edgelr.tasks.task import Reading
+
+    return Reading(folder=tiny_translator, max_tokens=TRANSLATION_MAX_TOKENS)
+
+
+@pytest.fixture(scope="session")
+def dense_translator(
+    tmp_path_factory: pytest.TempPathFactory, tiny_translator: Path, translations: tuple[Translation, ...]
+) -> Package:
+    """The package of ``tiny_translator``, dense and fp32, by the stage itself; not to be changed."""
+    from edgelr.artifacts import SPLITS, Source
+    from edgelr.export.stage import Label, export
+    from edgelr.progress import Progress
+    from edgelr.recipe.schema import Export
+    from edgelr.recipe.tasks import Translate
+
+    home = tmp_path_factory.mktemp("dense-translator")
+    tested = translations[:24]
+    for split in SPLITS:
+        write_examples(home / "data" / f"{split}.jsonl", tested)
+    source = Source(
+        folder=home,
+        model_folder=tiny_translator,
+        fingerprint="0" * 64,
+        title="tiny",
+        license="mit",
+        counts={split: len(tested) for split in SPLITS},
+    )
+    data = {"source": "file", "path": "pairs.tsv"}
+    settings = {"type": "translation", "data": data, "max_tokens": TRANSLATION_MAX_TOKENS}
+    label = Label(name="tiny-translation", task=Translate.model_validate(settings), macs=1000)
+    (home / "package").mkdir()
+    return export(source, None, label, Export(), home / "package", Progress(quiet=True))  # type: ignore[call-arg]

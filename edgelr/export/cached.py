@@ -55,24 +55,19 @@ def _join(model: Any, keys: Node) -> bool:  # noqa: ANN401
     """Join the attention whose keys a node appends to; False where it computes anything else."""
     import onnx_ir
 
-    turned = _only_reader(keys.outputs[0], "Transpose")
-    scores = _only_reader(turned, "MatMul")
-    scaled = _only_reader(scores, "Mul", "Div")
-    biased = _only_reader(scaled or scores, "Add")
-    weights = _only_reader(biased or scaled or scores, "Softmax")
-    context = _only_reader(weights, "MatMul")
-    values = None if context is None else context.inputs[1].producer()
-    out = _only_reader(_only_reader(context, "Transpose"), "Reshape")
-    if out is None or values is None or values.op_type != "Concat" or turned is None or scores is None:
+    found = _attention(keys)
+    if found is None:
         return False
+    turned, scores, scaled, biased, context, out = found
+    values = context.inputs[1].producer()
     flat = [_unsplit(value) for value in (scores.inputs[0], keys.inputs[1], values.inputs[1])]
     scale = 1.0 if scaled is None else _scale(scaled, scores)
     heads = keys.inputs[0].shape[1] if keys.inputs[0].shape else None
     if None in flat or scale is None or not isinstance(heads, int) or _perm(turned) != [0, 1, 3, 2]:
         return False
-    bias = biased and next(
-        (value for value in biased.inputs if value.producer() is not (scaled or scores)), None
-    )
+    bias = None if biased is None else _other(biased, scaled or scores)
+    if bias is not None and not _is_bias(bias, biased.outputs[0]):
+        return False
     arguments = [*flat, None, None, bias, keys.inputs[0], values.inputs[0]]
     node = onnx_ir.node(
         "MultiHeadAttention",
@@ -90,23 +85,68 @@ def _join(model: Any, keys: Node) -> bool:  # noqa: ANN401
     return True
 
 
-def _only_reader(value: Any, *kinds: str) -> Node | None:  # noqa: ANN401
-    """The one node of such a kind that reads a value, or a node's first output; None if others do too."""
+def _attention(keys: Node) -> tuple[Node | None, ...] | None:
+    """The nodes from keys to what is no longer split into heads; of scale and bias, None where there is none.
+
+    None where they are no attention, or where something in between is read by anyone else: the joined node
+    comes last, too late for that.
+    """
+    turned = _only_reader(keys.outputs[0], "Transpose", output=True)
+    scores = _only_reader(turned, "MatMul")
+    scaled = _only_reader(scores, "Mul", "Div")
+    biased = _only_reader(scaled or scores, "Add")
+    weights = _only_reader(biased or scaled or scores, "Softmax")
+    context = _only_reader(weights, "MatMul")
+    back = _only_reader(context, "Transpose")
+    out = _only_reader(back, "Reshape")
+    values = None if context is None else context.inputs[1].producer()
+    if out is None or values is None or values.op_type != "Concat":
+        return None
+    plain = (
+        _only_reader(values.outputs[0], "MatMul", output=True) is context
+        and all(_axis(node) in {-2, 2} and len(node.inputs) == 2 for node in (keys, values))
+        and _axis(weights) in {-1, 3}
+        and _perm(back) == [0, 2, 1, 3]
+        and _rank(out.outputs[0]) == 3
+    )
+    return (turned, scores, scaled, biased, context, out) if plain else None
+
+
+def _only_reader(value: Any, *kinds: str, output: bool = False) -> Node | None:  # noqa: ANN401
+    """The one node of such a kind that reads a value, or a node's first output; None if others do too.
+
+    Args:
+        value: A value, a node, or None.
+        kinds: Operators.
+        output: Whether the value may also be an output of the graph.
+    """
     if value is None:
         return None
     read = value.outputs[0] if hasattr(value, "outputs") else value
     readers = {id(use.node): use.node for use in read.uses()}
-    if len(readers) != 1:
+    if len(readers) != 1 or (read.is_graph_output() and not output):
         return None
     (node,) = readers.values()
     return node if node.op_type in kinds else None
+
+
+def _other(node: Node, one: Node) -> Value | None:
+    """What a node of two inputs reads besides the output of another one."""
+    return next((value for value in node.inputs if value.producer() is not one), None)
+
+
+def _is_bias(bias: Value, scores: Value) -> bool:
+    """Whether the operator takes a bias: ``[1 or batch, 1 or heads, tokens, past + 1]``."""
+    return _rank(bias) == 4 and list(bias.shape)[2:] == list(scores.shape or ())[2:]
 
 
 def _scale(scaled: Node, scores: Node) -> float | None:
     """What scores are multiplied by; None where it is no constant number."""
     import onnx_ir
 
-    other = next((value for value in scaled.inputs if value.producer() is not scores), None)
+    other = _other(scaled, scores)
+    if scaled.op_type == "Div" and scaled.inputs[1] is not other:
+        return None
     tensor = None if other is None else onnx_ir.convenience.get_const_tensor(other)
     if tensor is None or tensor.size != 1:
         return None
@@ -120,7 +160,8 @@ def _unsplit(value: Value) -> Value | None:
     if turn is None or turn.op_type != "Transpose" or _perm(turn) != [0, 2, 1, 3]:
         return None
     split = turn.inputs[0].producer()
-    return split.inputs[0] if split is not None and split.op_type == "Reshape" else None
+    whole = split.inputs[0] if split is not None and split.op_type == "Reshape" else None
+    return whole if _rank(whole) == 3 else None
 
 
 def _unturned(value: Value) -> Value | None:
@@ -134,3 +175,12 @@ def _unturned(value: Value) -> Value | None:
 
 def _perm(node: Node) -> list[int]:
     return list(node.attributes["perm"].as_ints())
+
+
+def _axis(node: Node) -> int:
+    """Of Concat and Softmax; the latter's default is the last one."""
+    return int(node.attributes["axis"].as_int()) if "axis" in node.attributes else -1
+
+
+def _rank(value: Value | None) -> int | None:
+    return None if value is None or value.shape is None else len(value.shape)

@@ -46,18 +46,24 @@ def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
 
 def _drop_zero_masks(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model
     """Leave out masks that mask nothing: of a decoder that is given one token at a time."""
-    import onnx_ir
     from onnx_ir.convenience import replace_all_uses_with
 
     for node in list(model.graph):
-        if node.op_type != "Add":
+        if node.op_type != "Add" or node.outputs[0].is_graph_output():
             continue
         for scores, mask in (tuple(node.inputs), tuple(reversed(node.inputs))):
-            value = onnx_ir.convenience.get_const_tensor(mask)
-            if value is not None and len(value.shape) == 4 and value.size == 1 and not value.numpy().any():
+            # Added to fewer axes, it would give them their number.
+            if _is_zero_mask(mask) and scores.shape is not None and len(scores.shape) == 4:
                 replace_all_uses_with(node.outputs[0], scores)
                 model.graph.remove(node, safe=True)
                 break
+
+
+def _is_zero_mask(value: Any) -> bool:  # noqa: ANN401 - onnx_ir.Value
+    from onnx_ir.convenience import get_const_tensor
+
+    tensor = get_const_tensor(value)
+    return tensor is not None and len(tensor.shape) == 4 and tensor.size == 1 and not tensor.numpy().any()
 
 
 def _share_bias(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model

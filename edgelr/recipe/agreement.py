@@ -80,8 +80,10 @@ _OF_TASK: dict[KeyPath, str] = {
 
 def _check_task(file: YamlFile) -> Iterator[Fault]:
     task = file.at(("task", "type"))
+    if not isinstance(task, str) or task not in _OF_TASK.values():
+        return
     for key, owner in _OF_TASK.items():
-        if task in set(_OF_TASK.values()) - {owner} and file.at(key):
+        if owner != task and file.at(key):
             yield file.fault(key, f"is for the task {owner}, and this one is {task}; take it out")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,19 +155,19 @@ def translations_of(
     path = scratch / _SEQUENCES
     done: dict[str, str] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.endswith("]"):  # the last one may have been cut
+        for line in path.read_text(encoding="ascii").split("\n"):
+            with suppress(ValueError):  # a line may have been cut
                 done.update([json.loads(line)])
     left = sorted((each for each in examples if each.id not in done), key=lambda each: len(each.source))
     with (
         progress.bar("the dense model's translations", len(left)) as advance,
-        path.open("a", encoding="utf-8") as file,
+        path.open("a", encoding="ascii") as file,
     ):
         for start in range(0, len(left), _GENERATED):
             part = left[start : start + _GENERATED]
             for each, text in zip(part, generated(model, reading, part, beams), strict=True):
                 done[each.id] = text
-                file.write("\n" + json.dumps([each.id, text], ensure_ascii=False))
+                file.write("\n" + json.dumps([each.id, text]))
             file.flush()
             advance(len(part))
     return [done[example.id] for example in examples]
@@ -186,7 +187,8 @@ def generated(
         attention_mask=batch["attention_mask"].to(device),
         num_beams=beams,
         do_sample=False,
-        max_length=reading.max_tokens,
+        # Without the start token; max_length would count less than a max_new_tokens of the model's own.
+        max_new_tokens=reading.max_tokens - 1,
         **known,
     )
     return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]

@@ -32,26 +32,34 @@ def load_model(folder: Path) -> nn.Module:
         raise UnsupportedModelError(
             f"{folder} is no encoder-decoder: it cannot translate", "give a model such as Marian, T5 or mBART"
         )
-    model = load_pretrained(folder, "AutoModelForSeq2SeqLM", "a translation model")
-    start_token(model)
-    return model.eval()
+    model: Any = load_pretrained(folder, "AutoModelForSeq2SeqLM", "a translation model")
+    # generate() and the package look nowhere else.
+    model.generation_config.decoder_start_token_id = start_token(folder)
+    return model.eval()  # type: ignore[no-any-return]
 
 
-def start_token(model: nn.Module) -> int:
-    """The token that every translation starts with.
+@functools.lru_cache(maxsize=4)
+def start_token(folder: Path) -> int:
+    """The token that every translation starts with, as the folder's files say.
+
+    A model that was loaded says one in any case: where the files have none, its class has a default, which
+    may not even be a token.
+
+    Args:
+        folder: Has ``generation_config.json`` or ``config.json``; the first one counts more.
 
     Raises:
-        UnsupportedModelError: The model does not say.
+        UnsupportedModelError: Neither says it.
     """
-    both = (getattr(model, name, None) for name in ("generation_config", "config"))
-    known = (getattr(config, "decoder_start_token_id", None) for config in both)
-    found = next((token for token in known if token is not None), None)
-    if found is None:
-        raise UnsupportedModelError(
-            "the model does not say with which token a translation starts (decoder_start_token_id)",
-            "add decoder_start_token_id to its generation_config.json",
-        )
-    return int(found)
+    for name in ("generation_config.json", "config.json"):
+        document = read_json(folder / name) if (folder / name).is_file() else {}
+        start = document.get("decoder_start_token_id") if isinstance(document, dict) else None
+        if isinstance(start, int):
+            return start
+    raise UnsupportedModelError(
+        f"{folder} does not say with which token a translation starts (decoder_start_token_id)",
+        "add decoder_start_token_id to its generation_config.json",
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -141,14 +149,18 @@ def collate(reading: Reading, examples: Sequence[Translation]) -> Batch:
         padding) and ``decoder_attention_mask`` ``[batch, target]``.
     """
     tokenizer = tokenizer_of(reading)
-    made = tokenizer(
+    sources = tokenizer(
         [reading.prefix + example.source for example in examples],
-        text_target=[example.target for example in examples],
         max_length=reading.max_tokens,
         truncation=True,
-    )
-    sources, targets = made["input_ids"], made["labels"]
-    pad, start = tokenizer.pad_token_id, _start_of(reading)
+    )["input_ids"]
+    # The start token counts too: what a package writes is as long at most, and one more is left to differ.
+    targets = tokenizer(
+        text_target=[example.target for example in examples],
+        max_length=reading.max_tokens - 1,
+        truncation=True,
+    )["input_ids"]
+    pad, start = tokenizer.pad_token_id, start_token(reading.folder)
     width, length = max(map(len, sources)), max(map(len, targets))
     length += length == width
     shifted = [[start, *target[:-1]] for target in targets]
@@ -163,17 +175,6 @@ def collate(reading: Reading, examples: Sequence[Translation]) -> Batch:
 
 def _padded(rows: Sequence[Sequence[int]], width: int, value: int) -> Tensor:
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
-
-
-@functools.lru_cache(maxsize=4)
-def _start_of(reading: Reading) -> int:
-    """As ``start_token``, from the folder's files."""
-    for name in ("generation_config.json", "config.json"):
-        if (reading.folder / name).is_file():
-            document = read_json(reading.folder / name)
-            if isinstance(start := document.get("decoder_start_token_id"), int):
-                return start
-    raise UnsupportedModelError(f"{reading.folder} does not say with which token a translation starts")
 
 
 def run(model: nn.Module, batch: Batch, *, hidden: bool = False, attention: bool = False) -> Outputs:

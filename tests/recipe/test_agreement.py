@@ -99,6 +99,51 @@ def test_a_quality_budget_is_of_a_known_metric(tmp_path, metric, fault):
     assert faults(tmp_path, text.replace(metric, "mrr@10")) == []
 
 
+OF_TRANSLATION = "finetune: {distill: {%s: 1}}"
+
+
+@pytest.mark.parametrize(
+    ("task", "section", "key"),
+    [
+        ("translation", "compress: {keep: {latency: {device: cpu-1t, speedup: 2}}}", "compress.keep.latency"),
+        ("translation", "export: {drop_unused_tokens: true}", "export.drop_unused_tokens"),
+        ("translation", "finetune: {distill: {embedding: 1}}", "finetune.distill.embedding"),
+        ("translation", "finetune: {distill: {similarity: 1}}", "finetune.distill.similarity"),
+        ("sentence-embedding", OF_TRANSLATION % "logits", "finetune.distill.logits"),
+        ("sentence-embedding", OF_TRANSLATION % "attention", "finetune.distill.attention"),
+        ("sentence-embedding", OF_TRANSLATION % "temperature", "finetune.distill.temperature"),
+        ("sentence-embedding", OF_TRANSLATION % "sequence", "finetune.distill.sequence"),
+        ("sentence-embedding", "finetune: {label_smoothing: 0.1}", "finetune.label_smoothing"),
+    ],
+)
+def test_what_only_the_other_task_knows_is_a_fault(tmp_path, task, section, key):
+    owner = {"translation": "sentence-embedding", "sentence-embedding": "translation"}[task]
+    found = faults(tmp_path, f"task: {{type: {task}, max_tokens: 128}}\n{section}\n")
+    assert found == [f"2: {key}: is for the task {owner}, and this one is {task}; take it out"]
+    assert faults(tmp_path, f"task: {{type: {owner}, max_tokens: 128}}\n{section}\n") == []
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "finetune: {distill: {embedding: 0, similarity: 0.0, hidden: 1}}",
+        "export: {drop_unused_tokens: false}",
+        "compress: {keep: {latency: }}",
+    ],
+)
+def test_what_is_turned_off_may_be_said_for_any_task(tmp_path, section):
+    assert faults(tmp_path, f"task: {{type: translation, max_tokens: 128}}\n{section}\n") == []
+
+
+def test_metrics_are_those_of_the_task(tmp_path):
+    text = "task: {type: translation, max_tokens: 128}\nvalidate: {gates: [{metric: %s, max_drop: 1}]}\n"
+    assert faults(tmp_path, text % "chrf") == []
+    known = "agreement, bleu, chrf, chrf_to_dense, exact_match"
+    assert faults(tmp_path, text % "cosine") == [
+        f"2: validate.gates[0].metric: unknown metric 'cosine'; known: {known}"
+    ]
+
+
 def test_the_default_length_of_a_latency_budget_must_fit_too(tmp_path):
     text = "task: {max_tokens: 64}\nvalidate: {tokens: [64]}\ncompress: {keep: {latency: {device: cpu-1t}}}\n"
     message = (
