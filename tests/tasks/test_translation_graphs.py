@@ -218,7 +218,7 @@ def test_the_layers_that_read_the_source_are_the_keys_and_values_of_every_cross_
         ("marian", "dense", 2 * (6 + 2), 2 * 8 + 1),
         ("mbart", "dense", 6 + 2, 8 + 1),
         ("t5", "dense", 6 + 2, 8 + 1),
-        # Two each; one shared by all that is crossing; the table is widened, and read by the head in two ways.
+        # Two each; one shared by all that is crossing; the table is widened, and the head reads it twice.
         ("marian", "factored", 1 + 2 * 12 + (1 + 4), 1 + 2 * 16 + 2),
         ("mbart", "factored", 1 + 12 + (1 + 2), 1 + 16 + 2),
         # The table of relative positions is one more.
