@@ -66,7 +66,7 @@ def _join(model: Any, keys: Node) -> bool:  # noqa: ANN401
     if None in flat or scale is None or not isinstance(heads, int) or _perm(turned) != [0, 1, 3, 2]:
         return False
     bias = None if biased is None else _other(biased, scaled or scores)
-    if bias is not None and not _is_bias(bias, biased.outputs[0]):
+    if bias is not None and biased is not None and not _is_bias(bias, biased.outputs[0]):
         return False
     arguments = [*flat, None, None, bias, keys.inputs[0], values.inputs[0]]
     node = onnx_ir.node(

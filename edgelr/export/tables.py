@@ -12,6 +12,33 @@ import onnx
 from onnx import helper, numpy_helper
 
 
+def turn_heads(proto: onnx.ModelProto) -> int:
+    """Store a matrix as it is multiplied by, where a graph turns a table first.
+
+    Constants are folded, but not one that is read in two ways and is large: a head that is tied to an
+    embedding. Behind a Transpose no quantizer would find it. ``share_tables`` then stores it once again.
+
+    Args:
+        proto: A graph with its weights as initializers.
+
+    Returns:
+        How many matrices were turned.
+    """
+    graph = proto.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
+    multiplied = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    turning = [
+        node
+        for node in graph.node
+        if node.op_type == "Transpose" and node.input[0] in constants and node.output[0] in multiplied
+    ]
+    for node in turning:
+        matrix = np.ascontiguousarray(numpy_helper.to_array(constants[node.input[0]]).T)
+        graph.initializer.append(numpy_helper.from_array(matrix, node.output[0]))
+        graph.node.remove(node)
+    return len(turning)
+
+
 def share_tables(proto: onnx.ModelProto) -> int:
     """Look up in the transpose of an equal matrix, in place of each table that has one.
 

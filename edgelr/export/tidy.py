@@ -9,6 +9,7 @@ import onnx
 
 from edgelr.errors import ExportError
 from edgelr.export.convert import OUTPUT_PREFIX
+from edgelr.export.tables import turn_heads
 from edgelr.tasks.task import GraphSpec
 
 _EXTERNAL_FROM_BYTES = 2**30  # protobuf ends at 2 GiB; one file is handier as long as it can be
@@ -33,6 +34,7 @@ def tidy(model: Any, spec: GraphSpec, expected_matrices: int) -> onnx.ModelProto
     passes.ClearMetadataAndDocStringPass()(model)
     passes.RemoveUnusedNodesPass()(model)
     proto = onnx_ir.to_proto(model)
+    turn_heads(proto)
     _check_matrices(proto, expected_matrices, spec.role)
     _name_outputs(proto, spec)
     proto.producer_name, proto.producer_version = "edgelr", ""

@@ -93,11 +93,12 @@ def _store(graph: Any, name: str, table: _Table, settings: Blocks) -> None:  # n
         "blocks": codes,
         "scales": scales,
         "shape": np.array([*scales.shape, 1], np.int64),
-        "joined": np.array([0, 0, scales.shape[1] * settings.size], np.int64),
+        "row": np.array([scales.shape[1] * settings.size], np.int64),
     }
     if table.dim % settings.size:
         constants |= {
-            key: np.array([value], np.int64) for key, value in (("first", 0), ("dim", table.dim), ("last", 2))
+            key: np.array([value], np.int64)
+            for key, value in (("first", 0), ("dim", table.dim), ("last", -1))
         }
     for key, value in constants.items():
         graph.initializer.append(numpy_helper.from_array(value, f"{name}.{key}"))
@@ -202,7 +203,12 @@ def _look_up(node: Any, name: str, dim: int, settings: Blocks) -> list[Any]:  # 
             gather_axis=0,
             quantize_axis=2,
         ),
-        helper.make_node("Reshape", [f"{out}.blocks", f"{name}.joined"], [joined], name=f"{out}.join"),
+        # As many axes as the ids have, and the row: ids of one axis are positions, those of two are tokens.
+        helper.make_node("Shape", [node.input[1]], [f"{out}.ids"], name=f"{out}.ids"),
+        helper.make_node(
+            "Concat", [f"{out}.ids", f"{name}.row"], [f"{out}.shape"], name=f"{out}.shape", axis=0
+        ),
+        helper.make_node("Reshape", [f"{out}.blocks", f"{out}.shape"], [joined], name=f"{out}.join"),
     ]
     if not whole:
         bounds = [f"{name}.{part}" for part in ("first", "dim", "last")]

@@ -19,6 +19,7 @@ from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.schema import Quantize
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import model_path, seal_package
+from edgelr.runtime.shared_weights import WEIGHTS, share_weights
 
 _QUANTIZED = frozenset(
     {"MatMulInteger", "QLinearMatMul", "MatMulNBits", "DynamicQuantizeLinear", "QuantizeLinear"}
@@ -45,10 +46,13 @@ def quantize(package: Package, settings: Quantize, folder: Path, progress: Progr
         )
     graphs = {graph.file for graph in package.graphs.values()}
     for file in package.files:
-        if file.removesuffix(".data") not in graphs:
+        if file.removesuffix(".data") not in graphs and file != WEIGHTS:
             shutil.copyfile(package.folder / file, folder / file)
     for role, graph in package.graphs.items():
         quantize_graph(model_path(package, role), folder / graph.file, settings)
+    if len(package.graphs) > 1:
+        saved = share_weights([folder / graph.file for graph in package.graphs.values()])
+        progress.note(f"{saved / 1e6:.2f} MB that the graphs have in common are stored once")
     for role, cosine in compare_with_fp32(package, folder, progress).items():
         graph = package.graphs[role]
         progress.note(f"{graph.file}: {settings.scheme}, cosine {cosine:.4f} to fp32")

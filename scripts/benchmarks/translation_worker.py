@@ -2,8 +2,8 @@
 
 * ``{"do": "open", "kind": "edgelr" or "ctranslate2", "folder", "threads", "spinning"}`` gives ``{"load_ms",
   "model_bytes", "folder_bytes", "vocabulary", "compute_type"}``; null where the side does not say
-* ``{"do": "time", "ids": [[id, ...], ...], "new_tokens": n, "beams": b, "seconds": s}`` gives ``{"first_ms": [...],
-  "total_ms": [...]}``, one pair a call; the first call is not timed, and there are at least as many as asked
+* ``{"do": "time", "ids": [[id, ...], ...], "new_tokens": n, "beams": b, "seconds": s}`` gives
+  ``{"first_ms": [...], "total_ms": [...]}``, one pair a call; the first call is not timed, and there are at least as many as asked
   for by ``"calls"`` (1)
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
 
@@ -28,7 +28,7 @@ from edgelr.timing.memory import peak_resident_bytes
 
 Ids = list[list[int]]
 Translate = Callable[[Ids, int, int], tuple[float, float]]
-"""(source ids of each sentence, new tokens, beams) -> seconds until the first are there, and until all are."""
+"""(source ids of each sentence, new tokens, beams) -> seconds until the first are there, and until all."""
 
 MODEL_FILES = {".onnx", ".data", ".bin"}
 

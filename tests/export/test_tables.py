@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.export.tables import share_tables, store_rows_once
+from edgelr.export.tables import share_tables, store_rows_once, turn_heads
 from edgelr.quantize.dynamic import quantize_matrices, unquantized_matrices
 from edgelr.quantize.vocabulary import quantize_tables
 
@@ -107,3 +107,26 @@ def test_tables_with_few_equal_rows_stay(model: onnx.ModelProto) -> None:
     before = model.SerializeToString()
     assert store_rows_once(model) == 0
     assert model.SerializeToString() == before
+
+
+def test_a_turned_table_is_stored_as_it_is_multiplied_by_and_then_shared() -> None:
+    table = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["table"], ["matrix"], perm=[1, 0]),
+        helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "matrix"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 40])],
+        [numpy_helper.from_array(table, "table")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    assert turn_heads(proto) == 1
+    assert share_tables(proto) == 1
+    assert [list(tensor.dims) for tensor in proto.graph.initializer] == [[6, 40]]
+    ids = np.array([3, 39])
+    (scores,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"ids": ids})
+    np.testing.assert_allclose(scores, table[ids] @ table.T, rtol=1e-5)

@@ -2,7 +2,7 @@ import pytest
 
 from edgelr.artifacts import SPLITS
 from edgelr.errors import DataError
-from edgelr.examples import Example
+from edgelr.examples import Example, Translation
 from edgelr.load.splits import split_by_group
 
 COUNTS = {"train": 40, "calibration": 10, "validation": 10, "test": 10}
@@ -38,6 +38,12 @@ def test_pairs_are_needed_for_the_test():
     plain = [Example(id=str(n), group=str(n), passage="p") for n in range(100)]
     with pytest.raises(DataError, match="10 pairs were asked for the test split, 0 were left"):
         split_by_group(plain, COUNTS, seed=0)
+
+
+def test_every_translation_can_be_tested_on():
+    pairs = [Translation(id=str(n), group=str(n), source="s", target="t") for n in range(100)]
+    splits = split_by_group(pairs, COUNTS, seed=0)
+    assert {split: len(splits[split]) for split in SPLITS} == COUNTS
 
 
 def test_too_few_examples_name_the_split():
