@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from edgelr.device.load import load_devices
 from edgelr.device.session import open_session
 from edgelr.export import stage
 from edgelr.export.graphs import matrix_count, traceable
-from edgelr.export.tidy import constant_matrices, tidy
+from edgelr.export.tidy import _name_outputs
 from edgelr.lowrank.embedding import LowRankEmbedding, LowRankHead
 from edgelr.lowrank.layers import LowRankLinear
 from edgelr.lowrank.reduce import restructure
@@ -291,10 +292,9 @@ def exported(model: Any, folder: Path) -> Exported:
 
 def unfused(graph: Any, spec: Any) -> onnx.ModelProto:
     """The graph as it was traced, with the names of the package."""
-    import onnx_ir
-
-    raw = onnx_ir.serde.deserialize_model(onnx_ir.serde.serialize_model(graph))
-    return tidy(raw, spec, constant_matrices(onnx_ir.to_proto(raw)))
+    proto = onnx_ir.to_proto(graph)
+    _name_outputs(proto, spec)
+    return proto
 
 
 @pytest.fixture(
