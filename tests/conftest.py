@@ -381,6 +381,28 @@ def marian_tokenizer(tmp_path_factory: pytest.TempPathFactory, text_lines: list[
 
 
 @pytest.fixture(scope="session")
+def m2m_tokenizer(tmp_path_factory: pytest.TempPathFactory, text_lines: list[str]) -> Path:
+    """The files of an M2M100Tokenizer as the hub has them, with the languages among its special tokens."""
+    from transformers import M2M100Tokenizer
+    from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
+
+    raw = tmp_path_factory.mktemp("m2m-raw")
+    pieces = write_pieces(raw / "sentencepiece.bpe.model", text_lines, model_type="bpe")
+    tokens = dict.fromkeys(["<s>", "<pad>", "</s>", "<unk>", *pieces])
+    (raw / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+    languages = [f"__{code}__" for code in FAIRSEQ_LANGUAGE_CODES["m2m100"]]
+    tokenizer = M2M100Tokenizer(
+        str(raw / "vocab.json"),
+        str(raw / "sentencepiece.bpe.model"),
+        src_lang="en",
+        additional_special_tokens=languages,
+    )
+    folder = tmp_path_factory.mktemp("m2m")
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def marian_model(marian_tokenizer: Path) -> Any:
     """A MarianMTModel of two layers with random weights."""
     import torch

@@ -85,7 +85,7 @@ def _join(model: Any, keys: Node) -> bool:  # noqa: ANN401
     return True
 
 
-def _attention(keys: Node) -> tuple[Node | None, ...] | None:
+def _attention(keys: Node) -> tuple[Node, ...] | None:
     """The nodes from keys to what is no longer split into heads; of scale and bias, None where there is none.
 
     None where they are no attention, or where something in between is read by anyone else: the joined node

@@ -153,7 +153,7 @@ def _tables(graph: Any) -> dict[str, _Table]:  # noqa: ANN401 - onnx is not type
     turned = {
         node.output[0]: node.input[0]
         for node in graph.node
-        if node.op_type == "Transpose" and node.input[0] in constants
+        if node.op_type == "Transpose" and node.input[0] in constants and _turns(node)
     }
     looked_up = [node.input[0] for node in graph.node if _looks_up(node)]
     found = {}
@@ -171,8 +171,15 @@ def _looks_up(node: Any) -> bool:  # noqa: ANN401 - onnx is not typed
     return node.op_type == "Gather" and axis == 0
 
 
+def _turns(node: Any) -> bool:  # noqa: ANN401 - onnx is not typed
+    """Whether a Transpose of a matrix changes anything: its own order of axes may be the one there is."""
+    return all(list(attribute.ints) == [1, 0] for attribute in node.attribute if attribute.name == "perm")
+
+
 def _only_such_readers(graph: Any, table: str, matrix: str) -> bool:  # noqa: ANN401 - onnx is not typed
     """Whether a table is only looked up, and its matrix else only multiplied by."""
+    if {table, matrix} & {value.name for value in graph.output}:
+        return False
     for node in graph.node:
         for place, name in enumerate(node.input):
             allowed = (

@@ -84,11 +84,12 @@ def _compare_steps(package: Package, folder: Path, progress: Progress) -> dict[s
 
     examples = folder_examples(package.folder, Translation)[:_COMPARED]
     codec, generation = open_codec(package.folder, package.settings), read_generation(package.folder)
+    prefix = str(package.settings.get("prefix", ""))
     dense, small = (_Pair(package, place) for place in (package.folder, folder))
     cosines: dict[str, list[NDArray[np.float32]]] = {role: [] for role in _ROLES}
     with progress.bar("comparing with fp32", len(examples)) as advance:
         for example in examples:
-            ids = np.array([codec.cut(codec.encode(example.source))], np.int64)
+            ids = np.array([codec.cut(codec.encode(prefix + example.source))], np.int64)
             tokens = dense.chosen(ids, generation)
             one, other = (pair.outputs(ids, tokens) for pair in (dense, small))
             for role in _ROLES:

@@ -67,7 +67,8 @@ def tokenizer_of(reading: Reading) -> Any:  # noqa: ANN401 - transformers is not
     """The folder's tokenizer, for the reading's languages.
 
     Raises:
-        UnsupportedModelError: There is none, or the model knows no such language.
+        UnsupportedModelError: There is none.
+        UsageError: The model knows no such language.
     """
     from transformers import AutoTokenizer
 
@@ -79,25 +80,35 @@ def tokenizer_of(reading: Reading) -> Any:  # noqa: ANN401 - transformers is not
             folder, local_files_only=True, trust_remote_code=False, **given
         )
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
+        if isinstance(error, KeyError) and error.args[0] in given.values():  # M2M100 looks them up
+            raise _unknown_language(folder, error.args[0]) from error
         raise UnsupportedModelError(
             f"{folder} has no usable tokenizer: {reason_of(error)}", "get the model's tokenizer files again"
         ) from error
-    known = set(tokenizer.get_vocab())
     for code in given.values():
-        names = {code, f"__{code}__"}
-        if not names & known:
-            raise UsageError(
-                f"task: the model of {folder} knows no language {code!r}",
-                "give a code of its model card, such as 'en', 'en_XX' or 'eng_Latn'",
-            )
+        if _language_id(tokenizer, code) is None:
+            raise _unknown_language(folder, code)
     return tokenizer
+
+
+def _unknown_language(folder: Path, code: str) -> UsageError:
+    return UsageError(
+        f"task: the model of {folder} knows no language {code!r}",
+        "give a code of its model card, such as 'en', 'en_XX' or 'eng_Latn'",
+    )
+
+
+def _language_id(tokenizer: Any, code: str) -> int | None:  # noqa: ANN401 - transformers is not typed
+    """The token of a language: a special one, since a piece of a word may well be spelled ``de``."""
+    special = tokenizer.get_added_vocab()
+    return next((int(special[name]) for name in (f"__{code}__", code) if name in special), None)
 
 
 def language_token(reading: Reading) -> int:
     """The token of the language to translate to."""
-    tokens = tokenizer_of(reading).get_vocab()
-    names = (str(reading.target_language), f"__{reading.target_language}__")
-    return int(next(tokens[name] for name in names if name in tokens))
+    found = _language_id(tokenizer_of(reading), str(reading.target_language))
+    assert found is not None, "tokenizer_of has looked it up"
+    return found
 
 
 def check_reach(model: nn.Module, reading: Reading) -> None:

@@ -102,27 +102,6 @@ def test_only_a_known_language_leads(marian_tokenizer: Path) -> None:
 # --- M2M100 -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def m2m_tokenizer(
-    tmp_path_factory: pytest.TempPathFactory, text_lines: list[str], write_sentence_pieces: Write
-) -> Path:
-    """As the hub has it, with the languages among its special tokens."""
-    raw = tmp_path_factory.mktemp("m2m-raw")
-    pieces = write_sentence_pieces(raw / "sentencepiece.bpe.model", text_lines, model_type="bpe")
-    tokens = dict.fromkeys(["<s>", "<pad>", "</s>", "<unk>", *pieces])
-    (raw / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
-    languages = [f"__{code}__" for code in FAIRSEQ_LANGUAGE_CODES["m2m100"]]
-    tokenizer = M2M100Tokenizer(
-        str(raw / "vocab.json"),
-        str(raw / "sentencepiece.bpe.model"),
-        src_lang="en",
-        additional_special_tokens=languages,
-    )
-    folder = tmp_path_factory.mktemp("m2m")
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 def test_m2m100_is_as_in_transformers(m2m_tokenizer: Path, odd_texts: list[str]) -> None:
     for settings, language in (({}, "en"), ({"source_language": "de"}, "de")):
         codec = open_codec(m2m_tokenizer, {**LIMIT, **settings})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from edgelr.device.load import load_devices
 from edgelr.device.session import open_session
 from edgelr.export import stage
 from edgelr.export.graphs import matrix_count, traceable
-from edgelr.export.tidy import constant_matrices, tidy
+from edgelr.export.tidy import _name_outputs
 from edgelr.lowrank.embedding import LowRankEmbedding, LowRankHead
 from edgelr.lowrank.layers import LowRankLinear
 from edgelr.lowrank.reduce import restructure
@@ -218,7 +219,7 @@ def test_the_layers_that_read_the_source_are_the_keys_and_values_of_every_cross_
         ("marian", "dense", 2 * (6 + 2), 2 * 8 + 1),
         ("mbart", "dense", 6 + 2, 8 + 1),
         ("t5", "dense", 6 + 2, 8 + 1),
-        # Two each; one shared by all that is crossing; the table is widened, and read by the head in two ways.
+        # Two each; one shared by all that is crossing; the table is widened, and the head reads it twice.
         ("marian", "factored", 1 + 2 * 12 + (1 + 4), 1 + 2 * 16 + 2),
         ("mbart", "factored", 1 + 12 + (1 + 2), 1 + 16 + 2),
         # The table of relative positions is one more.
@@ -291,10 +292,9 @@ def exported(model: Any, folder: Path) -> Exported:
 
 def unfused(graph: Any, spec: Any) -> onnx.ModelProto:
     """The graph as it was traced, with the names of the package."""
-    import onnx_ir
-
-    raw = onnx_ir.serde.deserialize_model(onnx_ir.serde.serialize_model(graph))
-    return tidy(raw, spec, constant_matrices(onnx_ir.to_proto(raw)))
+    proto = onnx_ir.to_proto(graph)
+    _name_outputs(proto, spec)
+    return proto
 
 
 @pytest.fixture(

@@ -142,10 +142,26 @@ def test_a_folder_without_a_tokenizer_is_named(folder: Path) -> None:
     assert str(folder) in str(error.value)
 
 
-def test_a_language_must_be_known(folder: Path, translator_reading: Reading) -> None:
-    unknown = replace(translator_reading, source_language="one", target_language="xx")
-    with pytest.raises(UsageError, match="knows no language 'xx'"):
-        tokenizer_of(unknown)
+def test_a_language_must_be_known(m2m_tokenizer: Path, translator_reading: Reading) -> None:
+    """A word is none, and a model of one pair of languages knows none at all."""
+    assert "one" in tokenizer_of(translator_reading).get_vocab()
+    one = translator_reading.folder
+    for folder, source, target, unknown in (
+        (one, "one", "one", "one"),
+        (m2m_tokenizer, "xx", "en", "xx"),
+        (m2m_tokenizer, "en", "xx", "xx"),
+    ):
+        reading = Reading(folder=folder, max_tokens=8, source_language=source, target_language=target)
+        with pytest.raises(UsageError, match=f"knows no language '{unknown}'") as caught:
+            tokenizer_of(reading)
+        assert str(folder) in str(caught.value)
+
+
+def test_the_token_of_a_language_is_none_that_a_word_may_have(m2m_tokenizer: Path) -> None:
+    reading = Reading(folder=m2m_tokenizer, max_tokens=8, source_language="en", target_language="de")
+    tokenizer = tokenizer_of(reading)
+    assert "de" in tokenizer.get_vocab(), "or nothing could be mixed up"
+    assert language_token(reading) == tokenizer.get_lang_id("de") != tokenizer.get_vocab()["de"]
 
 
 @pytest.mark.parametrize("written", ["eng_Latn", "__fr__"])
