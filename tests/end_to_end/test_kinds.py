@@ -204,7 +204,7 @@ def test_the_exported_graph_has_all_matrices_and_equals_torch_at_two_shapes(name
     assert share_tables(proto) == (name == "tied")
     assert constant_matrices(proto) == matrices
     save(proto, tmp_path / "model.onnx")
-    check_parity(spec, small, tmp_path / "model.onnx", 1e-4)
+    check_parity(spec, tmp_path / "model.onnx", 1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
