@@ -3,8 +3,8 @@
 * ``{"do": "open", "kind": "edgelr" or "ctranslate2", "folder", "threads", "spinning"}`` gives ``{"load_ms",
   "model_bytes", "folder_bytes", "vocabulary", "compute_type"}``; null where the side does not say
 * ``{"do": "time", "ids": [[id, ...], ...], "new_tokens": n, "beams": b, "seconds": s}`` gives
-  ``{"first_ms": [...], "total_ms": [...]}``, one pair a call; the first call is not timed, and there are at least as many as asked
-  for by ``"calls"`` (1)
+  ``{"first_ms": [...], "total_ms": [...]}``, one pair a call; the first call is not timed, and there are at
+  least as many as asked for by ``"calls"`` (1)
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
 
 Every call writes exactly ``n`` tokens for each source, the most probable ones, whether or not the end of the
