@@ -6,7 +6,10 @@ import pytest
 
 from edgelr.artifacts import Graph, Package, Tensor
 from edgelr.errors import UnsupportedModelError, UsageError
+from edgelr.examples import Translation
+from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.text import package_tokenizer
+from edgelr.runtime.tokens import open_codec
 from edgelr.timing.inputs import made_up_inputs, package_inputs, tokens_of_length
 
 Make = Callable[..., Package]
@@ -31,9 +34,24 @@ def test_the_text_of_a_package_is_its_own(make_package: Make) -> None:
     assert inputs == {"input_ids": [start], "attention_mask": [[1] * 5]}
 
 
+def test_a_source_has_the_length_asked_for_and_ends_as_one(dense_translator: Package) -> None:
+    examples = folder_examples(dense_translator.folder, Translation)
+    codec = open_codec(dense_translator.folder, dense_translator.settings)
+    *first, end = codec.encode(examples[0].source)
+    second = codec.encode(examples[1].source)
+    for tokens in (1, len(first), len(first) + 3, 300):
+        inputs = package_inputs(dense_translator, tokens)
+        assert inputs["new_tokens"] == tokens, "as many are written"
+        (ids,) = inputs["input_ids"]
+        assert len(ids) == tokens
+        assert ids[-1] == end == 0
+        assert ids[:-1] == [*first, *second[:-1]][: tokens - 1] or tokens == 300
+        assert 0 not in ids[:-1], "one end"
+
+
 def test_an_unknown_task_is_named(make_package: Make) -> None:
-    with pytest.raises(UnsupportedModelError, match="the task 'translation' is unknown"):
-        package_inputs(replace(make_package(), task="translation"), 4)
+    with pytest.raises(UnsupportedModelError, match="the task 'summary' is unknown"):
+        package_inputs(replace(make_package(), task="summary"), 4)
 
 
 def graph(**inputs: tuple[str, tuple[int | str, ...]]) -> Graph:

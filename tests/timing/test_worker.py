@@ -16,6 +16,7 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.runtime.package import model_path
+from edgelr.timing.inputs import package_inputs
 from edgelr.timing.worker import SETTLING_CALLS, serve, time_calls, warm_up
 
 INPUTS = {"input_ids": [[2, 5, 6, 3]], "attention_mask": [[1, 1, 1, 1]]}
@@ -52,6 +53,39 @@ def test_it_opens_warms_up_times_and_says_its_memory(
     assert timed["times_ms"]
     assert min(timed["times_ms"]) > 0
     assert memory["peak_bytes"] > 2**20
+
+
+def test_a_call_may_be_a_whole_translation(
+    dense_translator: Package, make_package: Callable[..., Package], cpu: Device
+) -> None:
+    """Next to graphs that are timed one by one."""
+    whole = {"do": "open", "device": cpu.model_dump(mode="json"), "session": "whole"}
+    given = package_inputs(dense_translator, 12)
+    opened, _, warm, timed, graph, memory = conversation(
+        {**whole, "translation": str(dense_translator.folder)},
+        opening(make_package(), cpu),
+        {"do": "warm", "session": "whole", "inputs": given, "seconds": 0.3},
+        {"do": "time", "session": "whole", "inputs": given, "seconds": 0.05},
+        {"do": "time", "inputs": INPUTS, "seconds": 0.01},
+        {"do": "memory", "session": "whole"},
+    )
+    assert opened["threads"] == 1
+    assert warm["calls"] >= 1
+    assert len(timed["first_ms"]) == len(timed["times_ms"]) > 0
+    assert all(0 < one < all_ for one, all_ in zip(timed["first_ms"], timed["times_ms"], strict=True))
+    assert set(graph) == {"times_ms"}, "a graph has no first token"
+    assert memory["peak_bytes"] > 2**20
+
+
+def test_a_translation_that_fails_is_a_reply(dense_translator: Package, cpu: Device) -> None:
+    whole = {"do": "open", "device": cpu.model_dump(mode="json"), "translation": str(dense_translator.folder)}
+    too_many = {**package_inputs(dense_translator, 4), "new_tokens": 100}
+    lost, _, failed = conversation(
+        {**whole, "translation": "/nowhere"}, whole, {"do": "warm", "inputs": too_many, "seconds": 0.1}
+    )
+    assert lost["error"]["exit"] == 2
+    assert failed["error"]["exit"] == 4
+    assert "the graph 'decoder'" in failed["error"]["found"]
 
 
 def test_a_failure_is_a_reply_and_the_worker_goes_on(

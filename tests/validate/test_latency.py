@@ -32,6 +32,19 @@ def test_every_variant_is_timed_at_every_length(make_package: Make, cpu: Device)
     assert notes[0].startswith("loading the model: dense-fp32 ")
 
 
+def test_of_translations_the_first_token_and_tokens_a_second_are_measured(
+    dense_translator: Package, make_package: Make, cpu: Device
+) -> None:
+    rows, _ = measure_latency({"candidate": dense_translator}, cpu, QUIET, tokens=[8, 32], seconds=0.6)
+    for row, tokens in zip(rows, (8, 32), strict=True):
+        assert row.shape == f"1 x {tokens} tokens"
+        assert row.tokens_per_s == pytest.approx(tokens / row.p50_ms * 1e3)
+        assert row.first_token_ms is not None
+        assert 0 < row.first_token_ms < row.p50_ms
+    (row,), _ = measure_latency({"candidate": make_package()}, cpu, QUIET, tokens=[8], seconds=0.1)
+    assert (row.tokens_per_s, row.first_token_ms) == (None, None)
+
+
 def test_a_time_budget_of_almost_nothing_still_measures(make_package: Make, cpu: Device) -> None:
     rows, notes = measure_latency({"candidate": make_package()}, cpu, QUIET, tokens=[4], seconds=1e-6)
     assert rows[0].runs >= LEAST_ROUNDS
@@ -74,8 +87,8 @@ def test_a_worker_that_dies_is_named(
 
 
 def test_an_unknown_task_is_named(make_package: Make, cpu: Device) -> None:
-    package = replace(make_package(), task="translation")
-    with pytest.raises(UnsupportedModelError, match="the task 'translation' is unknown"):
+    package = replace(make_package(), task="summary")
+    with pytest.raises(UnsupportedModelError, match="the task 'summary' is unknown"):
         measure_latency({"candidate": package}, cpu, QUIET, tokens=[4], seconds=0.01)
 
 

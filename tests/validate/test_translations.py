@@ -1,0 +1,140 @@
+"""Accuracy of translation packages: greedy translations against references and the dense model's own."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnxruntime import InferenceSession
+
+from edgelr.artifacts import Package
+from edgelr.device.schema import Device
+from edgelr.device.session import open_session
+from edgelr.errors import DamagedArtifactError
+from edgelr.examples import Translation, write_examples
+from edgelr.metrics import METRICS
+from edgelr.runtime.arrays import read_arrays, write_arrays
+from edgelr.runtime.examples import folder_examples
+from edgelr.runtime.package import model_path
+from edgelr.runtime.translate import open_translator, translate
+from edgelr.validate.translations import score_dense_translations, score_translations
+
+Sessions = dict[str, InferenceSession]
+
+
+@pytest.fixture
+def package(dense_translator: Package, tmp_path: Path) -> Package:
+    """A copy to change; its files are not held against its manifest here."""
+    folder = Path(shutil.copytree(dense_translator.folder, tmp_path / "package"))
+    return replace(dense_translator, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def sessions(dense_translator: Package, cpu: Device) -> Sessions:
+    roles = dense_translator.graphs
+    return {role: open_session(model_path(dense_translator, role), cpu, entries={}) for role in roles}
+
+
+def change_lines(package: Package, change: Callable[[list[str]], list[str]]) -> None:
+    path = package.folder / "reference.npz"
+    lines = read_arrays(path)["dense_outputs"].tobytes().decode("utf-8").split("\n")
+    store(package, "\n".join(change(lines)).encode("utf-8"))
+
+
+def store(package: Package, content: bytes) -> None:
+    write_arrays(package.folder / "reference.npz", {"dense_outputs": np.frombuffer(content, np.uint8)})
+
+
+def test_the_dense_graphs_say_what_torch_said(package: Package, sessions: Sessions) -> None:
+    """Another implementation of the same search, on other graphs, one text a call."""
+    scores = score_translations(package, sessions, package, None)
+    assert tuple(scores) == METRICS["translation"]
+    assert scores["agreement"].value == 1.0
+    assert scores["chrf_to_dense"].value == 100.0
+    assert all(found.examples == 24 for found in scores.values())
+
+
+def test_scores_of_the_dense_model_need_no_graph(package: Package, sessions: Sessions) -> None:
+    run = score_translations(package, sessions, package, None)
+    for role in package.graphs:
+        model_path(package, role).unlink()
+    stored = score_dense_translations(package)
+    assert {name: found.value for name, found in stored.items()} == {
+        name: found.value for name, found in run.items()
+    }
+
+
+def test_every_text_is_counted_as_soon_as_it_is_translated(package: Package, sessions: Sessions) -> None:
+    calls: list[int] = []
+    score_translations(package, sessions, package, lambda: calls.append(1))
+    assert len(calls) == 24
+
+
+def test_the_dense_model_is_that_of_the_package_given_for_it(
+    package: Package, sessions: Sessions, dense_translator: Package
+) -> None:
+    change_lines(package, lambda lines: ["something else", *lines[1:]])
+    assert score_translations(dense_translator, sessions, package, None)["agreement"].value == 23 / 24
+    assert score_translations(package, sessions, dense_translator, None)["agreement"].value == 1.0
+
+
+def test_references_are_the_examples_targets(package: Package, sessions: Sessions, cpu: Device) -> None:
+    """Spaces do not count: of line breaks nothing is left in what is stored."""
+    examples = folder_examples(package.folder, Translation)
+    said = list(translate(open_translator(package, cpu), [each.source for each in examples], beams=1))
+    right = [
+        replace(each, target=f" {text.replace(' ', '  ')}\n")
+        for each, text in zip(examples, said, strict=True)
+    ]
+    write_examples(package.folder / "examples.jsonl", right)
+    scores = score_translations(package, sessions, package, None)
+    assert scores["exact_match"].value == 1.0
+    assert score_dense_translations(package)["exact_match"].value == 1.0
+
+
+def test_the_search_is_greedy_whatever_the_packages_beams(package: Package, sessions: Sessions) -> None:
+    path = package.folder / "generation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_beams": 4}))
+    assert score_translations(package, sessions, package, None)["agreement"].value == 1.0
+
+
+def test_an_empty_translation_is_one_like_any_other(package: Package, sessions: Sessions) -> None:
+    change_lines(package, lambda lines: [""] * len(lines))
+    found = score_dense_translations(package)
+    assert found["agreement"].value == 1.0
+    assert found["exact_match"].value == 0.0
+    outputs = score_translations(package, sessions, package, None)
+    assert outputs["agreement"].value < 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[1:], "23 dense outputs do not fit 24 examples"),
+        (lambda lines: [*lines, ""], "25 dense outputs do not fit 24 examples"),
+    ],
+)
+def test_a_reference_of_other_examples_is_named(package: Package, change: Any, message: str) -> None:
+    change_lines(package, change)
+    with pytest.raises(DamagedArtifactError, match=message) as caught:
+        score_dense_translations(package)
+    assert "reference.npz" in str(caught.value)
+
+
+def test_a_reference_that_is_no_text_is_named(package: Package) -> None:
+    store(package, b"\xff\n" * 23)
+    with pytest.raises(DamagedArtifactError, match="dense_outputs is no text"):
+        score_dense_translations(package)
+    write_arrays(package.folder / "reference.npz", {"other": np.zeros(1)})
+    with pytest.raises(DamagedArtifactError, match="no array dense_outputs"):
+        score_dense_translations(package)
+
+
+def test_numbers_are_no_text(package: Package) -> None:
+    write_arrays(package.folder / "reference.npz", {"dense_outputs": np.full(24, 0.1)})
+    with pytest.raises(DamagedArtifactError, match="reference"):
+        score_dense_translations(package)
