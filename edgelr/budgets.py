@@ -144,7 +144,7 @@ def _loss(job: Job, source: Source, survey: Survey, metric: str) -> Callable[[Se
 
     task = get_task(job.recipe.task.type)
     dense = task.load_model(source.model_folder)
-    reading = reading_of(source.model_folder, job.recipe.task)
+    reading = reading_of(source, job.recipe.task)
     score = task.scorer(dense, reading, source.examples("validation", task.EXAMPLE))
     best = score(dense)[metric]
     quiet = Progress(quiet=True)  # of each probe, one line is enough

@@ -62,6 +62,20 @@ AnyExample = Example | Translation
 Row = TypeVar("Row", bound=AnyExample)
 
 
+def spread(examples: Sequence[Row], count: int) -> tuple[Row, ...]:
+    """A few examples for many, evenly over their order.
+
+    Splits are ordered by name, and names begin with what an example is about: the first few of a split are
+    of one kind.
+
+    Args:
+        examples: In the order of their split.
+        count: How many; all, where there are fewer.
+    """
+    taken = min(count, len(examples))
+    return tuple(examples[number * len(examples) // taken] for number in range(taken))
+
+
 def write_examples(path: Path, examples: Sequence[AnyExample]) -> None:
     """Write examples as JSON lines, keys in a fixed order, absent queries left out.
 

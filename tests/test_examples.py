@@ -1,7 +1,7 @@
 import pytest
 
 from edgelr.errors import DamagedArtifactError
-from edgelr.examples import Example, read_examples, write_examples
+from edgelr.examples import Example, read_examples, spread, write_examples
 
 EXAMPLES = (Example(id="a", group="g", passage="über"), Example(id="b", group="g", passage="p", query="q"))
 
@@ -18,3 +18,10 @@ def test_a_line_that_is_no_example_is_named(tmp_path, line):
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(DamagedArtifactError, match=r"e\.jsonl:3"):
         read_examples(path, Example)
+
+
+def test_a_few_are_spread_over_all():
+    examples = [Example(id=str(number), group="g", passage="p") for number in range(10)]
+    assert [each.id for each in spread(examples, 4)] == ["0", "2", "5", "7"]
+    assert spread(examples, 10) == spread(examples, 99) == tuple(examples)
+    assert spread(examples, 0) == spread([], 3) == ()

@@ -68,7 +68,7 @@ def compressed(
     compress_module(model, survey, reductions, settings.factors, progress)
     if settings.refine and reductions:
         examples = source.examples("calibration", task.EXAMPLE)
-        batches = task.example_batches(reading_of(source.model_folder, recipe.task), examples, _BATCH)
+        batches = task.example_batches(reading_of(source, recipe.task), examples, _BATCH)
         dense = task.load_model(source.model_folder)
         refine_module(
             model, dense, survey, batches, lambda model, batch: task.run(model, dict(batch)), progress

@@ -63,7 +63,7 @@ def export(
     Raises:
         ExportError: The export failed, lost a layer, or differs from torch.
     """
-    task, reading = get_task(label.task.type), reading_of(source.model_folder, label.task)
+    task, reading = get_task(label.task.type), reading_of(source, label.task)
     dense = task.load_model(source.model_folder)
     model = dense if factored is None else load_factored_into(task.load_model(source.model_folder), factored)
     if factored is not None and settings.drop_unused_tokens:

@@ -39,7 +39,7 @@ def finetune(
     assert settings is not None, "a recipe without the section has no such stage"
     # Never accelerate's own mixed precision: it can be set only once in a process, and stays on the model.
     accelerator = Accelerator(mixed_precision="no")
-    task, reading = get_task(recipe.task.type), reading_of(source.model_folder, recipe.task)
+    task, reading = get_task(recipe.task.type), reading_of(source, recipe.task)
     teacher = task.load_model(source.model_folder).requires_grad_(False).to(accelerator.device)
     student = load_factored_into(task.load_model(source.model_folder), factored)
     train, validation = (source.examples(split, task.EXAMPLE) for split in ("train", "validation"))

@@ -56,33 +56,36 @@ def _compare_embeddings(package: Package, folder: Path, progress: Progress) -> f
 
     from edgelr.device.load import load_devices
     from edgelr.device.session import open_session
-    from edgelr.examples import Example
+    from edgelr.examples import Example, spread
     from edgelr.runtime.arrays import write_arrays
     from edgelr.runtime.examples import folder_examples
     from edgelr.runtime.text import INDEX, embed, package_tokenizer
 
     device = load_devices()["cpu-1t"]
     fp32 = model_path(package)
-    texts = [example.passage for example in folder_examples(package.folder, Example)]
+    examples = folder_examples(package.folder, Example)
+    few = spread(examples, _COMPARED)
     tokenizer = package_tokenizer(package)
-    with progress.bar("comparing with fp32", len(texts) + _COMPARED) as advance:
+    with progress.bar("comparing with fp32", len(examples) + len(few)) as advance:
+        texts = [example.passage for example in examples]
         small = embed(open_session(folder / fp32.name, device), tokenizer, texts, advance)
-        dense = embed(open_session(fp32, device), tokenizer, texts[:_COMPARED], advance)
+        dense = embed(open_session(fp32, device), tokenizer, [each.passage for each in few], advance)
     _check_finite(small, fp32.name)
     write_arrays(folder / INDEX, {"passages": small.astype(np.float16)})
-    return float(_cosines(dense, small[:_COMPARED]).mean())
+    rows = {example.id: row for example, row in zip(examples, small, strict=True)}
+    return float(_cosines(dense, np.stack([rows[each.id] for each in few])).mean())
 
 
 def _compare_steps(package: Package, folder: Path, progress: Progress) -> dict[str, float]:
     """Encoders on sources; decoders behind their own encoder, fed with the tokens that fp32 would choose."""
     import numpy as np
 
-    from edgelr.examples import Translation
+    from edgelr.examples import Translation, spread
     from edgelr.runtime.examples import folder_examples
     from edgelr.runtime.generation import read_generation
     from edgelr.runtime.tokens import open_codec
 
-    examples = folder_examples(package.folder, Translation)[:_COMPARED]
+    examples = spread(folder_examples(package.folder, Translation), _COMPARED)
     codec, generation = open_codec(package.folder, package.settings), read_generation(package.folder)
     prefix = str(package.settings.get("prefix", ""))
     dense, small = (_Pair(package, place) for place in (package.folder, folder))

@@ -43,6 +43,18 @@ class Decoder(Protocol):
         """Go on with these rows of the last step; a row may come several times, or not at all."""
 
 
+class SourceDecoder(Decoder, Protocol):
+    """A decoder that reads the source texts itself."""
+
+    def read(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
+        """Run the encoder on a batch, to be decoded next.
+
+        Args:
+            ids: ``[batch, source]``.
+            mask: 0 where a text is padded, 1 elsewhere, ``[batch, source]``.
+        """
+
+
 def greedy(
     decoder: Decoder, batch: int, generation: Generation, max_tokens: int | None = None
 ) -> list[list[int]]:

@@ -12,7 +12,7 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError
-from edgelr.runtime.decode import beam_search, greedy, greedy_steps
+from edgelr.runtime.decode import SourceDecoder, beam_search, greedy, greedy_steps
 from edgelr.runtime.decoder_graph import GraphDecoder
 from edgelr.runtime.generation import GENERATION, Generation, read_generation
 from edgelr.runtime.long_text import pieces_of
@@ -44,7 +44,7 @@ class Translator:
     codec: Codec
     generation: Generation
     prefix: str
-    decoder: GraphDecoder
+    decoder: SourceDecoder
 
 
 def open_translator(package: Package, device: Device) -> Translator:

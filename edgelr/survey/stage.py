@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgelr.artifacts import Source, Survey
+from edgelr.examples import spread
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress
 from edgelr.recipe.tasks import TaskSettings
@@ -32,11 +33,11 @@ def survey(
         UsageError: The model cannot read texts as long as the task's.
         DataError: Activations are not finite.
     """
-    task, reading = get_task(settings.type), reading_of(source.model_folder, settings)
+    task, reading = get_task(settings.type), reading_of(source, settings)
     model = task.load_model(source.model_folder).requires_grad_(False)
     task.check_reach(model, reading)
     examples = source.examples("calibration", task.EXAMPLE)
-    few = examples[: compress.calibration.sensitivity_examples]
+    few = spread(examples, compress.calibration.sensitivity_examples)
     batches, probes = (task.example_batches(reading, chosen, _BATCH) for chosen in (examples, few))
     subject = Subject(
         model=model,

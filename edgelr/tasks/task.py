@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgelr.artifacts import Source
 from edgelr.examples import AnyExample
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune
@@ -35,6 +36,7 @@ class Reading:
 
     Attributes:
         folder: The dense model's, with its tokenizer.
+        fingerprint: Of what is in it: what is remembered of a folder must not outlive its content.
         max_tokens: Longer texts are cut.
         source_language: Code of the language that texts are in, for models of several; else None.
         target_language: Code of the language to translate to, likewise.
@@ -43,6 +45,7 @@ class Reading:
 
     folder: Path
     max_tokens: int
+    fingerprint: str = ""
     source_language: str | None = None
     target_language: str | None = None
     prefix: str = ""
@@ -210,15 +213,16 @@ _MODULES = {
 }
 
 
-def reading_of(folder: Path, settings: TaskSettings) -> Reading:
+def reading_of(source: Source, settings: TaskSettings) -> Reading:
     """How the texts of a recipe become a model's input.
 
     Args:
-        folder: The dense model's.
+        source: The dense model.
         settings: The recipe's section.
     """
     return Reading(
-        folder=folder,
+        folder=source.model_folder,
+        fingerprint=source.fingerprint,
         max_tokens=settings.max_tokens,
         source_language=getattr(settings, "source_language", None),
         target_language=getattr(settings, "target_language", None),

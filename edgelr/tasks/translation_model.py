@@ -38,7 +38,6 @@ def load_model(folder: Path) -> nn.Module:
     return model.eval()  # type: ignore[no-any-return]
 
 
-@functools.lru_cache(maxsize=4)
 def start_token(folder: Path) -> int:
     """The token that every translation starts with, as the folder's files say.
 
@@ -171,7 +170,7 @@ def collate(reading: Reading, examples: Sequence[Translation]) -> Batch:
         max_length=reading.max_tokens - 1,
         truncation=True,
     )["input_ids"]
-    pad, start = tokenizer.pad_token_id, start_token(reading.folder)
+    pad, start = tokenizer.pad_token_id, _start_of(reading)
     width, length = max(map(len, sources)), max(map(len, targets))
     length += length == width
     shifted = [[start, *target[:-1]] for target in targets]
@@ -182,6 +181,11 @@ def collate(reading: Reading, examples: Sequence[Translation]) -> Batch:
         TARGETS: _padded([[1] * len(row) for row in targets], length, 0),
         "labels": _padded(targets, length, _IGNORED),
     }
+
+
+@functools.lru_cache(maxsize=4)
+def _start_of(reading: Reading) -> int:
+    return start_token(reading.folder)
 
 
 def _padded(rows: Sequence[Sequence[int]], width: int, value: int) -> Tensor:

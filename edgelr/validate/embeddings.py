@@ -34,7 +34,7 @@ def score_sentences(
     queries = embed(session, tokenizer, [query for query, _ in pairs], each)
     passages = embed(session, tokenizer, [example.passage for _, example in pairs], each)
     for vectors in (queries, passages):
-        _check_finite(vectors, package)
+        check_finite(vectors, package)
     if queries.shape[1] != dense_queries.shape[1]:
         raise DamagedArtifactError(
             f"{package.folder}: vectors have {queries.shape[1]} numbers, dense ones {dense_queries.shape[1]}"
@@ -73,7 +73,7 @@ def parity_difference(package: Package, session: InferenceSession) -> float:
         if any(f"{name}.{case}" not in arrays for name in names):
             raise DamagedArtifactError(f"{package.folder / REFERENCE}: parity case {case} is incomplete")
         got = embedding(session, {name: arrays[f"{name}.{case}"] for name in names})
-        _check_finite(got, package)
+        check_finite(got, package)
         if got.shape != arrays[key].shape:
             raise DamagedArtifactError(
                 f"{package.folder / REFERENCE}: {key} has shape {list(arrays[key].shape)}"
@@ -108,10 +108,19 @@ def _dense(package: Package, count: int) -> tuple[NDArray[np.float16], NDArray[n
     return queries, passages
 
 
-def _check_finite(vectors: NDArray[np.float32], package: Package) -> None:
+def check_finite(values: NDArray[np.float32], package: Package) -> None:
+    """Make sure that what a graph gives are numbers.
+
+    Args:
+        values: Of any shape.
+        package: What an error names.
+
+    Raises:
+        ExportError, QuantizeError: One is NaN or infinity.
+    """
     import numpy as np
 
-    if np.isfinite(vectors).all():
+    if np.isfinite(values).all():
         return
     error = ExportError if package.precision == "fp32" else QuantizeError
     raise error(

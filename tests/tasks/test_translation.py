@@ -1,6 +1,8 @@
 """The task ``translation`` as the stages see it."""
 
 import copy
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgelr.artifacts import Package
+from edgelr.artifacts import Package, Source
 from edgelr.examples import Translation
 from edgelr.lowrank.reduce import restructure
 from edgelr.metrics import METRICS
@@ -22,6 +24,7 @@ from edgelr.survey.sites import find_sites
 from edgelr.tasks import translation as task
 from edgelr.tasks.task import Reading, get_task, reading_of
 from edgelr.tasks.translation_losses import generated
+from edgelr.tasks.translation_model import collate
 
 Pairs = tuple[Translation, ...]
 QUIET = Progress(quiet=True)
@@ -54,10 +57,27 @@ def test_a_reading_is_what_the_recipe_says(tmp_path: Path) -> None:
 
     data = {"source": "file", "path": "a.tsv"}
     plain = Translate.model_validate({"type": "translation", "data": data, "max_tokens": 32})
-    assert reading_of(tmp_path, plain) == Reading(folder=tmp_path, max_tokens=32)
+    source = Source(
+        folder=tmp_path / "s", model_folder=tmp_path, fingerprint="f", title="m", license=None, counts={}
+    )
+    assert reading_of(source, plain) == Reading(folder=tmp_path, max_tokens=32, fingerprint="f")
     more = {"prefix": "a: ", "source_language": "en", "target_language": "de"}
     full = plain.model_copy(update=more)
-    assert reading_of(tmp_path, full) == Reading(folder=tmp_path, max_tokens=32, **more)
+    assert reading_of(source, full) == Reading(folder=tmp_path, max_tokens=32, fingerprint="f", **more)
+
+
+def test_nothing_is_remembered_of_a_folder_that_was_changed(tiny_translator: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_translator, tmp_path / "model"))
+    example = Translation(id="a", group="a", source="one two", target="eins")
+
+    def first(fingerprint: str) -> int:
+        batch = collate(Reading(folder=folder, max_tokens=8, fingerprint=fingerprint), [example])
+        return int(batch["decoder_input_ids"][0, 0])
+
+    before = first("before")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "decoder_start_token_id": 5}))
+    assert (first("before"), first("after")) == (before, 5)
 
 
 # --- scores -----------------------------------------------------------------------------------------

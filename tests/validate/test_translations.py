@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from onnxruntime import InferenceSession
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
-from edgelr.errors import DamagedArtifactError
+from edgelr.errors import DamagedArtifactError, EdgelrError, ExportError, QuantizeError
 from edgelr.examples import Translation, write_examples
 from edgelr.metrics import METRICS
 from edgelr.runtime.arrays import read_arrays, write_arrays
@@ -37,6 +39,24 @@ def package(dense_translator: Package, tmp_path: Path) -> Package:
 def sessions(dense_translator: Package, cpu: Device) -> Sessions:
     roles = dense_translator.graphs
     return {role: open_session(model_path(dense_translator, role), cpu, entries={}) for role in roles}
+
+
+@pytest.mark.parametrize(("precision", "error"), [("fp32", ExportError), ("weight-int4", QuantizeError)])
+def test_scores_that_are_no_numbers_are_an_error_not_a_translation(
+    package: Package, cpu: Device, precision: str, error: type[EdgelrError]
+) -> None:
+    path = model_path(package, "decoder")
+    model = onnx.load(path)
+    (head,) = (node for node in model.graph.node if "logits" in node.output)
+    head.output[list(head.output).index("logits")] = "sound"
+    nothing = numpy_helper.from_array(np.array(np.nan, np.float32), "nothing")
+    model.graph.initializer.append(nothing)
+    model.graph.node.append(helper.make_node("Add", ["sound", "nothing"], ["logits"]))
+    onnx.save(model, path)
+    broken = replace(package, precision=precision)
+    opened = {role: open_session(model_path(broken, role), cpu, entries={}) for role in broken.graphs}
+    with pytest.raises(error, match="gives NaN or infinity"):
+        score_translations(broken, opened, broken, None)
 
 
 def change_lines(package: Package, change: Callable[[list[str]], list[str]]) -> None:
