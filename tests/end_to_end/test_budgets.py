@@ -38,6 +38,7 @@ def refused(capsys: pytest.CaptureFixture[str], home: Path) -> str:
     return shown
 
 
+@pytest.mark.slow
 def test_a_build_to_a_latency(rebuilt: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = with_budget(rebuilt / "tiny.yaml", FAST)
     report = document(capsys, "build", rebuilt)

@@ -110,7 +110,9 @@ def wait_for_checkpoint(store: Path, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("kind", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("kind", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)]
+)
 def test_a_build_stopped_while_tuning_resumes_to_the_same_package(rebuilt, kind, code):
     """Steps enough that it is still tuning when it is stopped; the reference is not interrupted."""
     recipe = rebuilt / "tiny.yaml"
@@ -275,7 +277,7 @@ def killed(rebuilt: Path, kind: str, part: str, times: int) -> None:
     ("stage", "kind", "part", "times", "note"),
     [
         ("finetune", "os.rename", "checkpoint.pt.tmp", 2, "resuming after step 2"),
-        ("export", "open", "model.onnx", 1, ""),
+        pytest.param("export", "open", "model.onnx", 1, "", marks=pytest.mark.slow),
         ("load", "os.rename", ".tmp", 2, ""),
     ],
     ids=["finetune", "export", "store"],

@@ -153,7 +153,7 @@ def test_the_factored_graphs_say_what_torch_says(
     examples = folder_examples(fp32.folder, Translation)
     reading = Reading(folder=tiny_translator, max_tokens=48)
     expected = [" ".join(text.split()) for text in generated(model, reading, examples)]
-    assert len(set(expected)) > 12
+    assert len(set(expected)) > 6, "or little was compared"
     found = translate(open_translator(fp32, cpu), [each.source for each in examples], beams=1)
     assert [" ".join(text.split()) for text in found] == expected
 

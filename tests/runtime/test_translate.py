@@ -17,7 +17,7 @@ from edgelr.runtime.generation import read_generation, write_generation
 from edgelr.runtime.translate import Translator, generate, open_translator, timed_translation, translate
 
 TEXTS = (
-    "Make a trained model small and fast with low-rank factors, and prove it.",
+    "Make a copy of the work in any medium, and prove it.",
     "a file",
     "Every stage, in order. Then what flows between them!",
     "x",
