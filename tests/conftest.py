@@ -410,7 +410,7 @@ def marian_model(marian_tokenizer: Path) -> Any:
     vocabulary = len(json.loads((marian_tokenizer / "vocab.json").read_text(encoding="utf-8")))
     config = MarianConfig(
         vocab_size=vocabulary,
-        d_model=24,
+        d_model=32,
         encoder_layers=LAYERS,
         decoder_layers=LAYERS,
         encoder_attention_heads=2,
@@ -427,7 +427,7 @@ def marian_model(marian_tokenizer: Path) -> Any:
     torch.manual_seed(11)  # six texts become six different ones, long and short
     model = MarianMTModel(config).eval()
     model.set_attn_implementation("eager")
-    model.lm_head.weight = torch.nn.Parameter(torch.randn(vocabulary, 24) * 0.4)
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(vocabulary, 32) * 0.4)
     model.final_logits_bias[0, 0] = 3.0  # so that some sequences end
     model.generation_config = GenerationConfig(
         decoder_start_token_id=vocabulary - 1,
@@ -488,7 +488,7 @@ def export_marian(model: Any, folder: Path) -> None:
             found = self.model(
                 decoder_input_ids=input_ids,
                 decoder_attention_mask=torch.zeros(1, 1, 1, 1),
-                encoder_outputs=(torch.zeros(input_ids.shape[0], attention_mask.shape[1], 24),),
+                encoder_outputs=(torch.zeros(input_ids.shape[0], attention_mask.shape[1], 32),),
                 attention_mask=bias_of(attention_mask),
                 past_key_values=cache,
                 use_cache=True,
@@ -496,7 +496,7 @@ def export_marian(model: Any, folder: Path) -> None:
             return (found.logits, *flat(cache.self_attention_cache))
 
     ids, mask = torch.randint(2, 40, (2, 7)), torch.ones(2, 7, dtype=torch.long)
-    past, cross = ([torch.randn(2, 2, length, 12) for _ in range(2 * LAYERS)] for length in (3, 7))
+    past, cross = ([torch.randn(2, 2, length, 16) for _ in range(2 * LAYERS)] for length in (3, 7))
     past_names, cross_names, present_names = (
         [f"{what}_{part}_{layer}" for layer in range(LAYERS) for part in ("key", "value")]
         for what in ("past", "cross", "present")

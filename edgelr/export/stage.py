@@ -17,6 +17,7 @@ from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import matrix_count, traced_form
 from edgelr.export.heads import cut_zero_channels
+from edgelr.export.in_place import keep_caches_in_place
 from edgelr.export.parity import check_parity
 from edgelr.export.pivot import pivot_graph
 from edgelr.export.tables import share_tables, store_rows_once
@@ -114,6 +115,7 @@ def _write_graph(
     share_tables(proto)
     if settings.drop_unused_tokens:
         saved += store_rows_once(proto)
+    keep_caches_in_place(proto)
     save(proto, path)
     cases, worst = check_parity(spec, path, settings.tolerance)
     progress.note(

@@ -7,6 +7,8 @@ The contract, with layers i from 0; tokens and masks are int64, all else is floa
 - ``decoder`` takes ``input_ids`` ``[batch, 1]``, the encoder's ``attention_mask`` and outputs, ``past_key_i``
   and ``past_value_i`` ``[batch, heads, past, size]``, where past is 0 at first. It gives ``logits``
   ``[batch, 1, vocabulary]``, ``present_key_i`` and ``present_value_i`` ``[batch, heads, past + 1, size]``.
+- A decoder that writes into its caches also takes the three counters of ``edgelr.runtime.cache_counters``.
+  Its past may then have room for more tokens than there are, and be present as well: the same buffer.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.runtime.cache_counters import COUNTERS
+from edgelr.runtime.caches import BufferCaches, GrowingCaches, value_of
 from edgelr.runtime.graph import run_errors
 
 if TYPE_CHECKING:
@@ -28,8 +32,8 @@ AGAIN = "export the model again"
 class GraphDecoder:
     """Decodes one batch of source texts after another.
 
-    Caches go from a step's outputs to the next one's inputs as they are, and what the encoder gave is bound
-    once; nothing is copied but the tokens and, where beams change places, the rows that did.
+    What the encoder gave is bound once, and caches stay where they are or go from a step's outputs to the
+    next one's inputs; nothing is copied but the tokens and, where beams change places, the rows that did.
 
     Args:
         encoder: Session of the encoder.
@@ -47,17 +51,19 @@ class GraphDecoder:
         inputs = {entry.name: list(entry.shape) for entry in decoder.get_inputs()}
         outputs = {entry.name: list(entry.shape) for entry in decoder.get_outputs()}
         layers = sum(name.startswith("past_key_") for name in inputs)
-        self._past, self._present, self._cross = (
+        past, present, self._cross = (
             [f"{name}_{part}_{layer}" for layer in range(layers) for part in ("key", "value")]
             for name in ("past", "present", "cross")
         )
+        counters = [name for name in COUNTERS if name in inputs]
         tokens = ["input_ids", "attention_mask"]
         _check("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], tokens)
         _check("encoder", "outputs", [entry.name for entry in encoder.get_outputs()], self._cross)
-        _check("decoder", "inputs", inputs, [*tokens, *self._past, *self._cross])
-        _check("decoder", "outputs", outputs, ["logits", *self._present])
+        _check("decoder", "inputs", inputs, [*tokens, *past, *self._cross, *(COUNTERS if counters else ())])
+        _check("decoder", "outputs", outputs, ["logits", *present])
         self.vocabulary = _sizes(outputs, "logits", 3, (2,))[0]
-        self._empty = [_sizes(inputs, name, 4, (1, 3)) for name in self._past]
+        kind = BufferCaches if counters else GrowingCaches
+        self._caches = kind(past, present, [_sizes(inputs, name, 4, (1, 3)) for name in past])
         self._rows = 0
 
     def read(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
@@ -71,8 +77,8 @@ class GraphDecoder:
             UnsupportedModelError: ONNX Runtime fails on the graph.
         """
         binding = self._encoder.io_binding()
-        binding.bind_ortvalue_input("input_ids", _value(ids))
-        binding.bind_ortvalue_input("attention_mask", _value(mask))
+        binding.bind_ortvalue_input("input_ids", value_of(ids))
+        binding.bind_ortvalue_input("attention_mask", value_of(mask))
         for name in self._cross:
             binding.bind_output(name)
         _run("encoder", self._encoder, binding, ids.shape)
@@ -84,7 +90,7 @@ class GraphDecoder:
         import numpy as np
 
         self._bind_rows(np.arange(rows), self._sources)
-        self._caches = [_value(np.zeros((rows, heads, 0, size), np.float32)) for heads, size in self._empty]
+        self._caches.start(rows)
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Append a token to every row.
@@ -100,12 +106,9 @@ class GraphDecoder:
         """
         binding = self._binding
         self._tokens[:, 0] = tokens
-        for name, cache in zip(self._past, self._caches, strict=True):
-            binding.bind_ortvalue_input(name, cache)
-        for name in self._present:
-            binding.bind_output(name)
+        self._caches.bind(binding)
         _run("decoder", self._decoder, binding, self._tokens.shape)
-        self._caches = binding.get_outputs()[1:]  # the first is logits, which were bound first
+        self._caches.keep(binding)
         return self._logits
 
     def reorder(self, rows: NDArray[np.int64]) -> None:
@@ -114,10 +117,10 @@ class GraphDecoder:
 
         if np.array_equal(rows, np.arange(self._rows)):
             return
-        self._caches = [_value(cache.numpy()[rows]) for cache in self._caches]
+        self._caches.reorder(rows)
         texts = self._texts[rows]
         if not np.array_equal(texts, self._texts):
-            self._bind_rows(texts, [_value(source.numpy()[texts]) for source in self._sources])
+            self._bind_rows(texts, [value_of(source.numpy()[texts]) for source in self._sources])
 
     def _bind_rows(self, texts: NDArray[np.int64], sources: list[OrtValue]) -> None:
         """Bind what stays the same from step to step, for rows of these texts of the batch."""
@@ -129,19 +132,12 @@ class GraphDecoder:
         self._logits = logits[:, 0]
         # A new binding: the old one's outputs are as large as its rows were.
         self._binding = self._decoder.io_binding()
-        self._binding.bind_ortvalue_input("input_ids", _value(self._tokens))
-        self._binding.bind_ortvalue_input("attention_mask", _value(self._mask[texts]))
+        self._binding.bind_ortvalue_input("input_ids", value_of(self._tokens))
+        self._binding.bind_ortvalue_input("attention_mask", value_of(self._mask[texts]))
         for name, source in zip(self._cross, sources, strict=True):
             self._binding.bind_ortvalue_input(name, source)
-        self._binding.bind_ortvalue_output("logits", _value(logits))
-
-
-def _value(array: NDArray[np.int64] | NDArray[np.float32]) -> OrtValue:
-    """An array as ONNX Runtime's, which shares its memory."""
-    import numpy as np
-    from onnxruntime import OrtValue
-
-    return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+        # Before all other outputs, which come after it in their order then.
+        self._binding.bind_ortvalue_output("logits", value_of(logits))
 
 
 def _check(role: str, what: str, found: Collection[str], wanted: list[str]) -> None:

@@ -1,11 +1,13 @@
 """The graphs of a tiny Marian step by step, against torch, and graphs that are something else."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.export.fuse import fuse_attention
+from edgelr.export.in_place import keep_caches_in_place
+from edgelr.runtime import caches
 from edgelr.runtime.decoder_graph import GraphDecoder
 
 IDS = np.array([[5, 6, 7, 8, 0], [9, 10, 0, 3, 3]])
@@ -24,8 +29,28 @@ def open_graphs(folder: Path, cpu: Device) -> GraphDecoder:
     return GraphDecoder(*(open_session(folder / f"{role}.onnx", cpu) for role in ("encoder", "decoder")))
 
 
+@pytest.fixture(scope="module")
+def in_place(translation_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same graphs, with a decoder that writes into its caches."""
+    folder = tmp_path_factory.mktemp("in-place")
+    shutil.copyfile(translation_files / "encoder.onnx", folder / "encoder.onnx")
+    graph = onnx_ir.load(translation_files / "decoder.onnx")
+    fuse_attention(graph)
+    proto = onnx_ir.to_proto(graph)
+    assert keep_caches_in_place(proto) == 2
+    onnx.save(proto, folder / "decoder.onnx")
+    return folder
+
+
+@pytest.fixture(params=["growing", "in place"])
+def decoder(request: pytest.FixtureRequest, translation_files: Path, in_place: Path, cpu: Device) -> Any:
+    found = open_graphs(in_place if request.param == "in place" else translation_files, cpu)
+    found.read(IDS, MASK)
+    return found
+
+
 @pytest.fixture
-def decoder(translation_files: Path, cpu: Device) -> GraphDecoder:
+def growing(translation_files: Path, cpu: Device) -> GraphDecoder:
     found = open_graphs(translation_files, cpu)
     found.read(IDS, MASK)
     return found
@@ -84,21 +109,47 @@ def test_rows_take_their_past_and_their_text_with_them(
     np.testing.assert_allclose(found, torch_logits(marian_model, rows[::-1], whole)[:, 4:], atol=NOISE)
 
 
-def test_caches_are_handed_on_as_they_are(decoder: GraphDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder.start(2)
-    decoder.step(TOKENS[:, 0])
-    caches, binding = decoder._caches, decoder._binding
-    decoder.reorder(np.array([0, 1]))
-    assert decoder._caches is caches
+def all_bound(binding: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is bound as an input from now on."""
     bound: list[Any] = []
     bind = binding.bind_ortvalue_input
     monkeypatch.setattr(
         binding, "bind_ortvalue_input", lambda name, value: (bound.append(value), bind(name, value))
     )
-    decoder.step(TOKENS[:, 1])
-    assert bound == caches, "the outputs of a step are the inputs of the next, and nothing else is bound"
-    decoder.reorder(np.array([1, 1]))
-    assert decoder._binding is not binding
+    return bound
+
+
+def test_caches_are_handed_on_as_they_are(growing: GraphDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    growing.start(2)
+    growing.step(TOKENS[:, 0])
+    values, binding = growing._caches._values, growing._binding
+    growing.reorder(np.array([0, 1]))
+    assert growing._caches._values is values
+    bound = all_bound(binding, monkeypatch)
+    growing.step(TOKENS[:, 1])
+    assert bound == values, "the outputs of a step are the inputs of the next, and nothing else is bound"
+    growing.reorder(np.array([1, 1]))
+    assert growing._binding is not binding
+
+
+def test_a_buffer_is_bound_once_and_again_when_it_is_full(
+    in_place: Path, cpu: Device, marian_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches, "_ROOM", 2)
+    decoder = open_graphs(in_place, cpu)
+    decoder.read(IDS, MASK)
+    decoder.start(2)
+    found = [decoder.step(TOKENS[:, 0]).copy()]
+    bound = all_bound(decoder._binding, monkeypatch)
+    found.append(decoder.step(TOKENS[:, 1]).copy())
+    assert not bound
+    found.append(decoder.step(TOKENS[:, 2]).copy())
+    assert len(bound) == 4 + 3, "two layers of keys and values, and the counters"
+    decoder.reorder(np.array([0, 1]))
+    found.append(decoder.step(TOKENS[:, 3]).copy())
+    assert len(bound) == 4 + 3
+    expected = torch_logits(marian_model, [0, 1], TOKENS)
+    np.testing.assert_allclose(np.stack(found, axis=1), expected, atol=NOISE)
 
 
 def test_only_a_change_of_texts_binds_the_encoders_output_again(decoder: GraphDecoder) -> None:
@@ -160,7 +211,7 @@ def rename_input(graph: Any, old: str, new: str) -> None:
         (
             "decoder",
             lambda graph: setattr(graph.input[2].type.tensor_type.shape.dim[1], "dim_param", "heads"),
-            r"has past_key_0 \['batch', 'heads', 'past', 12\], whose sizes at \[1, 3\] must be numbers",
+            r"has past_key_0 \['batch', 'heads', 'past', 16\], whose sizes at \[1, 3\] must be numbers",
         ),
     ],
 )

@@ -402,7 +402,8 @@ def test_a_decoder_of_two_layers_has_one_node_for_each_attention(dense_translato
     }
     kinds = {role: [node.op_type for node in graph.node] for role, graph in graphs.items()}
     assert kinds["encoder"].count("MultiHeadAttention") == 2
-    assert kinds["decoder"].count("MultiHeadAttention") == 4
+    assert kinds["decoder"].count("MultiHeadAttention") == 2
+    assert kinds["decoder"].count("GroupQueryAttention") == 2
     assert "Softmax" not in {*kinds["encoder"], *kinds["decoder"]}
     assert kinds["decoder"].count("Transpose") == 1, "of the table, which the head reads too"
     largest = max((int(np.prod(each.dims)) for each in graphs["decoder"].initializer), default=0)

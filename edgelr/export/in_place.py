@@ -1,0 +1,106 @@
+"""Caches that grow where they are, instead of being written anew for every token.
+
+ONNX Runtime's MultiHeadAttention appends to a cache by copying it: of every layer, keys and values of all
+tokens so far. Its GroupQueryAttention takes a buffer with room for more and writes one token's into it, when
+the same buffer is bound as input and as output. A shape then no longer says how many tokens there are: the
+graph is told.
+
+A buffer that is exactly full works as well: the output is then one token longer, as before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from edgelr.runtime.cache_counters import PAST, PASTS, TOTAL
+
+_MICROSOFT = "com.microsoft"
+_HEAD_MULTIPLE = 8
+_Q, _K, _V, _BIAS, _PAST_KEY, _PAST_VALUE = 0, 1, 2, 5, 6, 7  # of MultiHeadAttention
+
+
+def keep_caches_in_place(proto: onnx.ModelProto) -> int:
+    """Let every attention over a cache write into it, in place.
+
+    Args:
+        proto: A decoder whose attentions are fused, with the shapes of its inputs and outputs.
+
+    Returns:
+        How many attentions there are; 0, and nothing is changed, where a cache is also kept in another way.
+    """
+    graph = proto.graph
+    caching = [node for node in graph.node if _keeps_cache(node)]
+    kept = {name for node in caching for name in node.input[_PAST_KEY : _PAST_VALUE + 1]}
+    sized = [node for node in graph.node if node.op_type == "Shape" and node.input[0] in kept]
+    others = {name for node in graph.node if node not in caching + sized for name in node.input}
+    inputs = {value.name for value in graph.input}
+    fit = kept <= inputs and not kept & others and _whole_sizes(graph, kept)
+    if not (caching and fit and all(map(_is_length, sized))):
+        return 0
+    for node in caching:
+        _write_into(node)
+    for node in sized:
+        _replace(graph, node.output[0], PAST)
+        graph.node.remove(node)
+    _take_unsplit(graph, caching)
+    graph.input.extend(
+        (
+            helper.make_tensor_value_info(PAST, TensorProto.INT64, [1]),
+            helper.make_tensor_value_info(PASTS, TensorProto.INT32, ["batch"]),
+            helper.make_tensor_value_info(TOTAL, TensorProto.INT32, [1]),
+        )
+    )
+    return len(caching)
+
+
+def _keeps_cache(node: onnx.NodeProto) -> bool:
+    return (
+        node.op_type == "MultiHeadAttention"
+        and len(node.input) > _PAST_VALUE
+        and bool(node.input[_PAST_KEY] and node.input[_PAST_VALUE])
+    )
+
+
+def _whole_sizes(graph: onnx.GraphProto, kept: set[str]) -> bool:
+    """Whether the operator takes the heads: keys and values of one size, a multiple of 8."""
+    sizes = {value.type.tensor_type.shape.dim[3].dim_value for value in graph.input if value.name in kept}
+    return len(sizes) == 1 and sizes.pop() % _HEAD_MULTIPLE == 0
+
+
+def _is_length(node: onnx.NodeProto) -> bool:
+    """Whether a Shape gives nothing but the axis of the tokens."""
+    bounds = {attribute.name: attribute.i for attribute in node.attribute}
+    return (bounds.get("start"), bounds.get("end")) == (2, 3)
+
+
+def _write_into(node: onnx.NodeProto) -> None:
+    arguments = list(node.input) + [""] * (_PAST_VALUE + 1 - len(node.input))
+    heads: Any = next(attribute for attribute in node.attribute if attribute.name == "num_heads")
+    bias = arguments[_BIAS]
+    node.op_type = "GroupQueryAttention"
+    del node.input[:]
+    node.input.extend([*arguments[_Q : _V + 1], arguments[_PAST_KEY], arguments[_PAST_VALUE], PASTS, TOTAL])
+    if bias:
+        node.input.extend(["", "", "", bias])  # no rotation, no positions
+    node.attribute.append(helper.make_attribute("kv_num_heads", heads.i))
+
+
+def _take_unsplit(graph: onnx.GraphProto, caching: list[onnx.NodeProto]) -> None:
+    """Hand queries, keys and values over as the one product that they were split from."""
+    splits = {tuple(node.output): node for node in graph.node if node.op_type == "Split"}
+    for node in caching:
+        split = splits.get(tuple(node.input[: _V + 1]))
+        read = [name for each in graph.node for name in each.input]
+        if split is not None and all(read.count(name) == 1 for name in split.output):
+            node.input[_Q], node.input[_K], node.input[_V] = split.input[0], "", ""
+            graph.node.remove(split)
+
+
+def _replace(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name == old:
+                node.input[place] = new

@@ -1,0 +1,116 @@
+"""Keys and values of the tokens so far, for one step of a decoder after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgelr.runtime.cache_counters import counters_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from onnxruntime import IOBinding, OrtValue
+
+_ROOM = 32  # tokens that a new buffer takes
+
+
+class GrowingCaches:
+    """Tensors that are one token longer after each step: the outputs of one are the inputs of the next.
+
+    Args:
+        past: Names of the inputs.
+        present: Names of the outputs, in the same order; the only ones but for the first of all.
+        sizes: Heads and size of a head of each.
+    """
+
+    def __init__(self, past: Sequence[str], present: Sequence[str], sizes: Sequence[list[int]]) -> None:
+        self._past, self._present, self._sizes = past, present, sizes
+
+    def start(self, rows: int) -> None:
+        """Begin with rows that have no tokens."""
+        import numpy as np
+
+        self._values = [value_of(np.zeros((rows, heads, 0, size), np.float32)) for heads, size in self._sizes]
+
+    def bind(self, binding: IOBinding) -> None:
+        """Bind inputs and outputs of the next step."""
+        for name, value in zip(self._past, self._values, strict=True):
+            binding.bind_ortvalue_input(name, value)
+        for name in self._present:
+            binding.bind_output(name)
+
+    def keep(self, binding: IOBinding) -> None:
+        """Take what a step has given."""
+        self._values = binding.get_outputs()[1:]
+
+    def reorder(self, rows: NDArray[np.int64]) -> None:
+        """Go on with these rows of the last step."""
+        self._values = [value_of(value.numpy()[rows]) for value in self._values]
+
+
+class BufferCaches:
+    """Buffers with room for more tokens, which a step writes one token's into; they are bound once.
+
+    Args:
+        past: Names of the inputs.
+        present: Names of the outputs, in the same order.
+        sizes: Heads and size of a head of each.
+    """
+
+    def __init__(self, past: Sequence[str], present: Sequence[str], sizes: Sequence[list[int]]) -> None:
+        self._past, self._present, self._sizes = past, present, sizes
+        self._bound: IOBinding | None = None
+
+    def start(self, rows: int) -> None:
+        """Begin with rows that have no tokens."""
+        import numpy as np
+
+        self._length = 0
+        self._take([np.zeros((rows, heads, _ROOM, size), np.float32) for heads, size in self._sizes])
+
+    def bind(self, binding: IOBinding) -> None:
+        """Bind buffers that have room for a token more, unless they are bound already."""
+        import numpy as np
+
+        if self._length == self._buffers[0].shape[2]:
+            self._take([np.concatenate((each, np.zeros_like(each)), axis=2) for each in self._buffers])
+        if self._bound is binding:
+            return
+        for past, present, value in zip(self._past, self._present, self._values, strict=True):
+            binding.bind_ortvalue_input(past, value)
+            binding.bind_ortvalue_output(present, value)
+        for name, counter in self._counters.items():
+            binding.bind_ortvalue_input(name, value_of(counter))
+        self._bound = binding
+
+    def keep(self, binding: IOBinding) -> None:
+        """Count the token that a step has written."""
+        import numpy as np
+
+        self._length += 1
+        for counter in self._counters.values():
+            np.add(counter, 1, out=counter)
+
+    def reorder(self, rows: NDArray[np.int64]) -> None:
+        """Go on with these rows of the last step."""
+        if len(rows) != len(self._buffers[0]):
+            self._take([each[rows] for each in self._buffers])
+            return
+        for each in self._buffers:
+            each[:, :, : self._length] = each[rows, :, : self._length]
+
+    def _take(self, buffers: list[NDArray[np.float32]]) -> None:
+        """Go on with other buffers."""
+        self._buffers = buffers
+        self._values = [value_of(each) for each in buffers]
+        self._counters = counters_of(len(buffers[0]), self._length)
+        self._bound = None
+
+
+def value_of(array: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float32]) -> OrtValue:
+    """An array as ONNX Runtime's, which shares its memory."""
+    import numpy as np
+    from onnxruntime import OrtValue
+
+    return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
