@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelr.artifacts import Graph, Tensor
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.runtime.external_data import external_locations
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
-
-
-_PART_BYTES = 2**20
 
 
 def describe_graph(path: Path) -> Graph:
@@ -46,29 +44,12 @@ def check_external_data(path: Path, files: Collection[str]) -> None:
     Raises:
         DamagedArtifactError: Weights are elsewhere, or the file cannot be read.
     """
-    if not _mentions(path, b"location"):
-        return  # the key of every external weight: without it there is none, and no need to load the file
-    for tensor in _tensors(_load(path)):
-        for location in (entry.value for entry in tensor.external_data if entry.key == "location"):
-            if location not in files:
-                raise DamagedArtifactError(
-                    f"{path}: the weight {tensor.name!r} is in {location!r}, which is no file of the package",
-                    "do not use this package; get it again from where it was built",
-                )
-
-
-def _mentions(path: Path, word: bytes) -> bool:
-    """Whether a file has a word somewhere, read in parts: it may be larger than the memory of a phone."""
-    kept = b""
-    try:
-        with path.open("rb") as file:
-            while part := file.read(_PART_BYTES):
-                if word in kept + part:
-                    return True
-                kept = part[-len(word) :]
-    except OSError as error:
-        raise DamagedArtifactError(f"{path} cannot be read: {error}", "build it again") from error
-    return False
+    for name, location in external_locations(path):
+        if location not in files:
+            raise DamagedArtifactError(
+                f"{path}: the weight {name!r} is in {location!r}, which is no file of the package",
+                "do not use this package; get it again from where it was built",
+            )
 
 
 def graph_bytes(path: Path) -> int:
@@ -80,8 +61,7 @@ def graph_bytes(path: Path) -> int:
     Raises:
         DamagedArtifactError: It is no ONNX model, or a file of its weights is missing.
     """
-    entries = [entry for tensor in _tensors(_load(path)) for entry in tensor.external_data]
-    files = {path, *(path.parent / entry.value for entry in entries if entry.key == "location")}
+    files = {path, *(path.parent / location for _, location in external_locations(path))}
     try:
         return sum(file.stat().st_size for file in files)
     except OSError as error:
@@ -156,28 +136,3 @@ def _tensor(value: Any) -> Tensor:  # noqa: ANN401 - onnx is not typed
         for dimension in kind.shape.dim
     )
     return Tensor(name=value.name, dtype=TensorProto.DataType.Name(kind.elem_type).lower(), shape=shape)
-
-
-def _tensors(model: Any) -> Iterator[Any]:  # noqa: ANN401 - onnx is not typed
-    """Every tensor that can have external data: weights, sparse weights and attributes, at any depth."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
-
-
-def _graph_tensors(graph: Any) -> Iterator[Any]:  # noqa: ANN401 - onnx is not typed
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _node_tensors(node)
-
-
-def _node_tensors(node: Any) -> Iterator[Any]:  # noqa: ANN401 - onnx is not typed
-    for attribute in node.attribute:
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        for graph in (attribute.g, *attribute.graphs):
-            yield from _graph_tensors(graph)
