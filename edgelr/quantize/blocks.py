@@ -7,6 +7,7 @@ stored once, whoever reads it. Blocks are symmetric (no zero points), so that bo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ Bits = Literal[4, 8]
 
 _MICROSOFT = "com.microsoft"
 _ACCURACY_LEVEL = 4  # of MatMulNBits: activations are rounded to int8, block by block
+_LONGEST_SHAPE = 64  # axes; a larger constant is no shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ def quantize_shared_tables(proto: Any, settings: Blocks) -> int:  # noqa: ANN401
 
     graph = proto.graph
     tables = _tables(graph)
+    axes = _axes(proto) if tables else {}
     for name, table in tables.items():
         _store(graph, name, table, settings)
     multiplied = {table.matrix.name: name for name, table in tables.items() if table.transposed}
@@ -64,7 +67,8 @@ def quantize_shared_tables(proto: Any, settings: Blocks) -> int:  # noqa: ANN401
     for node in graph.node:
         if node.op_type == "Gather" and node.input[0] in tables:
             name = node.input[0]
-            nodes += _look_up(node, name, tables[name].dim, settings)
+            blocks = _look_up(node, name, settings)
+            nodes += [blocks, *_join(graph, node, tables[name].dim, axes.get(node.input[1]), settings)]
         elif node.op_type == "MatMul" and node.input[1] in multiplied:
             name = multiplied[node.input[1]]
             nodes.append(_multiply(node, name, tables[name].matrix, settings))
@@ -83,7 +87,7 @@ def quantize_shared_tables(proto: Any, settings: Blocks) -> int:  # noqa: ANN401
 
 
 def _store(graph: Any, name: str, table: _Table, settings: Blocks) -> None:  # noqa: ANN401 - onnx is not typed
-    """Add the blocks of a table, and the shapes that its readers need."""
+    """Add the blocks of a table, and their scales as both readers want them."""
     import numpy as np
     from onnx import helper, numpy_helper
 
@@ -93,13 +97,7 @@ def _store(graph: Any, name: str, table: _Table, settings: Blocks) -> None:  # n
         "blocks": codes,
         "scales": scales,
         "shape": np.array([*scales.shape, 1], np.int64),
-        "row": np.array([scales.shape[1] * settings.size], np.int64),
     }
-    if table.dim % settings.size:
-        constants |= {
-            key: np.array([value], np.int64)
-            for key, value in (("first", 0), ("dim", table.dim), ("last", -1))
-        }
     for key, value in constants.items():
         graph.initializer.append(numpy_helper.from_array(value, f"{name}.{key}"))
     # The look-up has an axis more than the product has.
@@ -192,34 +190,81 @@ def _only_such_readers(graph: Any, table: str, matrix: str) -> bool:  # noqa: AN
     return True
 
 
-def _look_up(node: Any, name: str, dim: int, settings: Blocks) -> list[Any]:  # noqa: ANN401
-    """Rows of a table ``[..., dim]``: look blocks up, join them, cut off what fills the last one."""
+def _axes(proto: Any) -> dict[str, int]:  # noqa: ANN401 - onnx is not typed
+    """Value -> how many axes it has, where that follows from the graph's inputs and constants."""
+    from onnx import helper, shape_inference
+
+    graph = proto.graph
+    inputs, constants = list(graph.input), []
+    declared = {value.name for value in inputs}
+    # Without the weights: a message ends at 2 GiB, and only small constants say anything about shapes.
+    for tensor in graph.initializer:
+        if math.prod(tensor.dims) <= _LONGEST_SHAPE:
+            constants.append(tensor)
+        elif tensor.name not in declared:
+            inputs.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    # Without what is declared of values between: a runtime only warns when that is not so.
+    light = helper.make_graph(graph.node, "g", inputs, [], constants)
+    model = helper.make_model(light, opset_imports=proto.opset_import, functions=proto.functions)
+    try:
+        known = shape_inference.infer_shapes(model, data_prop=True).graph
+    except shape_inference.InferenceError:  # for instance of operators that onnx does not know
+        return {}
+    shaped = [
+        value for value in (*known.input, *known.value_info) if value.type.tensor_type.HasField("shape")
+    ]
+    return {tensor.name: len(tensor.dims) for tensor in graph.initializer} | {
+        value.name: len(value.type.tensor_type.shape.dim) for value in shaped
+    }
+
+
+def _look_up(node: Any, name: str, settings: Blocks) -> Any:  # noqa: ANN401 - onnx is not typed
+    """Blocks of the rows of a table, ``[*axes of the ids, blocks, size]``."""
     from onnx import helper
 
-    out, whole = node.output[0], dim % settings.size == 0
-    joined = out if whole else f"{out}.joined"
-    nodes = [
-        helper.make_node(
-            "GatherBlockQuantized",
-            [f"{name}.blocks", node.input[1], f"{name}.scale"],
-            [f"{out}.blocks"],
-            name=f"{out}.look_up",
-            domain=_MICROSOFT,
-            bits=settings.bits,
-            block_size=settings.size,
-            gather_axis=0,
-            quantize_axis=2,
-        ),
-        # As many axes as the ids have, and the row: ids of one axis are positions, those of two are tokens.
-        helper.make_node("Shape", [node.input[1]], [f"{out}.ids"], name=f"{out}.ids"),
-        helper.make_node(
-            "Concat", [f"{out}.ids", f"{name}.row"], [f"{out}.shape"], name=f"{out}.shape", axis=0
-        ),
-        helper.make_node("Reshape", [f"{out}.blocks", f"{out}.shape"], [joined], name=f"{out}.join"),
-    ]
-    if not whole:
-        bounds = [f"{name}.{part}" for part in ("first", "dim", "last")]
+    out = node.output[0]
+    return helper.make_node(
+        "GatherBlockQuantized",
+        [f"{name}.blocks", node.input[1], f"{name}.scale"],
+        [f"{out}.blocks"],
+        name=f"{out}.look_up",
+        domain=_MICROSOFT,
+        bits=settings.bits,
+        block_size=settings.size,
+        gather_axis=0,
+        quantize_axis=2,
+    )
+
+
+def _join(graph: Any, node: Any, dim: int, axes: int | None, settings: Blocks) -> list[Any]:  # noqa: ANN401
+    """Make rows of the blocks that were looked up: join them, cut off what fills the last one.
+
+    Every node costs a decoder microseconds a token. Of ids whose axes are known, one is enough.
+    """
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    out = node.output[0]
+    row = -(-dim // settings.size) * settings.size
+    joined = out if row == dim else f"{out}.joined"
+    constants, nodes = {}, []
+    if axes is None:
+        constants["row"] = [row]
+        nodes = [
+            helper.make_node("Shape", [node.input[1]], [f"{out}.ids"], name=f"{out}.ids"),
+            helper.make_node(
+                "Concat", [f"{out}.ids", f"{out}.row"], [f"{out}.shape"], name=f"{out}.shape", axis=0
+            ),
+        ]
+    else:
+        constants["shape"] = [*[0] * axes, row]  # 0: as long as it was
+    nodes.append(helper.make_node("Reshape", [f"{out}.blocks", f"{out}.shape"], [joined], name=f"{out}.join"))
+    if joined != out:
+        constants |= {"first": [0], "dim": [dim], "last": [-1]}
+        bounds = [f"{out}.{part}" for part in ("first", "dim", "last")]
         nodes.append(helper.make_node("Slice", [joined, *bounds], [out], name=f"{out}.cut"))
+    for key, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"{out}.{key}"))
     return nodes
 
 

@@ -121,7 +121,7 @@ def _turn_and_quantize(source: Path, target: Path, settings: Quantize) -> None:
 
     proto = onnx.load(source)
     rotate_inner(proto)  # for any scheme: in fp32 nothing changes
-    if settings.scheme in BLOCKED:
+    if settings.vocabulary or settings.scheme in BLOCKED:
         bits: Bits = 4 if settings.vocabulary == "int4" else 8
         quantize_shared_tables(proto, Blocks(bits=bits, size=settings.block_size))
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,8 @@
 
 An embedding is half of a small encoder's bytes. ONNX Runtime's quantizer gives a table one scale for all
 rows, and rare words pay for it. Here each row keeps its range: gather the int8 rows and their scales, and
-multiply. All operators are standard ones, so every execution provider has them.
+multiply. All operators are standard ones, so every execution provider has them. ``blocks`` is the other way:
+fewer nodes, and the same bytes for every graph, by operators of ONNX Runtime's own.
 """
 
 from __future__ import annotations

@@ -231,10 +231,12 @@ class Quantize(Section):
         "with a scale each, for what is bound by bytes, such as decoding"
     )
     block_size: Literal[16, 32, 64, 128, 256] = Field(
-        32, description="weights that share a scale, of weight-int8 and weight-int4"
+        32, description="weights that share a scale, of weight-int8, weight-int4 and vocabulary"
     )
-    vocabulary: Literal["int8", "int4"] = Field(
-        "int8", description="tables of tokens, and the head that shares one, of weight-int8 and weight-int4"
+    vocabulary: Literal["int8", "int4"] | None = Field(
+        None,
+        description="blocks for tables of tokens, and the head that shares one, with any scheme; left out: "
+        "int8 with weight-int8 and weight-int4; a scale a row, by standard operators, with int8-dynamic",
     )
     min_cosine: float = Field(
         0.98, gt=0, le=1, description="mean cosine to the fp32 graph, or the stage fails"

@@ -199,6 +199,140 @@ def test_a_small_table_that_a_head_shares_is_stored_once_too() -> None:
     assert quantize_shared_tables(alone, Blocks(bits=8, size=32)) == 0
 
 
+# --- how many nodes a look-up takes -----------------------------------------------------------------
+
+
+def kinds(proto: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in proto.graph.node]
+
+
+def unread(proto: onnx.ModelProto) -> set[str]:
+    return {each.name for each in proto.graph.initializer} - {
+        name for node in proto.graph.node for name in node.input
+    }
+
+
+def behind(proto: onnx.ModelProto, *nodes: Any) -> onnx.ModelProto:
+    """The ids come out of other nodes, as ``made``."""
+    (gather,) = [node for node in proto.graph.node if node.op_type == "Gather"]
+    gather.input[1] = "made"
+    before = [*nodes, *proto.graph.node]
+    copies = [type(node).FromString(node.SerializeToString()) for node in before]
+    del proto.graph.node[:]
+    proto.graph.node.extend(copies)
+    return proto
+
+
+def flattened() -> list[Any]:
+    """Ids in a row, by a shape that is computed."""
+    return [
+        helper.make_node("Shape", ["ids"], ["shape"]),
+        helper.make_node("ReduceProd", ["shape"], ["all"], keepdims=1),
+        helper.make_node("Reshape", ["ids", "all"], ["made"]),
+    ]
+
+
+def turned_over() -> list[Any]:
+    return [
+        helper.make_node("Neg", ["ids"], ["negative"]),
+        helper.make_node("Abs", ["negative"], ["made"]),
+    ]
+
+
+def counted() -> list[Any]:
+    """Positions, as an encoder looks them up."""
+    numbers = {"zero": np.int64(0), "one": np.int64(1), "last": np.int64(1)}
+    constants = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(value)))
+        for name, value in numbers.items()
+    ]
+    return [
+        *constants,
+        helper.make_node("Shape", ["ids"], ["shape"]),
+        helper.make_node("Gather", ["shape", "last"], ["length"]),
+        helper.make_node("Range", ["zero", "length", "one"], ["made"]),
+    ]
+
+
+@pytest.mark.parametrize("axes", [0, 1, 2, 3])
+@pytest.mark.parametrize(("dim", "cut"), [(96, []), (100, ["Slice"])])
+def test_blocks_of_ids_whose_axes_are_known_are_joined_by_one_node(
+    dim: int, cut: list[str], axes: int
+) -> None:
+    values = table(dim=dim)
+    proto = model(values, axes=axes)
+    quantize_shared_tables(proto, Blocks(bits=8, size=32))
+    # The first is of constants: a runtime computes it once.
+    assert kinds(proto) == ["Reshape", "GatherBlockQuantized", "Reshape", *cut]
+    assert not unread(proto)
+    ids = DRAW.integers(0, ROWS, size=(2, 3, 4)[:axes])
+    assert run(proto, {"ids": np.asarray(ids)})["found"].shape == (*np.shape(ids), dim)
+
+
+@pytest.mark.parametrize("made", [flattened, turned_over, counted])
+def test_axes_of_ids_that_are_computed_follow_from_the_inputs(made: Callable[[], list[Any]]) -> None:
+    values, given = table(), feeds(96)
+    before = behind(model(values), *made())
+    del before.graph.output[0].type.tensor_type.shape.dim[:]
+    before.graph.output[0].type.tensor_type.ClearField("shape")
+    after = onnx.ModelProto.FromString(before.SerializeToString())
+    quantize_shared_tables(after, Blocks(bits=8, size=32))
+    assert kinds(after).count("Shape") == kinds(before).count("Shape")
+    assert "Concat" not in kinds(after)
+    one, other = (run(proto, given)["found"] for proto in (before, after))
+    assert one.shape == other.shape
+    assert np.all(np.abs(one - other) <= np.abs(one).max(axis=-1, keepdims=True) / 128 + 1e-6)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_ids_of_any_number_of_axes_keep_it(axes: int) -> None:
+    values, given = table(), feeds(96, axes)
+    proto = model(values, axes=axes)
+    for value in (proto.graph.input[0], proto.graph.output[0]):
+        value.type.tensor_type.ClearField("shape")
+    quantize_shared_tables(proto, Blocks(bits=8, size=32))
+    assert kinds(proto).count("Shape") == kinds(proto).count("Concat") == 1
+    assert not unread(proto)
+    codes, scales = quantize_blocks(values, Blocks(bits=8, size=32))
+    found = run(proto, given)["found"]
+    np.testing.assert_allclose(found, unpacked(codes, scales, 8, 96)[given["ids"]], rtol=1e-6)
+
+
+def test_what_is_declared_of_values_between_is_not_believed() -> None:
+    proto = behind(model(table()), *turned_over())
+    proto.graph.value_info.append(helper.make_tensor_value_info("made", TensorProto.INT64, ["n"]))
+    quantize_shared_tables(proto, Blocks(bits=8, size=32))
+    (join,) = [node for node in proto.graph.node if node.name == "found.join"]
+    (shape,) = [each for each in proto.graph.initializer if each.name == join.input[1]]
+    assert numpy_helper.to_array(shape).tolist() == [0, 0, 96]
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_ids_of_an_operator_that_nobody_knows_have_any_number_of_axes(imported: bool) -> None:
+    proto = behind(model(table()), helper.make_node("Tokens", ["ids"], ["made"], domain="a.domain"))
+    if imported:
+        proto.opset_import.append(helper.make_opsetid("a.domain", 1))
+    assert quantize_shared_tables(proto, Blocks(bits=8, size=32)) == 1
+    assert kinds(proto).count("Shape") == 1
+
+
+def test_no_ids_give_no_rows() -> None:
+    proto = model(table())
+    quantize_shared_tables(proto, Blocks(bits=8, size=32))
+    assert run(proto, {"ids": np.zeros((2, 0), np.int64)})["found"].shape == (2, 0, 96)
+
+
+def test_constant_ids_are_looked_up_too() -> None:
+    values = table()
+    proto = model(values)
+    del proto.graph.input[0], proto.graph.output[0].type.tensor_type.shape.dim[:]
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    proto.graph.initializer.append(numpy_helper.from_array(np.arange(200), "ids"))
+    quantize_shared_tables(proto, Blocks(bits=8, size=32))
+    assert "Shape" not in kinds(proto)
+    assert run(proto, {})["found"].shape == (200, 96)
+
+
 # --- what is left alone -----------------------------------------------------------------------------
 
 

@@ -55,6 +55,7 @@ def test_a_good_file_has_no_faults(tmp_path):
         ("export: {tolerance: x}", "export.tolerance: expected a number (largest absolute difference of torch and ONNX outputs), found 'x' (text)"),
         ("quantize: {scheme: int8-dynamc}", "quantize.scheme: expected one of int8-dynamic, weight-int8, weight-int4, found 'int8-dynamc' (text); did you mean 'int8-dynamic'?"),
         ("quantize: {}", "quantize.scheme: missing (int8-dynamic: int8 weights and activations; weight-int8, weight-int4: blocks of weights with a scale each, for what is bound by bytes, such as decoding)"),
+        ("quantize: {scheme: int8-dynamic, vocabulary: int3}", "quantize.vocabulary: expected one of int8, int4, found 'int3' (text); did you mean 'int8'?"),
         ("validate: {devices: cpu-1t}", "validate.devices: expected a list (device profiles, see 'edgelr devices'), found 'cpu-1t' (text)"),
         ("validate: {devices: []}", "validate.devices: needs at least one element, found an empty list"),
         ("validate: {devices: [5]}", "validate.devices[0]: expected text, found 5 (whole number); put it in quotes"),

@@ -1,10 +1,12 @@
 """Rules of the schema that no single field can hold."""
 
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
 from edgelr.recipe.gates import LatencyGate, MetricGate, SizeGate
-from edgelr.recipe.schema import Compress, Keep, Latency, Model, Quality, Validation
+from edgelr.recipe.schema import Compress, Keep, Latency, Model, Quality, Quantize, Scheme, Validation
 
 
 @pytest.mark.parametrize("budget", ["parameters", "bytes", "macs"])
@@ -60,6 +62,15 @@ def test_gates_are_told_apart_by_their_key():
 def test_a_revision_belongs_to_the_hub():
     with pytest.raises(ValidationError, match="exclude each other"):
         Model(path="m", package="p", revision="r")
+
+
+@pytest.mark.parametrize("scheme", get_args(Scheme))
+def test_a_vocabulary_may_be_in_blocks_with_any_scheme(scheme):
+    assert Quantize.model_validate({"scheme": scheme}).vocabulary is None
+    for given in ("int8", "int4", None):
+        assert Quantize.model_validate({"scheme": scheme, "vocabulary": given}).vocabulary == given
+    with pytest.raises(ValidationError):
+        Quantize.model_validate({"scheme": scheme, "vocabulary": "fp32"})
 
 
 def test_nothing_changes_afterwards():
