@@ -62,18 +62,18 @@ def _locations(data: mmap.mmap, start: int, end: int, message: str) -> Iterator[
     if message == "TensorProto":
         yield from _tensor(data, start, end)
         return
-    for number, *field in _fields(data, start, end):
+    for number, begin, stop in _fields(data, start, end):
         if (inner := MESSAGES[message].get(number)) is not None:
-            yield from _locations(data, *field, inner)
+            yield from _locations(data, begin, stop, inner)
 
 
 def _tensor(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[str, str]]:
     name, found = "", []
-    for number, *field in _fields(data, start, end):
+    for number, begin, stop in _fields(data, start, end):
         if number == _TENSOR_NAME:
-            name = _text(data, *field)
+            name = _text(data, begin, stop)
         elif number == _TENSOR_EXTERNAL:
-            entry = [(part, _text(data, *value)) for part, *value in _fields(data, *field)]
+            entry = [(part, _text(data, *value)) for part, *value in _fields(data, begin, stop)]
             if (_KEY, "location") in entry:
                 found += [text for part, text in entry if part == _VALUE]
     yield from ((name, location) for location in found)
