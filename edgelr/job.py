@@ -39,7 +39,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "compress": ("compress", "lowrank", "tasks"),
     "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text"),
     "export": ("export", "lowrank", "tasks", "runtime"),
-    "quantize": ("quantize", "runtime"),
+    "quantize": ("quantize", "lowrank.rotate", "runtime"),
     "validate": ("validate", "runtime", "metrics", "timing", "device"),
 }
 

@@ -18,6 +18,7 @@ from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import matrix_count, traced_form
 from edgelr.export.heads import cut_zero_channels
 from edgelr.export.in_place import keep_caches_in_place
+from edgelr.export.packed import pack_projections
 from edgelr.export.parity import check_parity
 from edgelr.export.pivot import pivot_graph
 from edgelr.export.tables import share_tables, store_rows_once
@@ -25,6 +26,7 @@ from edgelr.export.tidy import save, tidy
 from edgelr.export.unused import merge_unused
 from edgelr.lowrank.checkpoint import load_factored_into
 from edgelr.lowrank.layers import IntoHeads, OutOfHeads
+from edgelr.lowrank.rotate import rotate_inner
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
 from edgelr.recipe.tasks import TaskSettings
@@ -115,7 +117,10 @@ def _write_graph(
     share_tables(proto)
     if settings.drop_unused_tokens:
         saved += store_rows_once(proto)
-    keep_caches_in_place(proto)
+    if spec.one_token:
+        _pack(proto, path.name, progress)
+        kept = keep_caches_in_place(proto)
+        progress.note(f"{path.name}: {kept} attentions write into their caches")
     save(proto, path)
     cases, worst = check_parity(spec, path, settings.tolerance)
     progress.note(
@@ -143,6 +148,16 @@ def _pivot(proto: onnx.ModelProto, name: str, progress: Progress) -> int:
     saved = sum(chain.saved for chain in chains)
     progress.note(f"{name}: {count} of {len(chains)} low-rank layers pivoted, {saved} numbers saved")
     return saved
+
+
+def _pack(proto: onnx.ModelProto, name: str, progress: Progress) -> None:
+    """Last of all: everything else looks for the matrix of each layer."""
+    # So does stage quantize, which finds no factors behind a Split: they are turned for it here.
+    rotate_inner(proto)
+    before = len(proto.graph.node)
+    count = pack_projections(proto)
+    fewer = before - len(proto.graph.node)
+    progress.note(f"{name}: {count} projections share a product with others, {fewer} nodes fewer")
 
 
 def _parameters(model: nn.Module) -> int:

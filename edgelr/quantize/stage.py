@@ -9,11 +9,11 @@ from typing import Any
 
 from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError
+from edgelr.lowrank.rotate import rotate_inner
 from edgelr.progress import Progress
 from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
 from edgelr.quantize.compare import compare_with_fp32
 from edgelr.quantize.dynamic import unquantized_matrices
-from edgelr.quantize.rotate import rotate_inner
 from edgelr.quantize.schemes import BLOCKED, quantizer
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.schema import Quantize

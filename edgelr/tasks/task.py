@@ -81,6 +81,8 @@ class GraphSpec:
         plain: How many inputs are arguments of their own; the others are one argument, a tuple. None: all.
         idle: Parts of ``module`` that the graph does not run.
         travels: Whether the cases are stored in the package, to test parity anywhere.
+        one_token: Whether it is given one token a call. Starting its nodes is most of its time then, and
+            projections of the same value are packed; with many tokens that would cost more than it saves.
     """
 
     role: str
@@ -92,6 +94,7 @@ class GraphSpec:
     plain: int | None = None
     idle: tuple[nn.Module, ...] = ()
     travels: bool = True
+    one_token: bool = False
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Values by input name, as the module takes them."""

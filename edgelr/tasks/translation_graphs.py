@@ -201,6 +201,7 @@ def graph_specs(model: nn.Module, cases: Sequence[tuple[Batch, Tensor]]) -> list
             plain=2,
             idle=(*_all_but(encoder.encoder, tuple(encoder.decoder.modules())), *crossing),
             travels=False,
+            one_token=True,
         ),
     ]
 

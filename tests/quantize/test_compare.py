@@ -35,13 +35,13 @@ def graphs_of(package: Package, folder: Path) -> Path:
 
 
 def change_weights(path: Path, change: Change) -> None:
-    """Change the largest matrix that a graph multiplies by."""
+    """Change the last matrix that a graph multiplies by: of a decoder its head."""
     proto = onnx.load(path)
-    read = {node.input[1] for node in proto.graph.node if node.op_type == "MatMul"}
-    matrices = [each for each in proto.graph.initializer if each.name in read]
-    largest = max(matrices, key=lambda each: (np.prod(each.dims), each.name))
-    array = change(numpy_helper.to_array(largest).copy())
-    largest.CopyFrom(numpy_helper.from_array(array.astype(np.float32), largest.name))
+    matrices = {each.name: each for each in proto.graph.initializer if len(each.dims) == 2}
+    products = (node.input[1] for node in proto.graph.node if node.op_type == "MatMul")
+    last = [matrices[name] for name in products if name in matrices][-1]
+    array = change(numpy_helper.to_array(last).copy())
+    last.CopyFrom(numpy_helper.from_array(array.astype(np.float32), last.name))
     onnx.save(proto, path)
 
 

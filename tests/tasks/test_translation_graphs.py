@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir
 import pytest
@@ -406,5 +405,17 @@ def test_a_decoder_of_two_layers_has_one_node_for_each_attention(dense_translato
     assert kinds["decoder"].count("GroupQueryAttention") == 2
     assert "Softmax" not in {*kinds["encoder"], *kinds["decoder"]}
     assert kinds["decoder"].count("Transpose") == 1, "of the table, which the head reads too"
-    largest = max((int(np.prod(each.dims)) for each in graphs["decoder"].initializer), default=0)
-    assert largest == 87 * 32
+    of_tokens = [list(each.dims) for each in graphs["decoder"].initializer if 87 in each.dims]
+    assert of_tokens == [[1, 87], [32, 87]], "the bias of the logits, and the table once"
+
+
+def test_query_key_and_value_are_one_product_where_tokens_come_one_by_one(dense_translator: Package) -> None:
+    """Of eight products a layer three are one; the encoder reads many tokens, where that is slower."""
+    kinds = {
+        role: [node.op_type for node in onnx.load(dense_translator.folder / f"{role}.onnx").graph.node]
+        for role in ("encoder", "decoder")
+    }
+    assert kinds["decoder"].count("MatMul") == 2 * (8 - 2) + 1
+    assert kinds["decoder"].count("Split") == 2
+    assert kinds["encoder"].count("MatMul") == 2 * (6 + 2)
+    assert "Split" not in kinds["encoder"]

@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgelr.lowrank.rotate import rotate_inner, turned
 from edgelr.quantize.dynamic import quantize_matrices
-from edgelr.quantize.rotate import rotate_inner, turned
 
 X = np.random.default_rng(7).normal(size=(2, 40, 32)).astype(np.float32)
 
