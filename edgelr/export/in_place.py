@@ -15,7 +15,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from edgelr.runtime.cache_counters import PAST, PASTS, TOTAL
+from edgelr.runtime.caches import PAST, PASTS, TOTAL
 
 _MICROSOFT = "com.microsoft"
 _HEAD_MULTIPLE = 8

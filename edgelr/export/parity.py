@@ -13,7 +13,7 @@ from onnxruntime import InferenceSession
 from edgelr.device.load import load_devices
 from edgelr.device.session import open_session
 from edgelr.errors import ExportError, UnsupportedModelError
-from edgelr.runtime.cache_counters import PAST, counters_of
+from edgelr.runtime.caches import PAST, counters_of
 from edgelr.runtime.graph import run_graph
 from edgelr.tasks.task import GraphSpec
 

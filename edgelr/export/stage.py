@@ -119,8 +119,8 @@ def _write_graph(
         saved += store_rows_once(proto)
     if spec.one_token:
         _pack(proto, path.name, progress)
-        kept = keep_caches_in_place(proto)
-        progress.note(f"{path.name}: {kept} attentions write into their caches")
+        writing = keep_caches_in_place(proto)
+        progress.note(f"{path.name}: {writing} attentions write into their caches")
     save(proto, path)
     cases, worst = check_parity(spec, path, settings.tolerance)
     progress.note(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgelr.runtime.cache_counters import counters_of
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from onnxruntime import IOBinding, OrtValue
+
+# How a decoder is told how many tokens its buffers hold; called as the operators that read it call it.
+PAST, PASTS, TOTAL = "past_length", "seqlens_k", "total_sequence_length"
+COUNTERS = (PAST, PASTS, TOTAL)
 
 _ROOM = 32  # tokens that a new buffer takes
 
@@ -106,6 +108,26 @@ class BufferCaches:
         self._values = [value_of(each) for each in buffers]
         self._counters = counters_of(len(buffers[0]), self._length)
         self._bound = None
+
+
+def counters_of(rows: int, past: int) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
+    """The inputs that say so.
+
+    Args:
+        rows: Sequences; all of them have as many tokens.
+        past: Tokens before the one of this step.
+
+    Returns:
+        ``past_length`` int64 ``[1]``, ``seqlens_k`` int32 ``[rows]``, which is the index of the last token,
+        and ``total_sequence_length`` int32 ``[1]``.
+    """
+    import numpy as np
+
+    return {
+        PAST: np.array([past], np.int64),
+        PASTS: np.full(rows, past, np.int32),
+        TOTAL: np.array([past + 1], np.int32),
+    }
 
 
 def value_of(array: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float32]) -> OrtValue:

@@ -7,7 +7,7 @@ The contract, with layers i from 0; tokens and masks are int64, all else is floa
 - ``decoder`` takes ``input_ids`` ``[batch, 1]``, the encoder's ``attention_mask`` and outputs, ``past_key_i``
   and ``past_value_i`` ``[batch, heads, past, size]``, where past is 0 at first. It gives ``logits``
   ``[batch, 1, vocabulary]``, ``present_key_i`` and ``present_value_i`` ``[batch, heads, past + 1, size]``.
-- A decoder that writes into its caches also takes the three counters of ``edgelr.runtime.cache_counters``.
+- A decoder that writes into its caches also takes the three counters of ``edgelr.runtime.caches``.
   Its past may then have room for more tokens than there are, and be present as well: the same buffer.
 """
 
@@ -17,8 +17,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
-from edgelr.runtime.cache_counters import COUNTERS
-from edgelr.runtime.caches import BufferCaches, GrowingCaches, value_of
+from edgelr.runtime.caches import COUNTERS, BufferCaches, GrowingCaches, value_of
 from edgelr.runtime.graph import run_errors
 
 if TYPE_CHECKING:

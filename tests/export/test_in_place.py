@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.export.in_place import keep_caches_in_place
-from edgelr.runtime.cache_counters import COUNTERS, counters_of
+from edgelr.runtime.caches import COUNTERS, counters_of
 
 HEADS, SIZE, DIM = 2, 8, 16
 Feeds = dict[str, NDArray[Any]]
