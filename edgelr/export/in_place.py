@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.runtime.caches import PAST, PASTS, TOTAL
 
@@ -45,7 +45,12 @@ def keep_caches_in_place(proto: onnx.ModelProto) -> int:
     for node in sized:
         _replace(graph, node.output[0], PAST)
         graph.node.remove(node)
+    _take_position(graph)
     _take_unsplit(graph, caching)
+    read = {name for node in graph.node for name in node.input}
+    unread = [tensor for tensor in graph.initializer if tensor.name not in read]
+    for tensor in unread:
+        graph.initializer.remove(tensor)
     graph.input.extend(
         (
             helper.make_tensor_value_info(PAST, TensorProto.INT64, [1]),
@@ -97,6 +102,25 @@ def _take_unsplit(graph: onnx.GraphProto, caching: list[onnx.NodeProto]) -> None
         if split is not None and all(read.count(name) == 1 for name in split.output):
             node.input[_Q], node.input[_K], node.input[_V] = split.input[0], "", ""
             graph.node.remove(split)
+
+
+def _take_position(graph: onnx.GraphProto) -> None:
+    """Of a single token, the position ``0 + past`` is the past itself."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    scalars = [node for node in graph.node if node.op_type == "Squeeze" and node.input[0] == PAST]
+    for scalar in scalars:
+        for node in [node for node in graph.node if node.op_type == "Add" and scalar.output[0] in node.input]:
+            other = next((name for name in node.input if name != scalar.output[0]), "")
+            if other in constants and _is_first(constants[other]):
+                _replace(graph, node.output[0], PAST)
+                graph.node.remove(node)
+        if not any(scalar.output[0] in node.input for node in graph.node):
+            graph.node.remove(scalar)
+
+
+def _is_first(tensor: onnx.TensorProto) -> bool:
+    """Whether it is the positions of one token, from 0."""
+    return list(tensor.dims) == [1] and not numpy_helper.to_array(tensor).any()
 
 
 def _replace(graph: onnx.GraphProto, old: str, new: str) -> None:

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.export import stage
+from edgelr.export import packed, stage
 from edgelr.export.packed import pack_projections
 from edgelr.export.pivot import pivot_graph
 from edgelr.progress import Progress
@@ -115,11 +115,40 @@ def test_factors_that_share_one_become_two_products() -> None:
     check_same(after, before)
 
 
-def test_of_separate_factors_the_first_are_packed() -> None:
-    nodes = ["h = MatMul x down", "i = MatMul x other", "q0 = MatMul h up.q", "k0 = MatMul i up.k"]
-    before, after = (model([*nodes, *ending("q0", "k0")]) for _ in range(2))
+SEPARATE = ["h = MatMul x down", "i = MatMul x other", "q0 = MatMul h up.q", "k0 = MatMul i up.k"]
+
+
+def test_separate_factors_become_two_products_of_which_one_has_zeros() -> None:
+    nodes = [*SEPARATE, "q1 = Add q0 q.bias", *ending("q1", "k0")]
+    before, after = model(nodes), model(nodes)
+    assert pack_projections(after) == 4
+    assert kinds(after) == ["MatMul", "MatMul", "Add", "Split"]
+    assert sizes(after) == [[WIDTH, 24], [24, 48], [48]]
+    check_same(after, before)
+
+
+def test_parts_are_brought_to_one_scale() -> None:
+    after = model([*SEPARATE, *ending("q0", "k0")])
+    for tensor in after.graph.initializer:
+        if tensor.name == "down":
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 50, "down"))
+    before = onnx.ModelProto.FromString(after.SerializeToString())
+    pack_projections(after)
+    first = numpy_helper.to_array(after.graph.initializer[0])
+    one, other = (np.sqrt(np.mean(part**2)) for part in np.split(first, 2, axis=1))
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    for found, expected in zip(run(after, 3, 7), run(before, 3, 7), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("more", [[], ["again = Relu h"]], ids=["too many zeros", "another reader"])
+def test_other_factors_stay_behind_the_split(more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "_MOST_ZEROS", 100 if not more else 2**16)
+    nodes = [*SEPARATE, *more, *ending("q0", "k0", *(["again"] if more else []))]
+    before, after = model(nodes), model(nodes)
     assert pack_projections(after) == 2
-    assert kinds(after) == ["MatMul", "Split", "MatMul", "MatMul"]
+    assert kinds(after)[:2] == ["MatMul", "Split"]
+    assert kinds(after).count("MatMul") == 3
     check_same(after, before)
 
 
@@ -247,9 +276,10 @@ def test_quantized_it_is_what_it_was_apart(scheme: str, nodes: list[str], tmp_pa
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_factors_are_turned_before_they_are_packed(tmp_path: Path) -> None:
+def test_factors_are_turned_before_they_are_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a Split no stage finds them, and a few wide inner dimensions would leave int8 no levels."""
     nodes = ["h = MatMul x down", "i = MatMul x other", "q0 = MatMul h up.q", "k0 = MatMul i up.k"]
+    monkeypatch.setattr(packed, "_MOST_ZEROS", 0)
     plain = model([*nodes, *ending("q0", "k0")])
     for tensor in plain.graph.initializer:
         wide = np.where(np.arange(12) < 1, 30.0, 1.0).astype(np.float32)
@@ -258,11 +288,11 @@ def test_factors_are_turned_before_they_are_packed(tmp_path: Path) -> None:
         tensor.CopyFrom(numpy_helper.from_array(scaled, tensor.name))
     errors = []
     for pack in (lambda proto: stage._pack(proto, "decoder.onnx", Progress(quiet=True)), pack_projections):
-        packed = onnx.ModelProto.FromString(plain.SerializeToString())
-        pack(packed)
-        assert kinds(packed) == ["MatMul", "Split", "MatMul", "MatMul"]
-        check_same(packed, plain)
-        onnx.save(packed, tmp_path / "packed.onnx")
+        turned = onnx.ModelProto.FromString(plain.SerializeToString())
+        pack(turned)
+        assert kinds(turned) == ["MatMul", "Split", "MatMul", "MatMul"]
+        check_same(turned, plain)
+        onnx.save(turned, tmp_path / "packed.onnx")
         quantize_graph(tmp_path / "packed.onnx", tmp_path / "int8.onnx", Quantize(scheme="int8-dynamic"))
         difference = run(tmp_path / "int8.onnx", 3, 7)[0] - run(plain, 3, 7)[0]
         errors.append(float(np.abs(difference).mean()))
