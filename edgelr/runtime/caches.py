@@ -63,13 +63,17 @@ class BufferCaches:
     def __init__(self, past: Sequence[str], present: Sequence[str], sizes: Sequence[list[int]]) -> None:
         self._past, self._present, self._sizes = past, present, sizes
         self._bound: IOBinding | None = None
+        self._buffers: list[NDArray[np.float32]] = []
 
     def start(self, rows: int) -> None:
-        """Begin with rows that have no tokens."""
+        """Begin with rows that have no tokens; buffers for as many rows are used again."""
         import numpy as np
 
         self._length = 0
-        self._take([np.zeros((rows, heads, _ROOM, size), np.float32) for heads, size in self._sizes])
+        if self._buffers and len(self._buffers[0]) == rows:
+            self._count()
+        else:
+            self._take([np.zeros((rows, heads, _ROOM, size), np.float32) for heads, size in self._sizes])
 
     def bind(self, binding: IOBinding) -> None:
         """Bind buffers that have room for a token more, unless they are bound already."""
@@ -89,8 +93,7 @@ class BufferCaches:
     def keep(self, binding: IOBinding) -> None:
         """Count the token that a step has written."""
         self._length += 1
-        for name, counter in self._counters.items():
-            counter.fill(self._length + (name == TOTAL))  # in place: they are bound
+        self._count()
 
     def reorder(self, rows: NDArray[np.int64]) -> None:
         """Go on with these rows of the last step."""
@@ -99,6 +102,10 @@ class BufferCaches:
             return
         for each in self._buffers:
             each[:, :, : self._length] = each[rows, :, : self._length]
+
+    def _count(self) -> None:
+        for name, counter in self._counters.items():
+            counter.fill(self._length + (name == TOTAL))  # in place: they are bound
 
     def _take(self, buffers: list[NDArray[np.float32]]) -> None:
         """Go on with other buffers."""

@@ -91,10 +91,10 @@ def greedy_steps(decoder: Decoder, batch: int, generation: Generation) -> Iterat
     import numpy as np
 
     changes = changes_of(generation, normalized=False)
-    ends = np.array(generation.eos_token_id, np.int64)
+    ends = frozenset(generation.eos_token_id)
     history = np.empty((batch, generation.max_length), np.int64)
     tokens = np.full(batch, generation.decoder_start_token_id, np.int64)
-    ended = np.zeros(batch, np.bool_)
+    ended = [False] * batch
     decoder.start(batch)
     for length in range(1, generation.max_length):
         history[:, length - 1] = tokens
@@ -105,8 +105,9 @@ def greedy_steps(decoder: Decoder, batch: int, generation: Generation) -> Iterat
         if batch > 1:
             tokens[ended] = generation.pad_token_id
         yield tokens
-        ended |= (tokens[:, None] == ends).any(axis=1)
-        if ended.all():
+        # Lists: of a few numbers numpy would take longer to start than to compare.
+        ended = [before or token in ends for before, token in zip(ended, tokens.tolist(), strict=True)]
+        if all(ended):
             return
 
 

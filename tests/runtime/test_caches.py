@@ -30,6 +30,15 @@ def test_rows_are_empty_at_first(kind: Any) -> None:
     assert [value.shape()[:2] for value in caches._values] == [[1, 2], [1, 2]]
 
 
+def test_buffers_for_as_many_rows_are_used_again() -> None:
+    caches = filled()
+    buffers = caches._buffers
+    caches.start(3)
+    assert caches._buffers is buffers
+    assert caches._counters["seqlens_k"].tolist() == [0, 0, 0]
+    assert caches._counters["total_sequence_length"].tolist() == [1]
+
+
 def filled() -> BufferCaches:
     """Three rows of two tokens."""
     caches = BufferCaches(*NAMES, SIZES)
