@@ -2,6 +2,7 @@ r"""How fast translation packages write, next to CTranslate2's int8, which is wh
 
     python scripts/benchmarks/translation.py --speed-shape --out build/benchmarks     # OPUS-MT's shape
     python scripts/benchmarks/translation.py convert build/benchmarks/opus-shape build/benchmarks/opus-ct2
+    python scripts/benchmarks/translation.py plain build/benchmarks/opus-shape build/mine/package build/plain
     python scripts/benchmarks/translation.py --package dense-int8=build/dense/package \
         --package candidate=build/mine/package --ctranslate2 build/benchmarks/opus-ct2
 
@@ -163,6 +164,18 @@ def convert(folder: Path, out: Path) -> None:
     import translation_models
 
     translation_models.convert(folder, out)
+    print(f"written to {out}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("package", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.Path(path_type=Path))
+def plain(folder: Path, package: Path, out: Path) -> None:
+    """Export the Hugging Face FOLDER with torch and ONNX Runtime alone, to a package like PACKAGE in OUT."""
+    import translation_models
+
+    translation_models.write_plain_int8(folder, package, out)
     print(f"written to {out}")
 
 

@@ -1,4 +1,4 @@
-"""Models for ``translation.py``: one of OPUS-MT's shape with random weights, and CTranslate2's conversion."""
+"""Models for ``translation.py``: one of OPUS-MT's shape with random weights, and what others make of one."""
 
 from __future__ import annotations
 
@@ -83,6 +83,57 @@ def convert(folder: Path, out: Path) -> None:
     from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(str(folder)).convert(str(out), quantization="int8", force=True)
+
+
+def write_plain_int8(folder: Path, package: Path, out: Path) -> None:
+    """A package as one gets it without edgelr: torch's export as it is, ``quantize_dynamic`` as it is.
+
+    Args:
+        folder: The dense model, in Hugging Face's layout.
+        package: A package of the same model: its tokenizer, its texts and its settings are taken.
+        out: A new folder.
+    """
+    import shutil
+
+    from onnxruntime.quantization import quantize_dynamic
+    from onnxscript.optimizer import optimize
+
+    from edgelr.examples import Translation
+    from edgelr.export.convert import convert
+    from edgelr.export.graphs import matrix_count, traced_form
+    from edgelr.export.tidy import save, tidy
+    from edgelr.runtime.examples import folder_examples
+    from edgelr.runtime.graph import describe_graph
+    from edgelr.runtime.package import open_package, seal_package
+    from edgelr.tasks import translation
+    from edgelr.tasks.task import Reading
+
+    known = open_package(package)
+    out.mkdir(parents=True)
+    for name in known.files:
+        if not name.endswith((".onnx", ".data")):
+            shutil.copyfile(package / name, out / name)
+    model = translation.load_model(folder)
+    reading = Reading(folder=folder, max_tokens=int(known.settings["max_tokens"]))
+    for spec in translation.graphs(model, reading, folder_examples(package, Translation)):
+        graph = convert(spec, traced_form(spec.module), opset=20)
+        optimize(graph)
+        fp32 = out / f"{spec.role}.fp32.onnx"
+        save(tidy(graph, spec, matrix_count(spec.module, spec.idle)), fp32)
+        quantize_dynamic(fp32, out / f"{spec.role}.onnx")
+        fp32.unlink()
+    seal_package(
+        out,
+        name=f"{known.name}-plain",
+        task=known.task,
+        graphs={role: describe_graph(out / f"{role}.onnx") for role in known.graphs},
+        precision="int8-dynamic",
+        cost=known.cost,
+        settings=known.settings,
+        source=known.source,
+        gates=(),
+        accuracy={},
+    )
 
 
 def _tokenizer():  # noqa: ANN202 - transformers is imported inside
