@@ -12,7 +12,7 @@ from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.recipe.load import fault
 from edgelr.recipe.schema import Recipe
-from edgelr.recipe.tasks import CldrPairs, TaskSettings, Translate
+from edgelr.recipe.tasks import CldrPairs, TaskSettings, Translate, TranslationsDataset
 
 _BUILD = ("accelerate", "onnxscript", "safetensors", "torch", "transformers")
 _TRANSLATION = ("sacrebleu",)
@@ -69,10 +69,13 @@ def check_extras(settings: TaskSettings) -> None:
     Raises:
         MissingRequirementError: It is not; the hint is the command that helps.
     """
-    wanted, extras = _BUILD, "build"
+    wanted, extras = list(_BUILD), "build"
     if isinstance(settings, Translate):
-        own = ("babel",) if isinstance(settings.data, CldrPairs) else ()
-        wanted, extras = (*_BUILD, *_TRANSLATION, *own), "build,translation"
+        wanted, extras = [*wanted, *_TRANSLATION], f"{extras},translation"
+        if isinstance(settings.data, CldrPairs):
+            wanted.append("babel")
+        if isinstance(settings.data, TranslationsDataset):
+            wanted, extras = [*wanted, "datasets"], f"{extras},datasets"
     missing = [name for name in wanted if not _installed(name)]
     if missing:
         raise MissingRequirementError(

@@ -16,12 +16,19 @@ from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
 from edgelr.errors import DataError, UsageError
-from edgelr.load.model_folder import find_model, fingerprint
+from edgelr.load.model_folder import find_model, fingerprint, folder_digest
 from edgelr.outcome import Report, StageRow
 from edgelr.progress import Progress
 from edgelr.recipe.load import data_path, fault, load_recipe, recipe_hash
 from edgelr.recipe.schema import Recipe, Validation
-from edgelr.recipe.tasks import CldrPairs, PairsFile, PythonDocs, Translate, TranslationsFile
+from edgelr.recipe.tasks import (
+    CldrPairs,
+    PairsFile,
+    PythonDocs,
+    Translate,
+    TranslationsDataset,
+    TranslationsFile,
+)
 from edgelr.release import withdraw
 from edgelr.store import Store, code_digest
 from edgelr.writing import writing
@@ -117,8 +124,11 @@ class Job:
 
     @property
     def data_digest(self) -> dict[str, str]:
-        """Hash of the user's own data file, when there is one."""
+        """Hash of the user's own data, when there is any."""
         data = self.recipe.task.data
+        if isinstance(data, TranslationsDataset):
+            folder = self.recipe_path.parent / data.id
+            return {"data": folder_digest(folder)} if folder.is_dir() else {}
         if not isinstance(data, PairsFile | TranslationsFile):
             return {}
         path = data_path(self.recipe_path, data.path)

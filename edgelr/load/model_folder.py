@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageError
@@ -94,8 +95,13 @@ def _hub_folder(model: Model, local: Path) -> Path:
 
 def fingerprint(folder: Path) -> str:
     """sha256 over every file of ``folder`` that decides the model's outputs, names included."""
+    return folder_digest(folder, _CONTENT)
+
+
+def folder_digest(folder: Path, patterns: Sequence[str] = ("**/*",)) -> str:
+    """sha256 over every file of ``folder`` that a glob finds, names included."""
     digest = hashlib.sha256()
-    files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern) if path.is_file()})
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     for path in files:
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()

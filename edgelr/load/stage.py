@@ -15,7 +15,7 @@ from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
-from edgelr.recipe.tasks import CldrPairs, PairsFile, PythonDocs, TranslationsFile
+from edgelr.recipe.tasks import CldrPairs, PairsFile, PythonDocs, TranslationsDataset, TranslationsFile
 
 # The pairs that are drawn; a recipe takes its splits from these, so that a teacher's own splits are the same.
 _CLDR_PAIRS = 45_000
@@ -62,7 +62,9 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
 
 
 def _read(
-    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile, recipe_folder: Path, progress: Progress
+    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset,
+    recipe_folder: Path,
+    progress: Progress,
 ) -> tuple[AnyExample, ...]:
     match data:
         case PythonDocs():
@@ -77,5 +79,9 @@ def _read(
             from edgelr.load.translations_file import read_translations
 
             return read_translations(recipe_folder / data.path)
+        case TranslationsDataset():
+            from edgelr.load.translations_dataset import read_dataset
+
+            return read_dataset(data, recipe_folder, progress)
         case _:
             assert_never(data)

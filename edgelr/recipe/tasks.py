@@ -62,11 +62,30 @@ class TranslationsFile(Section):
     test: Count = 2000
 
 
+class TranslationsDataset(Section):
+    """Translations from the Hugging Face hub, by the ``datasets`` library."""
+
+    source: Literal["dataset"]
+    id: str = Field(
+        min_length=1, description="such as 'wmt16', or a folder next to the recipe laid out alike"
+    )
+    languages: tuple[str, str] = Field(
+        description="from and to: keys of its column 'translation', or columns of their own"
+    )
+    config: str | None = Field(None, description="which of its parts, such as 'de-en'")
+    split: Name = Field("train", description="where rows are taken from; edgelr makes splits of its own")
+    rows: Count = Field(100_000, description="most rows to read, from the first on")
+    revision: str | None = Field(None, description="commit of the hub: without one, the data may change")
+    train: Count = 40_000
+    validation: Count = 1000
+    test: Count = 2000
+
+
 class Translate(Section):
     """Texts of one language to texts of another: Marian, T5, mBART, M2M100 and their kin."""
 
     type: Literal["translation"]
-    data: Annotated[CldrPairs | TranslationsFile, Field(discriminator="source")]
+    data: Annotated[CldrPairs | TranslationsFile | TranslationsDataset, Field(discriminator="source")]
     max_tokens: int = Field(
         128, ge=8, le=1024, description="longer texts are cut in tuning, and split in the package"
     )
