@@ -15,11 +15,16 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgelr.export.tidy import drop_unread
 from edgelr.runtime.caches import PAST, PASTS, TOTAL
 
 _MICROSOFT = "com.microsoft"
 _HEAD_MULTIPLE = 8
 _Q, _K, _V, _BIAS, _PAST_KEY, _PAST_VALUE = 0, 1, 2, 5, 6, 7  # of MultiHeadAttention
+_NOT_TAKEN = (
+    3,
+    4,
+)  # biases of the projections and a mask of padding, which have no place in the other operator
 
 
 def keep_caches_in_place(proto: onnx.ModelProto) -> int:
@@ -37,7 +42,10 @@ def keep_caches_in_place(proto: onnx.ModelProto) -> int:
     sized = [node for node in graph.node if node.op_type == "Shape" and node.input[0] in kept]
     others = {name for node in graph.node if node not in caching + sized for name in node.input}
     inputs = {value.name for value in graph.input}
-    fit = kept <= inputs and not kept & others and _whole_sizes(graph, kept)
+    # A present that is read inside would have room for tokens that are not there.
+    present = {name for node in caching for name in node.output[1:]}
+    alone = not (kept | present) & others and present <= {value.name for value in graph.output}
+    fit = kept <= inputs and alone and _whole_sizes(graph, kept)
     if not (caching and fit and all(map(_is_length, sized))):
         return 0
     for node in caching:
@@ -47,10 +55,7 @@ def keep_caches_in_place(proto: onnx.ModelProto) -> int:
         graph.node.remove(node)
     _take_position(graph)
     _take_unsplit(graph, caching)
-    read = {name for node in graph.node for name in node.input}
-    unread = [tensor for tensor in graph.initializer if tensor.name not in read]
-    for tensor in unread:
-        graph.initializer.remove(tensor)
+    drop_unread(graph)
     graph.input.extend(
         (
             helper.make_tensor_value_info(PAST, TensorProto.INT64, [1]),
@@ -66,6 +71,7 @@ def _keeps_cache(node: onnx.NodeProto) -> bool:
         node.op_type == "MultiHeadAttention"
         and len(node.input) > _PAST_VALUE
         and bool(node.input[_PAST_KEY] and node.input[_PAST_VALUE])
+        and not any(node.input[place] for place in _NOT_TAKEN)
     )
 
 

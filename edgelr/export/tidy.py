@@ -43,6 +43,14 @@ def tidy(model: Any, spec: GraphSpec, expected_matrices: int) -> onnx.ModelProto
     return proto
 
 
+def drop_unread(graph: onnx.GraphProto) -> None:
+    """Leave out the constants that no node reads and that are no output, in place."""
+    read = {value.name for value in graph.output}.union(*(node.input for node in graph.node))
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def save(proto: onnx.ModelProto, path: Path) -> None:
     """Write deterministic bytes; weights go to a file beside the graph when it would exceed 1 GiB."""
     if proto.ByteSize() > _EXTERNAL_FROM_BYTES:

@@ -34,6 +34,8 @@ def read_dataset(
     examples = []
     for number, row in enumerate(rows):
         texts = row.get(_COLUMN, row)
+        if texts is None:
+            continue
         _check_languages(data, texts)
         pair = [str(texts[language] or "").strip() for language in (source, target)]
         if all(pair):
@@ -51,6 +53,7 @@ def read_dataset(
 
 def _rows(data: TranslationsDataset, recipe_folder: Path) -> Any:  # noqa: ANN401 - a datasets.Dataset
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     local = recipe_folder / data.id
     try:
@@ -60,7 +63,7 @@ def _rows(data: TranslationsDataset, recipe_folder: Path) -> Any:  # noqa: ANN40
             split=data.split,
             revision=None if local.is_dir() else data.revision,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
             f"task.data: the dataset {data.id!r} cannot be read: {reason}",

@@ -1,6 +1,6 @@
 """Where the weights of an ONNX file are, read from its bytes.
 
-The onnx package would take 25 MiB of memory to say so, a quarter of what a small translation needs in all.
+The onnx package would take 10 MiB of memory to say so, a tenth of what a small translation needs in all.
 An ONNX file is a protobuf message; only the fields on the way to a tensor's location are walked into, all
 others are skipped. What is unusual (a location given twice, say) is listed as often as it is there.
 

@@ -16,7 +16,8 @@ def feeds(inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
     Args:
         inputs: Name -> nested list of integers, or ``{"normal": shape}`` (random floats, the same every time)
-            or ``{"ones": shape}``, both with a ``dtype`` if it is not float32.
+            or ``{"ones": shape}``, both with a ``dtype`` if it is not float32; ones may come ``times`` a
+            number.
     """
     import numpy as np
 
@@ -33,5 +34,5 @@ def _made_up(values: str) -> NDArray[Any]:
     known = json.loads(values)
     dtype = np.dtype(known.get("dtype", "float32"))
     if "ones" in known:
-        return np.ones(known["ones"], dtype)
+        return np.full(known["ones"], known.get("times", 1), dtype)
     return np.asarray(np.random.default_rng(0).normal(size=known["normal"]), dtype)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelr.artifacts import Graph, Package, Tensor
 from edgelr.errors import UnsupportedModelError, UsageError
+from edgelr.runtime.caches import COUNTERS, TOTAL
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.text import batch_tokens, package_tokenizer
 
@@ -82,7 +83,7 @@ def tokens_of_length(tokenizer: Tokenizer, texts: Sequence[str], tokens: int) ->
 
 
 def made_up_inputs(path: Path, graph: Graph, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Inputs for any graph, as ``worker.py`` takes them: random floats, and ones.
+    """Inputs for any graph, as ``worker.py`` takes them: random floats, and ones; caches are full.
 
     Args:
         path: Of the graph, for errors.
@@ -109,7 +110,10 @@ def _made_up(entry: Tensor, sizes: Mapping[str, int]) -> dict[str, Any]:
     if entry.dtype in _FLOATS:
         return {"normal": shape, "dtype": _FLOATS[entry.dtype]}
     if entry.dtype in _INTEGERS:
-        return {"ones": shape, "dtype": _INTEGERS[entry.dtype]}
+        ones: dict[str, Any] = {"ones": shape, "dtype": _INTEGERS[entry.dtype]}
+        if entry.name in COUNTERS and "past" in sizes:
+            ones["times"] = sizes["past"] + (entry.name == TOTAL)
+        return ones
     raise UnsupportedModelError(
         f"input '{entry.name}' is of type {entry.dtype}, which cannot be made up", "give a package"
     )

@@ -134,6 +134,19 @@ def asks_for_the_batch(graph: onnx.ModelProto) -> None:
     graph.graph.node.append(helper.make_node("Shape", ["past_key_0"], ["rows"], start=0, end=1))
 
 
+def reads_the_present(graph: onnx.ModelProto) -> None:
+    graph.graph.node.append(helper.make_node("ReduceSum", ["present_key_0"], ["sum"]))
+
+
+def keeps_it_for_itself(graph: onnx.ModelProto) -> None:
+    del graph.graph.output[1]
+
+
+def masks_padding(graph: onnx.ModelProto) -> None:
+    graph.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.INT32, ["batch", "past + 1"]))
+    graph.graph.node[0].input[4] = "mask"
+
+
 @pytest.mark.parametrize(
     ("form", "change"),
     [
@@ -141,8 +154,19 @@ def asks_for_the_batch(graph: onnx.ModelProto) -> None:
         ({"size": 16, "value_size": 8}, None),
         ({}, reads_all),
         ({}, asks_for_the_batch),
+        ({}, reads_the_present),
+        ({}, keeps_it_for_itself),
+        ({}, masks_padding),
     ],
-    ids=["heads of 12", "values of another size", "read as a whole", "another axis"],
+    ids=[
+        "heads of 12",
+        "values of another size",
+        "read as a whole",
+        "another axis",
+        "present is read",
+        "present is no output",
+        "padding is masked",
+    ],
 )
 def test_what_is_kept_in_another_way_stays(
     form: dict[str, Any], change: Callable[[onnx.ModelProto], None] | None

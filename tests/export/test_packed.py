@@ -253,6 +253,40 @@ def test_after_pivoting_too() -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def with_own_split(more: Sequence[str] = (), outputs: Sequence[str] = ("y",)) -> onnx.ModelProto:
+    """Factors of a model that splits a product itself."""
+    given = model(["s = MatMul x both", "q0 = MatMul h up.q", *more, *ending("q0", "i")], outputs)
+    draw = np.random.default_rng(1).normal(size=(WIDTH, 24)).astype(np.float32)
+    given.graph.initializer.append(numpy_helper.from_array(draw, "both"))
+    given.graph.node.insert(1, helper.make_node("Split", ["s"], ["h", "i"], axis=-1, num_outputs=2))
+    sigmoid = next(node for node in given.graph.node if node.output[0] == "i.read")
+    sigmoid.op_type, sigmoid.output[0] = "MatMul", "k0"
+    sigmoid.input.append("up.k")
+    joined = next(node for node in given.graph.node if node.op_type == "Concat")
+    joined.input[:] = ["q0.read", "k0"]
+    weights = np.random.default_rng(2).normal(size=(12, 16)).astype(np.float32)
+    given.graph.initializer.append(numpy_helper.from_array(weights, "up.k"))
+    return given
+
+
+@pytest.mark.parametrize(
+    ("more", "outputs"),
+    [([], ("y", "s")), ([], ("y", "h")), (["again = MatMul x both"], ("y", "again"))],
+    ids=["the product is an output", "a part is an output", "the matrix is read again"],
+)
+def test_a_split_that_others_see_stays(more: list[str], outputs: tuple[str, ...]) -> None:
+    before, after = with_own_split(more, outputs), with_own_split(more, outputs)
+    pack_projections(after)
+    assert [node.op_type for node in after.graph.node].count("Split") == 1
+    check_same(after, before)
+
+
+def test_a_split_of_its_own_is_taken_for_one() -> None:
+    before, after = with_own_split(), with_own_split()
+    assert pack_projections(after) == 2
+    check_same(after, before)
+
+
 @pytest.mark.parametrize("scheme", ["int8-dynamic", "weight-int8", "weight-int4"])
 @pytest.mark.parametrize("nodes", [BIASED, MIXED], ids=["biased", "mixed"])
 def test_quantized_it_is_what_it_was_apart(scheme: str, nodes: list[str], tmp_path: Path) -> None:

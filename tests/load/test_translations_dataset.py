@@ -71,6 +71,19 @@ def test_rows_without_a_text_are_left_out_with_a_note(
     assert "2 of 5 rows lack a text and are left out" in capsys.readouterr().err
 
 
+def test_a_row_may_lack_the_column(tmp_path: Path) -> None:
+    rows: list[Any] = [{"translation": {"de": de, "en": en}} for en, de in PAIRS]
+    folder = write(tmp_path / "numbers", [*rows, {"translation": None}])
+    assert read(folder) == EXPECTED
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "numbers", [{"en": "one", "de": "eins"}])
+    (folder / "data" / "train.jsonl").write_text('{"en": "one", "de": ', encoding="utf-8")
+    with pytest.raises(DataError, match="the dataset 'numbers' cannot be read"):
+        read(folder)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

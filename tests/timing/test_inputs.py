@@ -7,9 +7,11 @@ import pytest
 from edgelr.artifacts import Graph, Package, Tensor
 from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.examples import Translation
+from edgelr.runtime.caches import counters_of
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.text import package_tokenizer
 from edgelr.runtime.tokens import open_codec
+from edgelr.timing.feeds import feeds
 from edgelr.timing.inputs import made_up_inputs, package_inputs, tokens_of_length
 
 Make = Callable[..., Package]
@@ -66,6 +68,24 @@ def test_inputs_of_any_graph_are_made_up() -> None:
         "ids": {"ones": [3, 5], "dtype": "int32"},
         "past": {"normal": [2], "dtype": "float64"},
     }
+
+
+def test_caches_that_are_made_up_are_full() -> None:
+    graph = Graph(
+        file="decoder.onnx",
+        inputs=(
+            Tensor(name="past_key_0", dtype="float", shape=("batch", 2, "past", 8)),
+            *(
+                Tensor(name=name, dtype="int64", shape=(1,))
+                for name in ("past_length", "total_sequence_length")
+            ),
+            Tensor(name="seqlens_k", dtype="int32", shape=("batch",)),
+        ),
+        outputs=(),
+    )
+    made = feeds(made_up_inputs(Path("decoder.onnx"), graph, {"batch": 3, "past": 5}))
+    for name, array in counters_of(3, 5).items():
+        assert made[name].tolist() == array.tolist()
 
 
 def test_what_cannot_be_made_up_is_named() -> None:
