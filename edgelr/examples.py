@@ -1,4 +1,4 @@
-"""One example of a text task, of either shape, and the JSON lines that examples are kept in."""
+"""One example of a task, of its shape, and the JSON lines that examples are kept in."""
 
 from __future__ import annotations
 
@@ -58,7 +58,29 @@ class Translation:
         return True
 
 
-AnyExample = Example | Translation
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """Speech and what is said in it.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits, such as the speaker or the sentence.
+        audio: File of the sound, relative to the folder of the file that lists the examples.
+        text: The reference transcript.
+    """
+
+    id: str
+    group: str
+    audio: str
+    text: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always."""
+        return True
+
+
+AnyExample = Example | Translation | Utterance
 Row = TypeVar("Row", bound=AnyExample)
 
 
@@ -96,7 +118,7 @@ def read_examples(path: Path, kind: type[Row]) -> tuple[Row, ...]:
 
     Args:
         path: The file.
-        kind: ``Example`` or ``Translation``.
+        kind: ``Example``, ``Translation`` or ``Utterance``.
 
     Raises:
         DamagedArtifactError: The file cannot be read, or a line is not an example; file and line are named.

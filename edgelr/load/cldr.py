@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.examples import Translation
-from edgelr.load.cldr_families import UNSAYABLE, Draw, Family, Owned, Wording, plain
+from edgelr.load.cldr_families import UNSAYABLE, Family, Owned, Wording, plain
+from edgelr.load.draw import Draw
 from edgelr.progress import Progress
 from edgelr.recipe.faults import did_you_mean
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from babel import Locale, dates
 
-from edgelr.load.cldr_families import Draw, Family, Pattern, Say
+from edgelr.load.cldr_families import Family, Pattern, Say
+from edgelr.load.draw import Draw
 
 Date = datetime.date
 DateTime = datetime.datetime

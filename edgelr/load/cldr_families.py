@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from edgelr.load.draw import Draw
 
 if TYPE_CHECKING:
     from babel import Locale
@@ -19,38 +20,6 @@ UNSAYABLE = (LookupError, ValueError, AttributeError, NotImplementedError)
 
 # The share of a pattern's probes that may contradict an earlier pattern: May 5 has one text, long or short.
 _MOST_CONTRADICTED = 0.25
-
-
-class Draw:
-    """Random choices that are the same on every machine and every version of Python.
-
-    Args:
-        seed: A text; ``random.Random`` promises to repeat ``random()`` for it, and nothing else is used.
-    """
-
-    def __init__(self, seed: str) -> None:
-        self._random = random.Random(seed)
-
-    def below(self, end: int) -> int:
-        """A whole number from 0 to ``end - 1``."""
-        return int(self._random.random() * end)
-
-    def between(self, first: int, last: int) -> int:
-        """A whole number from ``first`` to ``last``, both included."""
-        return first + self.below(last - first + 1)
-
-    def pick(self, choices: Sequence[T]) -> T:
-        """One of ``choices``."""
-        return choices[self.below(len(choices))]
-
-    def weighted(self, shares: Mapping[str, float]) -> str:
-        """A key of ``shares``, as often as its share says."""
-        point = self._random.random() * sum(shares.values())
-        for name, share in shares.items():
-            point -= share
-            if point < 0:
-                return name
-        return name
 
 
 @dataclass(frozen=True)

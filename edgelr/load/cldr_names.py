@@ -10,8 +10,9 @@ from typing import Any
 
 from babel import Locale, dates, lists, localedata
 
-from edgelr.load.cldr_families import Draw, Family, Pattern, Say, Wording
+from edgelr.load.cldr_families import Family, Pattern, Say, Wording
 from edgelr.load.cldr_numbers import tender_currencies
+from edgelr.load.draw import Draw
 
 _LIST_STYLES = {"standard": 3.0, "or": 2.0, "standard-short": 0.7}  # and how often each is drawn
 # How often values of a family are listed. Names most: each is a word or two that nothing else gives away, and

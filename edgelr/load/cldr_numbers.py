@@ -13,7 +13,8 @@ from typing import Any, Literal
 from babel import Locale, numbers
 from babel.core import get_global
 
-from edgelr.load.cldr_families import Draw, Family, Pattern, Say
+from edgelr.load.cldr_families import Family, Pattern, Say
+from edgelr.load.draw import Draw
 
 MoneyStyle = Literal["name", "standard", "accounting"]
 

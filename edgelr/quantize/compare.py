@@ -117,11 +117,9 @@ class _Pair:
 
     def chosen(self, ids: NDArray[np.int64], generation: Generation) -> list[int]:
         """The first tokens of a greedy translation, with the start token."""
-        import numpy as np
-
         from edgelr.runtime.decode import greedy
 
-        self._decoder.read(ids, np.ones_like(ids))
+        self._decoder.read(_source(ids))
         (tokens,) = greedy(self._decoder, 1, generation, _STEPS)
         return [generation.decoder_start_token_id, *tokens[:-1]]
 
@@ -131,15 +129,20 @@ class _Pair:
 
         from edgelr.runtime.graph import run_graph
 
-        mask = np.ones_like(ids)
-        read = run_graph(self._encoder, {"input_ids": ids, "attention_mask": mask})
-        self._decoder.read(ids, mask)
+        read = run_graph(self._encoder, _source(ids))
+        self._decoder.read(_source(ids))
         self._decoder.start(1)
         scores = np.stack([self._decoder.step(np.array([token]))[0].copy() for token in tokens])
         return {
             "encoder": np.concatenate([array.ravel() for array in read.values()])[None],
             "decoder": scores - scores.mean(axis=1, keepdims=True),  # which changes no probability
         }
+
+
+def _source(ids: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    import numpy as np
+
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
 def _check_finite(values: NDArray[np.float32], name: str) -> None:

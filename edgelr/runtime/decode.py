@@ -7,9 +7,9 @@ does not specify the order of equal elements.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgelr.runtime.generation import Generation
 from edgelr.runtime.logits import changes_of, log_softmax
@@ -44,15 +44,10 @@ class Decoder(Protocol):
 
 
 class SourceDecoder(Decoder, Protocol):
-    """A decoder that reads the source texts itself."""
+    """A decoder that reads the sources itself."""
 
-    def read(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
-        """Run the encoder on a batch, to be decoded next.
-
-        Args:
-            ids: ``[batch, source]``.
-            mask: 0 where a text is padded, 1 elsewhere, ``[batch, source]``.
-        """
+    def read(self, source: Mapping[str, NDArray[Any]]) -> None:
+        """Run the encoder on a batch, to be decoded next; ``source`` is what it reads, by name."""
 
 
 def greedy(

@@ -2,11 +2,13 @@
 
 The contract, with layers i from 0; tokens and masks are int64, all else is float32:
 
-- ``encoder`` takes ``input_ids`` and ``attention_mask`` ``[batch, source]``, and gives ``cross_key_i`` and
-  ``cross_value_i`` ``[batch, heads, source, size]``.
-- ``decoder`` takes ``input_ids`` ``[batch, 1]``, the encoder's ``attention_mask`` and outputs, ``past_key_i``
-  and ``past_value_i`` ``[batch, heads, past, size]``, where past is 0 at first. It gives ``logits``
-  ``[batch, 1, vocabulary]``, ``present_key_i`` and ``present_value_i`` ``[batch, heads, past + 1, size]``.
+- ``encoder`` takes ``input_ids`` and ``attention_mask`` ``[batch, source]`` of texts, or ``input_features``
+  ``[batch, mels, frames]`` of speech, and gives ``cross_key_i`` and ``cross_value_i`` ``[batch, heads,
+  source, size]``.
+- ``decoder`` takes ``input_ids`` ``[batch, 1]``, the encoder's ``attention_mask`` where that has one and its
+  outputs, ``past_key_i`` and ``past_value_i`` ``[batch, heads, past, size]``, where past is 0 at first. It
+  gives ``logits`` ``[batch, 1, vocabulary]``, ``present_key_i`` and ``present_value_i`` ``[batch, heads,
+  past + 1, size]``.
 - A decoder that writes into its caches also takes the three counters of ``edgelr.runtime.caches``.
   Its past may then have room for more tokens than there are, and be present as well: the same buffer.
 """
@@ -14,7 +16,7 @@ The contract, with layers i from 0; tokens and masks are int64, all else is floa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.runtime.caches import COUNTERS, BufferCaches, GrowingCaches, value_of
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue
 
 AGAIN = "export the model again"
+MASK = "attention_mask"
+TEXT = ("input_ids", MASK)  # what an encoder of texts reads
+SPEECH = ("input_features",)
 
 
 class GraphDecoder:
-    """Decodes one batch of source texts after another.
+    """Decodes one batch of sources after another.
 
     What the encoder gave is bound once, and caches stay where they are or go from a step's outputs to the
     next one's inputs; nothing is copied but the tokens and, where beams change places, the rows that did.
@@ -37,6 +42,7 @@ class GraphDecoder:
     Args:
         encoder: Session of the encoder.
         decoder: Session of the decoder.
+        reads: Inputs of the encoder.
 
     Attributes:
         vocabulary: Size of the logits.
@@ -45,8 +51,10 @@ class GraphDecoder:
         DamagedArtifactError: The graphs do not follow the contract.
     """
 
-    def __init__(self, encoder: InferenceSession, decoder: InferenceSession) -> None:
-        self._encoder, self._decoder = encoder, decoder
+    def __init__(
+        self, encoder: InferenceSession, decoder: InferenceSession, reads: tuple[str, ...] = TEXT
+    ) -> None:
+        self._encoder, self._decoder, self._masked = encoder, decoder, MASK in reads
         inputs = {entry.name: list(entry.shape) for entry in decoder.get_inputs()}
         outputs = {entry.name: list(entry.shape) for entry in decoder.get_outputs()}
         layers = sum(name.startswith("past_key_") for name in inputs)
@@ -55,8 +63,8 @@ class GraphDecoder:
             for name in ("past", "present", "cross")
         )
         counters = [name for name in COUNTERS if name in inputs]
-        tokens = ["input_ids", "attention_mask"]
-        _check("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], tokens)
+        tokens = ["input_ids", *([MASK] if self._masked else ())]
+        _check("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], list(reads))
         _check("encoder", "outputs", [entry.name for entry in encoder.get_outputs()], self._cross)
         _check("decoder", "inputs", inputs, [*tokens, *past, *self._cross, *(COUNTERS if counters else ())])
         _check("decoder", "outputs", outputs, ["logits", *present])
@@ -65,24 +73,24 @@ class GraphDecoder:
         self._caches = kind(past, present, [_sizes(inputs, name, 4, (1, 3)) for name in past])
         self._rows = 0
 
-    def read(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
+    def read(self, source: Mapping[str, NDArray[Any]]) -> None:
         """Run the encoder on a batch, to be decoded next.
 
         Args:
-            ids: ``[batch, source]``.
-            mask: 0 where a text is padded, 1 elsewhere, ``[batch, source]``.
+            source: What the encoder reads; a mask is 0 where a text is padded, 1 elsewhere.
 
         Raises:
             UnsupportedModelError: ONNX Runtime fails on the graph.
         """
         binding = self._encoder.io_binding()
-        binding.bind_ortvalue_input("input_ids", value_of(ids))
-        binding.bind_ortvalue_input("attention_mask", value_of(mask))
+        for name, array in source.items():
+            binding.bind_ortvalue_input(name, value_of(array))
         for name in self._cross:
             binding.bind_output(name)
-        _run("encoder", self._encoder, binding, ids.shape)
+        first, array = next(iter(source.items()))
+        _run("encoder", self._encoder, binding, f"{first} {list(array.shape)}")
         self._sources = binding.get_outputs()
-        self._mask = mask
+        self._mask = source.get(MASK)
 
     def start(self, rows: int) -> None:
         """Begin anew with one empty row for each text of the batch that was read."""
@@ -106,7 +114,7 @@ class GraphDecoder:
         binding = self._binding
         self._tokens[:, 0] = tokens
         self._caches.bind(binding)
-        _run("decoder", self._decoder, binding, self._tokens.shape)
+        _run("decoder", self._decoder, binding, f"input_ids {list(self._tokens.shape)}")
         self._caches.keep(binding)
         return self._logits
 
@@ -132,7 +140,8 @@ class GraphDecoder:
         # A new binding: the old one's outputs are as large as its rows were.
         self._binding = self._decoder.io_binding()
         self._binding.bind_ortvalue_input("input_ids", value_of(self._tokens))
-        self._binding.bind_ortvalue_input("attention_mask", value_of(self._mask[texts]))
+        if self._mask is not None:
+            self._binding.bind_ortvalue_input(MASK, value_of(self._mask[texts]))
         for name, source in zip(self._cross, sources, strict=True):
             self._binding.bind_ortvalue_input(name, source)
         # Before all other outputs, which come after it in their order then.
@@ -144,7 +153,7 @@ def _check(role: str, what: str, found: Collection[str], wanted: list[str]) -> N
     if names != set(wanted) or len(wanted) < 2:
         missing, more = sorted(set(wanted) - names), sorted(names - set(wanted))
         raise DamagedArtifactError(
-            f"the {what} of the graph {role!r} are not those of a translation package: "
+            f"the {what} of the graph {role!r} are not those of an encoder and a decoder: "
             f"missing {', '.join(missing) or 'none'}, unknown {', '.join(more) or 'none'}",
             AGAIN,
         )
@@ -161,10 +170,10 @@ def _sizes(shapes: Mapping[str, list[int | str]], name: str, rank: int, axes: tu
     return [int(size) for size in sizes]
 
 
-def _run(role: str, session: InferenceSession, binding: IOBinding, shape: tuple[int, ...]) -> None:
+def _run(role: str, session: InferenceSession, binding: IOBinding, given: str) -> None:
     try:
         session.run_with_iobinding(binding)
     except run_errors() as error:
         raise UnsupportedModelError(
-            f"ONNX Runtime fails on the graph {role!r} with input_ids {list(shape)}: {error}"
+            f"ONNX Runtime fails on the graph {role!r} with {given}: {error}"
         ) from error

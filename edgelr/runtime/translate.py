@@ -149,7 +149,7 @@ def generate(
     Raises:
         UnsupportedModelError: ONNX Runtime fails on a graph.
     """
-    translator.decoder.read(*_padded(sources, translator.generation.pad_token_id))
+    translator.decoder.read(_padded(sources, translator.generation.pad_token_id))
     if beams == 1:
         return greedy(translator.decoder, len(sources), translator.generation, max_tokens)
     return beam_search(translator.decoder, len(sources), translator.generation, beams, max_tokens)
@@ -178,7 +178,7 @@ def timed_translation(
         max_length=new_tokens + 1,
     )
     begin = time.perf_counter()
-    translator.decoder.read(*_padded(sources, endless.pad_token_id))
+    translator.decoder.read(_padded(sources, endless.pad_token_id))
     steps = greedy_steps(translator.decoder, len(sources), endless)
     next(steps)
     first = time.perf_counter() - begin
@@ -221,7 +221,7 @@ def _run(
     return found
 
 
-def _padded(sources: Sequence[Sequence[int]], pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _padded(sources: Sequence[Sequence[int]], pad: int) -> dict[str, NDArray[np.int64]]:
     """Token ids and mask, both ``[batch, source]``."""
     import numpy as np
 
@@ -230,7 +230,7 @@ def _padded(sources: Sequence[Sequence[int]], pad: int) -> tuple[NDArray[np.int6
     for row, source in enumerate(sources):
         ids[row, : len(source)] = source
         mask[row, : len(source)] = 1
-    return ids, mask
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def _check_tokens(package: Package, generation: Generation, vocabulary: int) -> None:

@@ -5,7 +5,8 @@ import pytest
 babel = pytest.importorskip("babel")
 
 from edgelr.load.cldr_dates import families  # noqa: E402
-from edgelr.load.cldr_families import Draw, plain  # noqa: E402
+from edgelr.load.cldr_families import plain  # noqa: E402
+from edgelr.load.draw import Draw  # noqa: E402
 
 FAMILIES = {family.name: family for family in families()}
 MOMENT = datetime(2031, 4, 5, 13, 45, 30)

@@ -1,6 +1,7 @@
 import pytest
 
-from edgelr.load.cldr_families import Draw, Family, Owned, Pattern, plain
+from edgelr.load.cldr_families import Family, Owned, Pattern, plain
+from edgelr.load.draw import Draw
 
 babel = pytest.importorskip("babel")
 LANGUAGES = babel.Locale("en"), babel.Locale("de")

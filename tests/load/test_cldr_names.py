@@ -3,8 +3,8 @@ import pytest
 babel = pytest.importorskip("babel")
 
 from edgelr.load import cldr_dates  # noqa: E402
-from edgelr.load.cldr_families import Draw  # noqa: E402
 from edgelr.load.cldr_names import families, listed, lists_of  # noqa: E402
+from edgelr.load.draw import Draw  # noqa: E402
 
 ENGLISH, GERMAN = babel.Locale("en"), babel.Locale("de")
 FAMILIES = {family.name: family for family in families((ENGLISH, GERMAN))}

@@ -4,8 +4,9 @@ import pytest
 
 babel = pytest.importorskip("babel")
 
-from edgelr.load.cldr_families import Draw, plain  # noqa: E402
+from edgelr.load.cldr_families import plain  # noqa: E402
 from edgelr.load.cldr_numbers import families, numbers_family, tender_currencies  # noqa: E402
+from edgelr.load.draw import Draw  # noqa: E402
 
 FAMILIES = {family.name: family for family in families()}
 

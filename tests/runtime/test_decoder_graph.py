@@ -45,14 +45,14 @@ def in_place(translation_files: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(params=["growing", "in place"])
 def decoder(request: pytest.FixtureRequest, translation_files: Path, in_place: Path, cpu: Device) -> Any:
     found = open_graphs(in_place if request.param == "in place" else translation_files, cpu)
-    found.read(IDS, MASK)
+    found.read({"input_ids": IDS, "attention_mask": MASK})
     return found
 
 
 @pytest.fixture
 def growing(translation_files: Path, cpu: Device) -> GraphDecoder:
     found = open_graphs(translation_files, cpu)
-    found.read(IDS, MASK)
+    found.read({"input_ids": IDS, "attention_mask": MASK})
     return found
 
 
@@ -87,7 +87,7 @@ def test_starting_again_forgets(decoder: GraphDecoder) -> None:
     first = run(decoder, TOKENS)
     decoder.start(2)
     np.testing.assert_array_equal(run(decoder, TOKENS), first)
-    decoder.read(IDS[::-1], MASK[::-1])
+    decoder.read({"input_ids": IDS[::-1], "attention_mask": MASK[::-1]})
     decoder.start(2)
     np.testing.assert_allclose(run(decoder, TOKENS[::-1])[::-1], first, atol=NOISE)
 
@@ -137,7 +137,7 @@ def test_a_buffer_is_bound_once_and_again_when_it_is_full(
 ) -> None:
     monkeypatch.setattr(caches, "_ROOM", 2)
     decoder = open_graphs(in_place, cpu)
-    decoder.read(IDS, MASK)
+    decoder.read({"input_ids": IDS, "attention_mask": MASK})
     decoder.start(2)
     found = [decoder.step(TOKENS[:, 0]).copy()]
     bound = all_bound(decoder._binding, monkeypatch)
@@ -167,7 +167,7 @@ def test_a_failure_names_graph_and_shape(decoder: GraphDecoder) -> None:
     with pytest.raises(UnsupportedModelError, match=r"fails on the graph 'decoder' with input_ids \[2, 1\]"):
         decoder.step(np.array([4, 10_000]))
     with pytest.raises(UnsupportedModelError, match=r"fails on the graph 'encoder' with input_ids \[1, 1\]"):
-        decoder.read(np.array([[10_000]]), np.array([[1]]))
+        decoder.read({"input_ids": np.array([[10_000]]), "attention_mask": np.array([[1]])})
 
 
 # --- graphs that are something else -----------------------------------------------------------------

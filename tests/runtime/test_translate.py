@@ -133,7 +133,9 @@ def test_pieces_of_a_multilingual_text_keep_its_language(
     sources: list[list[int]] = []
     read = translator.decoder.read
     monkeypatch.setattr(
-        translator.decoder, "read", lambda ids, mask: (sources.append(ids[0].tolist()), read(ids, mask))
+        translator.decoder,
+        "read",
+        lambda source: (sources.append(source["input_ids"][0].tolist()), read(source)),
     )
     list(translate(translator, [">>deu<< " + "Every stage, in order. " * 20], beams=1))
     assert len(sources) > 1

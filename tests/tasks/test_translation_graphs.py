@@ -331,7 +331,7 @@ def by_transformers(model: Any, batch: Batch, **options: Any) -> list[list[int]]
 def by_graphs(
     decoder: GraphDecoder, batch: Batch, search: Callable[[int], list[list[int]]]
 ) -> list[list[int]]:
-    decoder.read(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+    decoder.read({name: batch[name].numpy() for name in ("input_ids", "attention_mask")})
     return search(len(batch["input_ids"]))
 
 

@@ -1,0 +1,106 @@
+"""Speech of texts by espeak-ng, through the wheel that carries it: many voices, speeds and pitches."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgelr.errors import DataError, MissingRequirementError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000  # what speech models take
+INSTALL = "pip install 'edgelr[speech]'"
+
+# Of espeak-ng's speak_lib.h.
+_RETRIEVAL, _NO_EVENTS, _UTF8, _POSITION_CHARACTER = 1, 0, 1, 1
+_RATE, _PITCH, _RANGE = 1, 3, 4
+_OK = 0
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """How a text is spoken.
+
+    Attributes:
+        name: Accent and speaker, such as ``en-us+f2``.
+        words_per_minute: Speed, 80 to 450.
+        pitch: 0 to 99; 50 is the speaker's own.
+        range: Of the pitch, 0 (monotone) to 99.
+    """
+
+    name: str
+    words_per_minute: int = 175
+    pitch: int = 50
+    range: int = 50
+
+
+def speak(text: str, voice: Voice) -> NDArray[np.float32]:
+    """Speak a text.
+
+    Args:
+        text: English.
+        voice: How.
+
+    Returns:
+        PCM ``[samples]`` of 16 kHz, -1 to 1.
+
+    Raises:
+        MissingRequirementError: espeak-ng or soxr is not installed.
+        DataError: There is no such voice, or nothing was said.
+    """
+    import numpy as np
+
+    library, rate, pieces, _ = _synthesizer()
+    soxr = _soxr()
+    if library.espeak_SetVoiceByName(voice.name.encode()) != _OK:
+        raise DataError(f"espeak-ng has no voice {voice.name!r}", "see its list of voices")
+    for parameter, value in ((_RATE, voice.words_per_minute), (_PITCH, voice.pitch), (_RANGE, voice.range)):
+        library.espeak_SetParameter(parameter, value, 0)
+    pieces.clear()
+    data = text.encode() + b"\0"
+    library.espeak_Synth(data, len(data), 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
+    library.espeak_Synchronize()
+    if not pieces:
+        raise DataError(f"espeak-ng says nothing for {text!r}")
+    pcm = np.concatenate(pieces).astype(np.float32) / 32768
+    spoken: NDArray[np.float32] = soxr.resample(pcm, rate, SAMPLE_RATE)
+    return spoken
+
+
+@functools.lru_cache(maxsize=1)
+def _synthesizer() -> tuple[Any, int, list[NDArray[np.int16]], object]:
+    """The library, its sample rate, where it puts what it says, and the callback that must stay alive."""
+    import numpy as np
+
+    try:
+        import espeakng_loader
+    except ImportError as error:
+        raise MissingRequirementError("espeak-ng is not installed", INSTALL) from error
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    rate = library.espeak_Initialize(_RETRIEVAL, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    if rate <= 0:
+        raise MissingRequirementError("espeak-ng cannot be started: its data is not found", INSTALL)
+    pieces: list[NDArray[np.int16]] = []
+
+    def keep(samples: Any, count: int, _: object) -> int:  # noqa: ANN401 - a pointer of ctypes
+        if samples and count > 0:
+            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    callback = _Callback(keep)
+    library.espeak_SetSynthCallback(callback)
+    return library, rate, pieces, callback
+
+
+def _soxr() -> Any:  # noqa: ANN401 - soxr is not typed
+    try:
+        import soxr
+    except ImportError as error:
+        raise MissingRequirementError("soxr is not installed", INSTALL) from error
+    return soxr
