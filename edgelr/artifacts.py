@@ -227,8 +227,9 @@ class AccuracyRow:
 class LatencyRow:
     """Latency of one variant on one device at one input shape; times in milliseconds over ``runs`` calls.
 
-    What writes one token after the other also has ``tokens_per_s``, tokens written a second, and
-    ``first_token_ms``, the time until the first of them; both are medians, and None for everything else.
+    A translation also has ``tokens_per_s``, tokens written a second, and ``first_token_ms``, the time until
+    the first of them; a transcript its real-time factor ``rtf``, time a second of sound, and the times of its
+    parts. All are medians, and None for everything else.
     """
 
     variant: str
@@ -243,6 +244,10 @@ class LatencyRow:
     threads: int
     tokens_per_s: float | None = None
     first_token_ms: float | None = None
+    rtf: float | None = None
+    features_ms: float | None = None
+    encoder_ms: float | None = None
+    decoder_ms: float | None = None
 
     def figures(self) -> dict[str, Any]:
         """The row as a JSON object, without what its task does not have."""

@@ -12,10 +12,18 @@ from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.recipe.load import fault
 from edgelr.recipe.schema import Recipe
-from edgelr.recipe.tasks import CldrPairs, TaskSettings, Translate, TranslationsDataset
+from edgelr.recipe.tasks import (
+    CldrPairs,
+    Recognize,
+    SpokenPhrases,
+    TaskSettings,
+    Translate,
+    TranslationsDataset,
+)
 
 _BUILD = ("accelerate", "onnxscript", "safetensors", "torch", "transformers")
 _TRANSLATION = ("sacrebleu",)
+_SPEECH = ("jiwer", "soundfile", "soxr")
 
 
 def check_accepts(device: Device, recipe: Recipe) -> None:
@@ -76,6 +84,10 @@ def check_extras(settings: TaskSettings) -> None:
             wanted.append("babel")
         if isinstance(settings.data, TranslationsDataset):
             wanted, extras = [*wanted, "datasets"], f"{extras},datasets"
+    if isinstance(settings, Recognize):
+        wanted, extras = [*wanted, *_SPEECH], f"{extras},speech"
+        if isinstance(settings.data, SpokenPhrases):
+            wanted.append("espeakng-loader")
     missing = [name for name in wanted if not _installed(name)]
     if missing:
         raise MissingRequirementError(

@@ -117,6 +117,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
         'edgelr run build/docs-search/package "how do I copy a file"',
         "cat questions.txt | edgelr run build/docs-search/package - --vectors --json",
         "cat lines.txt | edgelr run build/english-french/package - --beam 4 > translated.txt",
+        "edgelr run build/spoken-commands/package *.wav --segments",
     )
 )
 @click.argument("package", type=click.Path(path_type=Path))
@@ -128,15 +129,16 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Of a translation: also translate the lines of this file.",
 )
-@click.option("--beam", type=click.IntRange(1, 64), help="Of a translation: beams, 1 is greedy [as built].")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Of a translation: most tokens of an output.")
+@click.option("--beam", type=click.IntRange(1, 64), help="Of texts that are written: beams, 1 is greedy.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Likewise: most tokens of an output.")
+@click.option("--segments", is_flag=True, help="Of speech: a line for each part, with its times.")
 @device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
 @json_option
 def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's
-    """Use PACKAGE on each INPUT: search its own texts, print vectors, or translate.
+    """Use PACKAGE on each INPUT: search its own texts, print vectors, translate, or write down what is said.
 
-    The input - reads lines from standard input; translations come line by line. Needs neither torch nor
-    transformers.
+    The input - reads lines from standard input; translations come line by line. Inputs of a speech package
+    are sound files. Needs neither torch nor transformers.
     """
     from edgelr.use import answer
 

@@ -17,6 +17,7 @@ from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
 from edgelr.errors import DataError, UsageError
 from edgelr.load.model_folder import find_model, fingerprint, folder_digest
+from edgelr.load.sounds import manifest_digest
 from edgelr.outcome import Report, StageRow
 from edgelr.progress import Progress
 from edgelr.recipe.load import data_path, fault, load_recipe, recipe_hash
@@ -25,9 +26,12 @@ from edgelr.recipe.tasks import (
     CldrPairs,
     PairsFile,
     PythonDocs,
+    Recognize,
+    SpokenPhrases,
     Translate,
     TranslationsDataset,
     TranslationsFile,
+    UtterancesFile,
 )
 from edgelr.release import withdraw
 from edgelr.store import Store, code_digest
@@ -38,13 +42,22 @@ T = TypeVar("T")
 # What each stage's result depends on, in this program's own code; and what all of them do.
 _FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
-    "load": ("load",),
-    "survey": ("survey", "lowrank", "tasks", "runtime.text", "runtime.arrays"),
+    "load": ("load", "runtime.audio"),
+    "survey": ("survey", "lowrank", "tasks", "runtime.text", "runtime.arrays", "runtime.audio"),
     "kernels": ("plan.kernels", "plan.kernel_graph", "quantize.dynamic", "runtime", "timing", "device"),
-    "quality": ("budgets", "plan", "compress", "lowrank", "tasks", "metrics", "runtime.text"),
+    "quality": (
+        "budgets",
+        "plan",
+        "compress",
+        "lowrank",
+        "tasks",
+        "metrics",
+        "runtime.text",
+        "runtime.audio",
+    ),
     "plan": ("plan",),
     "compress": ("compress", "lowrank", "tasks"),
-    "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text"),
+    "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "runtime.audio"),
     "export": ("export", "lowrank", "tasks", "runtime"),
     "quantize": ("quantize", "lowrank.rotate", "runtime"),
     "validate": ("validate", "runtime", "metrics", "timing", "device"),
@@ -129,10 +142,12 @@ class Job:
         if isinstance(data, TranslationsDataset):
             folder = self.recipe_path.parent / data.id
             return {"data": folder_digest(folder)} if folder.is_dir() else {}
-        if not isinstance(data, PairsFile | TranslationsFile):
+        if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile):
             return {}
         path = data_path(self.recipe_path, data.path)
         try:
+            if isinstance(data, UtterancesFile):
+                return {"data": manifest_digest(path)}
             return {"data": hashlib.sha256(path.read_bytes()).hexdigest()}
         except OSError as error:
             raise DataError(
@@ -148,13 +163,21 @@ class Job:
                 return tuple(name for name in packages if name != "stdlib")
             case CldrPairs():
                 return ("babel",)
+            case SpokenPhrases():
+                return ("espeakng-loader", "numpy", "soxr")
             case _:
                 return ()
 
     @property
     def scoring_libraries(self) -> tuple[str, ...]:
         """Packages that decide what a score is, besides those that run a package."""
-        return ("sacrebleu", "sentencepiece") if isinstance(self.recipe.task, Translate) else ()
+        match self.recipe.task:
+            case Translate():
+                return ("sacrebleu", "sentencepiece")
+            case Recognize():
+                return ("jiwer", "soundfile", "soxr")
+            case _:
+                return ()
 
     @property
     def recipe_hash(self) -> str:

@@ -47,6 +47,7 @@ def release(
         ready = Path(name) / PASSED
         ready.mkdir()
         for file in package.files:
+            (ready / file).parent.mkdir(exist_ok=True)
             shutil.copyfile(package.folder / file, ready / file)
         seal_package(
             ready,

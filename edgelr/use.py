@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 # Options of ``edgelr run`` by task.
-OPTIONS = {"sentence-embedding": ("top", "vectors"), "translation": ("file", "beam", "max_tokens")}
+OPTIONS = {
+    "sentence-embedding": ("top", "vectors"),
+    "translation": ("file", "beam", "max_tokens"),
+    "automatic-speech-recognition": ("beam", "max_tokens", "segments"),
+}
 NO_INPUT = "give a text in quotes, or - to read lines from standard input"
 PASSAGE_WIDTH = 200
 
@@ -34,11 +38,13 @@ def answer(folder: Path, inputs: Sequence[str], *, device: str, **options: Any) 
         inputs: Texts; ``-`` stands for the lines of standard input.
         device: Name or file of the profile to run as.
         options: Those of the package's task; None or False is not given. ``top`` and ``vectors`` are of
-            sentence-embedding; ``file``, ``beam`` and ``max_tokens`` are of translation.
+            sentence-embedding; ``file``, ``beam`` and ``max_tokens`` are of translation; ``beam``,
+            ``max_tokens`` and ``segments`` are of automatic-speech-recognition, whose inputs are sound files.
 
     Returns:
         ``{"vectors": [{"input", "vector"}]}``, ``{"answers": [{"input", "matches": [{"id", "score",
-        "passage"}]}]}`` or ``{"translations": [{"input", "output"}]}``, in the order of the inputs.
+        "passage"}]}]}``, ``{"translations": [{"input", "output"}]}`` or ``{"transcripts": [{"input",
+        "output", "seconds", "segments": [{"start_s", "end_s", "text"}]}]}``, in the order of the inputs.
 
     Raises:
         UsageError: There is no input, no such package or no such device, or an option is of another task.
@@ -58,6 +64,10 @@ def answer(folder: Path, inputs: Sequence[str], *, device: str, **options: Any) 
             from edgelr.use_translation import translate_inputs
 
             return translate_inputs(package, inputs, find_device(device), **given)
+        case "automatic-speech-recognition":
+            from edgelr.use_speech import transcribe_files
+
+            return transcribe_files(package, inputs, find_device(device), **given)
         case _:
             return _search(package, inputs, find_device(device), **given)
 

@@ -19,7 +19,7 @@ from edgelr.lowrank.statistics import open_statistics
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Factors, Recipe
 from edgelr.structure import Reduction
-from edgelr.tasks.task import get_task, reading_of
+from edgelr.tasks.task import get_task, load_student, reading_of
 
 _BATCH = 32
 
@@ -64,12 +64,13 @@ def compressed(
         DataError: Activations of the compressed model are not finite, when it is refined.
     """
     task, settings = get_task(recipe.task.type), recipe.compress
-    model = task.load_model(source.model_folder)
+    reading = reading_of(source, recipe.task)
+    model = load_student(task, reading)
     compress_module(model, survey, reductions, settings.factors, progress)
     if settings.refine and reductions:
         examples = source.examples("calibration", task.EXAMPLE)
-        batches = task.example_batches(reading_of(source, recipe.task), examples, _BATCH)
-        dense = task.load_model(source.model_folder)
+        batches = task.example_batches(reading, examples, _BATCH)
+        dense = load_student(task, reading)
         refine_module(
             model, dense, survey, batches, lambda model, batch: task.run(model, dict(batch)), progress
         )

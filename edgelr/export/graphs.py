@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgelr.lowrank.embedding import LowRankEmbedding, LowRankHead
 from edgelr.lowrank.kinds import kind_of
 from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads, replace_module
+from edgelr.tasks.log_mel import LogMel
 
 _MASKED = -1.0e9  # added to the scores of padding; finite, so that a fully masked row is no NaN
 
@@ -82,13 +83,15 @@ def matrix_count(model: nn.Module, idle: Iterable[nn.Module] = ()) -> int:
     return len(matrices)
 
 
-def _matrices(module: nn.Module) -> list[tuple[object, bool]]:
+def _matrices(module: nn.Module) -> list[tuple[object, bool]]:  # noqa: PLR0911 - one a kind of layer
     """Parameters that a module multiplies by, and whether by their transpose."""
     match module:
         case nn.Linear() | nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
             return [(module.weight, True)]
         case LowRankLinear():
             return [(module.down, True), (module.up, True)]
+        case LogMel():
+            return [(module.kernels, True), (module.filters, False)]
         case LowRankEmbedding():
             return [(module.up, True)]
         case LowRankHead():

@@ -33,7 +33,7 @@ from edgelr.recipe.tasks import TaskSettings
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
-from edgelr.tasks.task import GraphSpec, get_task, reading_of
+from edgelr.tasks.task import GraphSpec, get_task, load_student, reading_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def export(
     """
     task, reading = get_task(label.task.type), reading_of(source, label.task)
     dense = task.load_model(source.model_folder)
-    model = dense if factored is None else load_factored_into(task.load_model(source.model_folder), factored)
+    model = dense if factored is None else load_factored_into(load_student(task, reading), factored)
     if factored is not None and settings.drop_unused_tokens:
         read = [*source.examples("train", task.EXAMPLE), *source.examples("calibration", task.EXAMPLE)]
         seen = task.seen_tokens(reading, read)

@@ -15,7 +15,7 @@ from edgelr.finetune.loop import tune
 from edgelr.lowrank.checkpoint import load_factored_into, save_factored
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
-from edgelr.tasks.task import Loss, get_task, reading_of
+from edgelr.tasks.task import Loss, get_task, load_student, reading_of
 
 
 def finetune(
@@ -41,7 +41,7 @@ def finetune(
     accelerator = Accelerator(mixed_precision="no")
     task, reading = get_task(recipe.task.type), reading_of(source, recipe.task)
     teacher = task.load_model(source.model_folder).requires_grad_(False).to(accelerator.device)
-    student = load_factored_into(task.load_model(source.model_folder), factored)
+    student = load_factored_into(load_student(task, reading), factored)
     train, validation = (source.examples(split, task.EXAMPLE) for split in ("train", "validation"))
     loss = task.losses(teacher, reading, train, settings, recipe.seed, scratch, progress)
     validate = task.validator(teacher, reading, validation)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
-import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ INSTALL = "pip install 'edgelr[speech]'"
 _RETRIEVAL, _NO_EVENTS, _UTF8, _POSITION_CHARACTER = 1, 0, 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _OK = 0
+_SEED = 1
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -41,7 +44,7 @@ class Voice:
 
 
 def speak(text: str, voice: Voice) -> NDArray[np.float32]:
-    """Speak a text.
+    """Speak a text; the same text and voice are the same samples, whatever was spoken before.
 
     Args:
         text: English.
@@ -56,36 +59,7 @@ def speak(text: str, voice: Voice) -> NDArray[np.float32]:
     """
     import numpy as np
 
-    library, rate, pieces, _ = _synthesizer()
     soxr = _soxr()
-    if library.espeak_SetVoiceByName(voice.name.encode()) != _OK:
-        raise DataError(f"espeak-ng has no voice {voice.name!r}", "see its list of voices")
-    for parameter, value in ((_RATE, voice.words_per_minute), (_PITCH, voice.pitch), (_RANGE, voice.range)):
-        library.espeak_SetParameter(parameter, value, 0)
-    pieces.clear()
-    data = text.encode() + b"\0"
-    library.espeak_Synth(data, len(data), 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
-    library.espeak_Synchronize()
-    if not pieces:
-        raise DataError(f"espeak-ng says nothing for {text!r}")
-    pcm = np.concatenate(pieces).astype(np.float32) / 32768
-    spoken: NDArray[np.float32] = soxr.resample(pcm, rate, SAMPLE_RATE)
-    return spoken
-
-
-@functools.lru_cache(maxsize=1)
-def _synthesizer() -> tuple[Any, int, list[NDArray[np.int16]], object]:
-    """The library, its sample rate, where it puts what it says, and the callback that must stay alive."""
-    import numpy as np
-
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise MissingRequirementError("espeak-ng is not installed", INSTALL) from error
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    rate = library.espeak_Initialize(_RETRIEVAL, 0, str(espeakng_loader.get_data_path()).encode(), 0)
-    if rate <= 0:
-        raise MissingRequirementError("espeak-ng cannot be started: its data is not found", INSTALL)
     pieces: list[NDArray[np.int16]] = []
 
     def keep(samples: Any, count: int, _: object) -> int:  # noqa: ANN401 - a pointer of ctypes
@@ -94,8 +68,44 @@ def _synthesizer() -> tuple[Any, int, list[NDArray[np.int16]], object]:
         return 0
 
     callback = _Callback(keep)
-    library.espeak_SetSynthCallback(callback)
-    return library, rate, pieces, callback
+    with _synthesizer() as (library, rate):
+        library.espeak_SetSynthCallback(callback)
+        if library.espeak_SetVoiceByName(voice.name.encode()) != _OK:
+            raise DataError(f"espeak-ng has no voice {voice.name!r}", "see its list of voices")
+        parameters = ((_RATE, voice.words_per_minute), (_PITCH, voice.pitch), (_RANGE, voice.range))
+        for parameter, value in parameters:
+            library.espeak_SetParameter(parameter, value, 0)
+        data = text.encode() + b"\0"
+        library.espeak_Synth(data, len(data), 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
+        library.espeak_Synchronize()
+    if not pieces:
+        raise DataError(f"espeak-ng says nothing for {text!r}")
+    pcm = np.concatenate(pieces).astype(np.float32) / 32768
+    spoken: NDArray[np.float32] = soxr.resample(pcm, rate, SAMPLE_RATE)
+    return spoken
+
+
+@contextmanager
+def _synthesizer() -> Iterator[tuple[Any, int]]:
+    """The library, loaded anew, and its sample rate.
+
+    It seeds itself by the time of day, and goes on with its phases and random numbers where it was: only a
+    fresh one says everything the same. That takes less than a millisecond.
+    """
+    try:
+        import espeakng_loader
+    except ImportError as error:
+        raise MissingRequirementError("espeak-ng is not installed", INSTALL) from error
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    try:
+        rate = library.espeak_Initialize(_RETRIEVAL, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+        if rate <= 0:
+            raise MissingRequirementError("espeak-ng cannot be started: its data is not found", INSTALL)
+        library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
+        yield library, rate
+    finally:
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)
 
 
 def _soxr() -> Any:  # noqa: ANN401 - soxr is not typed

@@ -53,6 +53,8 @@ class Spoken:
 def spoken(split: Split, seed: int) -> Iterator[Spoken]:
     """Endless utterances of a split, no phrase twice; the same seed gives the same ones.
 
+    Phrases, voices and noises, that is; the same samples only in a process that has not spoken before.
+
     Args:
         split: Which phrases, voices and noises.
         seed: Of everything that is drawn.

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
 from edgelr.artifact_files import read_source, write_json
 from edgelr.artifacts import SPLITS, Source, Split
 from edgelr.errors import DataError
-from edgelr.examples import AnyExample, write_examples
+from edgelr.examples import AnyExample, Utterance, write_examples
 from edgelr.load.model_folder import card_license, fingerprint
 from edgelr.load.pairs_file import read_pairs
 from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
-from edgelr.recipe.tasks import CldrPairs, PairsFile, PythonDocs, TranslationsDataset, TranslationsFile
+from edgelr.recipe.tasks import (
+    CldrPairs,
+    PairsFile,
+    PythonDocs,
+    Recognize,
+    SpokenPhrases,
+    TranslationsDataset,
+    TranslationsFile,
+    UtterancesFile,
+)
 
 # The pairs that are drawn; a recipe takes its splits from these, so that a teacher's own splits are the same.
 _CLDR_PAIRS = 45_000
+_WINDOW_S = 30.0  # of Whisper
 
 
 def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, progress: Progress) -> Source:
@@ -41,11 +52,7 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
         "validation": data.validation,
         "test": data.test,
     }
-    hold_out = data.hold_out if isinstance(data, PythonDocs) else ()
-    examples = _read(data, recipe_folder, progress)
-    if not examples:
-        raise DataError("task.data: no example was found", "check the source of the data")
-    splits = split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
+    splits = _splits(recipe, counts, recipe_folder, folder / "data", progress)
     for split in SPLITS:
         write_examples(folder / "data" / f"{split}.jsonl", splits[split])
     write_json(
@@ -61,8 +68,29 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
     return read_source(folder)
 
 
+def _splits(
+    recipe: Recipe, counts: dict[Split, int], recipe_folder: Path, folder: Path, progress: Progress
+) -> Mapping[Split, Sequence[AnyExample]]:
+    data = recipe.task.data
+    if isinstance(data, SpokenPhrases):
+        from edgelr.load.sounds import speak_phrases
+
+        return speak_phrases(counts, recipe.seed, folder, progress)
+    hold_out = data.hold_out if isinstance(data, PythonDocs) else ()
+    examples = _read(data, recipe_folder, progress)
+    if not examples:
+        raise DataError("task.data: no example was found", "check the source of the data")
+    if isinstance(recipe.task, Recognize):
+        from edgelr.load.sounds import keep_sounds, short_enough
+
+        utterances = [example for example in examples if isinstance(example, Utterance)]
+        fitting = short_enough(utterances, recipe.task.window_s or _WINDOW_S, progress)
+        return keep_sounds(split_by_group(fitting, counts, seed=recipe.seed), folder, progress)
+    return split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
+
+
 def _read(
-    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset,
+    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset | UtterancesFile,
     recipe_folder: Path,
     progress: Progress,
 ) -> tuple[AnyExample, ...]:
@@ -83,5 +111,9 @@ def _read(
             from edgelr.load.translations_dataset import read_dataset
 
             return read_dataset(data, recipe_folder, progress)
+        case UtterancesFile():
+            from edgelr.load.utterances_file import read_utterances
+
+            return read_utterances(recipe_folder / data.path)
         case _:
             assert_never(data)

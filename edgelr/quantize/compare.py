@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError, UnsupportedModelError
 from edgelr.progress import Progress
-from edgelr.runtime.package import model_path
+from edgelr.runtime.decoder_graph import SPEECH, TEXT, GraphDecoder
+from edgelr.runtime.graph import run_graph
+from edgelr.runtime.package import FEATURES, model_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
     from edgelr.runtime.generation import Generation
 
+    Source = dict[str, NDArray[Any]]
+
 _COMPARED = 100  # texts
-_STEPS = 8  # of a translation
+_STEPS = 8  # of an output that comes token by token
 _ROLES = ("encoder", "decoder")
 
 
@@ -43,7 +47,9 @@ def compare_with_fp32(package: Package, folder: Path, progress: Progress) -> dic
         case "sentence-embedding":
             return {"model": _compare_embeddings(package, folder, progress)}
         case "translation":
-            return _compare_steps(package, folder, progress)
+            return _compare_steps(package, folder, _sources(package), TEXT, progress)
+        case "automatic-speech-recognition":
+            return _compare_steps(package, folder, _windows(package), SPEECH, progress)
         case _:
             raise UnsupportedModelError(
                 f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"
@@ -76,25 +82,21 @@ def _compare_embeddings(package: Package, folder: Path, progress: Progress) -> f
     return float(_cosines(dense, np.stack([rows[each.id] for each in few])).mean())
 
 
-def _compare_steps(package: Package, folder: Path, progress: Progress) -> dict[str, float]:
+def _compare_steps(
+    package: Package, folder: Path, sources: Sequence[Source], reads: tuple[str, ...], progress: Progress
+) -> dict[str, float]:
     """Encoders on sources; decoders behind their own encoder, fed with the tokens that fp32 would choose."""
     import numpy as np
 
-    from edgelr.examples import Translation, spread
-    from edgelr.runtime.examples import folder_examples
     from edgelr.runtime.generation import read_generation
-    from edgelr.runtime.tokens import open_codec
 
-    examples = spread(folder_examples(package.folder, Translation), _COMPARED)
-    codec, generation = open_codec(package.folder, package.settings), read_generation(package.folder)
-    prefix = str(package.settings.get("prefix", ""))
-    dense, small = (_Pair(package, place) for place in (package.folder, folder))
+    generation = read_generation(package.folder)
+    dense, small = (_Pair(package, place, reads) for place in (package.folder, folder))
     cosines: dict[str, list[NDArray[np.float32]]] = {role: [] for role in _ROLES}
-    with progress.bar("comparing with fp32", len(examples)) as advance:
-        for example in examples:
-            ids = np.array([codec.cut(codec.encode(prefix + example.source))], np.int64)
-            tokens = dense.chosen(ids, generation)
-            one, other = (pair.outputs(ids, tokens) for pair in (dense, small))
+    with progress.bar("comparing with fp32", len(sources)) as advance:
+        for source in sources:
+            tokens = dense.chosen(source, generation)
+            one, other = (pair.outputs(source, tokens) for pair in (dense, small))
             for role in _ROLES:
                 _check_finite(other[role], f"{role}.onnx")
                 cosines[role].append(_cosines(one[role], other[role]))
@@ -102,47 +104,70 @@ def _compare_steps(package: Package, folder: Path, progress: Progress) -> dict[s
     return {role: float(np.concatenate(found).mean()) for role, found in cosines.items()}
 
 
+def _sources(package: Package) -> list[Source]:
+    """What the encoder of a translation package reads, of some of its examples."""
+    import numpy as np
+
+    from edgelr.examples import Translation, spread
+    from edgelr.runtime.examples import folder_examples
+    from edgelr.runtime.tokens import open_codec
+
+    codec = open_codec(package.folder, package.settings)
+    prefix = str(package.settings.get("prefix", ""))
+    found = []
+    for example in spread(folder_examples(package.folder, Translation), _COMPARED):
+        ids = np.array([codec.cut(codec.encode(prefix + example.source))], np.int64)
+        found.append({"input_ids": ids, "attention_mask": np.ones_like(ids)})
+    return found
+
+
+def _windows(package: Package) -> list[Source]:
+    """What the encoder of a speech package reads, of some of its examples."""
+    from edgelr.device.load import load_devices
+    from edgelr.device.session import open_session
+    from edgelr.examples import Utterance, spread
+    from edgelr.runtime.examples import example_sound, folder_examples
+    from edgelr.runtime.transcribe import padded_window
+
+    features = open_session(model_path(package, FEATURES), load_devices()["cpu-1t"])
+    size = int(package.settings["window_samples"])
+    examples = spread(folder_examples(package.folder, Utterance), _COMPARED)
+    sounds = (example_sound(package.folder, example)[:size] for example in examples)
+    return [run_graph(features, {"pcm": padded_window(sound, size)}) for sound in sounds]
+
+
 class _Pair:
     """An encoder and a decoder, open on one thread."""
 
-    def __init__(self, package: Package, folder: Path) -> None:
+    def __init__(self, package: Package, folder: Path, reads: tuple[str, ...]) -> None:
         from edgelr.device.load import load_devices
         from edgelr.device.session import open_session
-        from edgelr.runtime.decoder_graph import GraphDecoder
 
         device = load_devices()["cpu-1t"]
         files = (folder / package.graphs[role].file for role in _ROLES)
         self._encoder, decoder = (open_session(file, device) for file in files)
-        self._decoder = GraphDecoder(self._encoder, decoder)
+        self._decoder = GraphDecoder(self._encoder, decoder, reads)
 
-    def chosen(self, ids: NDArray[np.int64], generation: Generation) -> list[int]:
-        """The first tokens of a greedy translation, with the start token."""
+    def chosen(self, source: Source, generation: Generation) -> list[int]:
+        """The first tokens of a greedy output, with the start token."""
         from edgelr.runtime.decode import greedy
 
-        self._decoder.read(_source(ids))
-        (tokens,) = greedy(self._decoder, 1, generation, _STEPS)
+        self._decoder.read(source)
+        (tokens,) = greedy(self._decoder, 1, generation, _STEPS + len(generation.prompt_ids))
         return [generation.decoder_start_token_id, *tokens[:-1]]
 
-    def outputs(self, ids: NDArray[np.int64], tokens: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+    def outputs(self, source: Source, tokens: Sequence[int]) -> dict[str, NDArray[np.float32]]:
         """The encoder's outputs as one row; a row of scores for each token, about their mean."""
         import numpy as np
 
-        from edgelr.runtime.graph import run_graph
-
-        read = run_graph(self._encoder, _source(ids))
-        self._decoder.read(_source(ids))
+        read = run_graph(self._encoder, source)
+        self._decoder.read(source)
         self._decoder.start(1)
         scores = np.stack([self._decoder.step(np.array([token]))[0].copy() for token in tokens])
         return {
             "encoder": np.concatenate([array.ravel() for array in read.values()])[None],
             "decoder": scores - scores.mean(axis=1, keepdims=True),  # which changes no probability
         }
-
-
-def _source(ids: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    import numpy as np
-
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
 def _check_finite(values: NDArray[np.float32], name: str) -> None:

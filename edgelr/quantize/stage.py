@@ -18,7 +18,7 @@ from edgelr.quantize.schemes import BLOCKED, quantizer
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.schema import Quantize
 from edgelr.runtime.graph import describe_graph
-from edgelr.runtime.package import model_path, seal_package
+from edgelr.runtime.package import FEATURES, model_path, seal_package
 from edgelr.runtime.shared_weights import WEIGHTS, share_weights
 
 _QUANTIZED = frozenset(
@@ -44,14 +44,17 @@ def quantize(package: Package, settings: Quantize, folder: Path, progress: Progr
         raise QuantizeError(
             f"{package.folder} is {package.precision} already", "quantize the fp32 package it was made of"
         )
-    graphs = {graph.file for graph in package.graphs.values()}
+    # Of sound, the signal processing stays as it is: 16-bit samples have a range that 8 bits have not.
+    quantized = {role: graph.file for role, graph in package.graphs.items() if role != FEATURES}
+    graphs = set(quantized.values())
     for file in package.files:
         if file.removesuffix(".data") not in graphs and file != WEIGHTS:
+            (folder / file).parent.mkdir(exist_ok=True)
             shutil.copyfile(package.folder / file, folder / file)
-    for role, graph in package.graphs.items():
-        quantize_graph(model_path(package, role), folder / graph.file, settings)
-    if len(package.graphs) > 1:
-        saved = share_weights([folder / graph.file for graph in package.graphs.values()])
+    for role, file in quantized.items():
+        quantize_graph(model_path(package, role), folder / file, settings)
+    if len(quantized) > 1:
+        saved = share_weights([folder / file for file in quantized.values()])
         progress.note(f"{saved / 1e6:.2f} MB that the graphs have in common are stored once")
     for role, cosine in compare_with_fp32(package, folder, progress).items():
         graph = package.graphs[role]

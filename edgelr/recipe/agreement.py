@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from edgelr.metrics import ERRORS, METRICS
 from edgelr.recipe.faults import did_you_mean
 from edgelr.recipe.gates import BaselineName
 from edgelr.recipe.schema import Latency, Validation
@@ -27,6 +28,7 @@ class _Measured:
         devices: Those that the recipe validates on.
         baselines: Baselines built next to the candidate.
         tokens: Input lengths timed.
+        audio_s: Likewise of speech, in seconds.
         metrics: Metrics of the task; None when the task is unknown.
     """
 
@@ -34,6 +36,7 @@ class _Measured:
     devices: tuple[str, ...]
     baselines: tuple[str, ...]
     tokens: tuple[int, ...]
+    audio_s: tuple[int, ...]
     metrics: tuple[str, ...] | None
 
 
@@ -44,8 +47,6 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
         file: The recipe as read.
         known_devices: Names of the device profiles that there are.
     """
-    from edgelr.metrics import METRICS
-
     defaults = Validation()  # type: ignore[call-arg]
     task = file.at(("task", "type"))
     measured = _Measured(
@@ -53,6 +54,7 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
         devices=_listed(file, "devices", str, defaults.devices),
         baselines=_listed(file, "baselines", str, defaults.baselines),
         tokens=_listed(file, "tokens", int, defaults.tokens),
+        audio_s=_listed(file, "audio_s", int, defaults.audio_s),
         metrics=METRICS.get(task) if isinstance(task, str) else None,
     )
     return (
@@ -64,27 +66,32 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
     )
 
 
-# What only one task knows: key path -> that task.
-_OF_TASK: dict[KeyPath, str] = {
-    ("compress", "keep", "latency"): "sentence-embedding",
-    ("export", "drop_unused_tokens"): "sentence-embedding",
-    ("finetune", "distill", "embedding"): "sentence-embedding",
-    ("finetune", "distill", "similarity"): "sentence-embedding",
-    ("finetune", "distill", "logits"): "translation",
-    ("finetune", "distill", "attention"): "translation",
-    ("finetune", "distill", "temperature"): "translation",
-    ("finetune", "distill", "sequence"): "translation",
-    ("finetune", "label_smoothing"): "translation",
+# What only some tasks know: key path -> these tasks.
+_EMBEDDING, _SPEECH = ("sentence-embedding",), ("automatic-speech-recognition",)
+_WRITING = ("translation", *_SPEECH)
+_OF_TASK: dict[KeyPath, tuple[str, ...]] = {
+    ("compress", "keep", "latency"): _EMBEDDING,
+    ("export", "drop_unused_tokens"): _EMBEDDING,
+    ("finetune", "distill", "embedding"): _EMBEDDING,
+    ("finetune", "distill", "similarity"): _EMBEDDING,
+    ("finetune", "distill", "logits"): _WRITING,
+    ("finetune", "distill", "attention"): _WRITING,
+    ("finetune", "distill", "temperature"): _WRITING,
+    ("finetune", "distill", "sequence"): _WRITING,
+    ("finetune", "label_smoothing"): _WRITING,
+    ("validate", "tokens"): (*_EMBEDDING, "translation"),
+    ("validate", "audio_s"): _SPEECH,
 }
 
 
 def _check_task(file: YamlFile) -> Iterator[Fault]:
     task = file.at(("task", "type"))
-    if not isinstance(task, str) or task not in _OF_TASK.values():
+    if not isinstance(task, str) or not any(task in owners for owners in _OF_TASK.values()):
         return
-    for key, owner in _OF_TASK.items():
-        if owner != task and file.at(key):
-            yield file.fault(key, f"is for the task {owner}, and this one is {task}; take it out")
+    for key, owners in _OF_TASK.items():
+        if task not in owners and file.at(key):
+            named = " and ".join(owners)
+            yield file.fault(key, f"is for the task {named}, and this one is {task}; take it out")
 
 
 def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
@@ -104,7 +111,7 @@ def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
 
 
 def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
-    for name in ("devices", "baselines", "tokens"):
+    for name in ("devices", "baselines", "tokens", "audio_s"):
         entries = file.at(("validate", name))
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             key = ("validate", name, index)
@@ -117,7 +124,7 @@ def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
 def _check_lengths(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
     # Lengths left out count too: their default must fit a task whose texts are shorter.
     longest = _longest(file)
-    if longest is None:
+    if longest is None or file.at(("task", "type")) in _SPEECH:  # whose lengths are seconds
         return
     entries = file.at(("validate", "tokens"))
     if not isinstance(entries, list):
@@ -147,6 +154,16 @@ def _check_metric(
     metric = limits["metric"]
     if isinstance(metric, str) and measured.metrics is not None and metric not in measured.metrics:
         yield file.fault((*key, "metric"), _unknown("metric", metric, measured.metrics))
+    elif metric in ERRORS and "max_drop" in limits:
+        yield file.fault(
+            (*key, "max_drop"), f"{metric} is an error, better when lower: {_INSTEAD[str(key[0])]}"
+        )
+    elif isinstance(metric, str) and metric not in ERRORS and "max_rise" in limits:
+        yield file.fault((*key, "max_rise"), f"{metric} is better when higher: set max_drop")
+
+
+# Of a gate or a budget on an error.
+_INSTEAD = {"validate": "set max_rise", "compress": "take a metric such as agreement"}
 
 
 def _check_latency(
@@ -165,6 +182,12 @@ def _check_latency(
         lengths = ", ".join(str(length) for length in measured.tokens)
         yield file.fault(
             (*key, "tokens"), f"{tokens} tokens are not measured: add them to validate.tokens ({lengths})"
+        )
+    seconds = gate.get("audio_s")
+    if _is_number(seconds) and seconds not in measured.audio_s:
+        lengths = ", ".join(str(length) for length in measured.audio_s)
+        yield file.fault(
+            (*key, "audio_s"), f"{seconds} s are not measured: add them to validate.audio_s ({lengths})"
         )
     yield from _check_baseline(file, key, gate, measured)
 

@@ -25,17 +25,22 @@ class Bound(Section):
 
 
 class MetricGate(Section):
-    """A task metric: no more than ``max_drop`` below the dense model, or within absolute limits."""
+    """A task metric: no more than ``max_drop`` below the dense model, or within absolute limits.
+
+    Of an error, which is better when it is lower, ``max_rise`` above the dense model.
+    """
 
     metric: str
     max_drop: float | None = Field(None, ge=0)
+    max_rise: float | None = Field(None, ge=0)
     min: float | None = None
     max: float | None = None
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
-        if sum(limit is not None for limit in (self.max_drop, self.min, self.max)) != 1:
-            raise ValueError("exactly one of max_drop, min, max is needed")
+        limits = (self.max_drop, self.max_rise, self.min, self.max)
+        if sum(limit is not None for limit in limits) != 1:
+            raise ValueError("exactly one of max_drop, max_rise, min, max is needed")
         return self
 
 
@@ -51,6 +56,7 @@ class LatencyGate(Section):
     latency: Literal["p50_ms", "p90_ms", "p99_ms"]
     device: str
     tokens: Count | None = Field(None, description="the length it holds for; left out: all that are measured")
+    audio_s: Count | None = Field(None, description="likewise of speech, in seconds")
     max: float | None = Field(None, gt=0)
     max_share_of: BaselineName | None = None
     share: float | None = Field(None, gt=0)

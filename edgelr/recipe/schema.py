@@ -258,6 +258,9 @@ class Validation(Section):
     tokens: tuple[Count, ...] = Field(
         (16, 64, 128), min_length=1, description="input lengths to time, batch 1"
     )
+    audio_s: tuple[Count, ...] = Field(
+        (2, 5, 10), min_length=1, description="of speech: seconds of sound to time"
+    )
     seconds: float = Field(20.0, gt=0, le=600, description="measuring time a device, all variants together")
     gates: tuple[Gate, ...] = ()
 

@@ -104,4 +104,41 @@ class Translate(Section):
         return self
 
 
-TaskSettings = SentenceEmbedding | Translate
+class SpokenPhrases(Section):
+    """English commands, numbers, times, dates and spelled letters, spoken by espeak-ng in noise and rooms."""
+
+    source: Literal["spoken-phrases"]
+    train: Count = Field(3000, description="utterances to tune on")
+    validation: Count = Field(100, description="utterances to pick the best checkpoint on")
+    test: Count = Field(300, description="utterances to validate on; they travel in the package")
+
+
+class UtterancesFile(Section):
+    """Your own: JSONL (``{"audio", "text", "group"?, "id"?}``) or TSV (audio, text, group?)."""
+
+    source: Literal["file"]
+    path: str = Field(description="a .jsonl or .tsv file next to the recipe; sounds are relative to it")
+    train: Count = 3000
+    validation: Count = 100
+    test: Count = 300
+
+
+class Recognize(Section):
+    """Sounds to the text that is said in them: Whisper."""
+
+    type: Literal["automatic-speech-recognition"]
+    data: Annotated[SpokenPhrases | UtterancesFile, Field(discriminator="source")]
+    language: str | None = Field(
+        None, description="code of the language that is spoken, for a model of many, such as 'en'"
+    )
+    window_s: float | None = Field(
+        None,
+        gt=0.5,
+        le=30,
+        description="seconds that the candidate reads at once, where that is less than the model's window: a "
+        "short command then costs no half minute. Longer sounds are cut at silences",
+    )
+    max_tokens: int = Field(128, ge=8, le=448, description="most tokens of a window's transcript")
+
+
+TaskSettings = SentenceEmbedding | Translate | Recognize

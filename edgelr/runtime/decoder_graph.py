@@ -64,7 +64,7 @@ class GraphDecoder:
         )
         counters = [name for name in COUNTERS if name in inputs]
         tokens = ["input_ids", *([MASK] if self._masked else ())]
-        _check("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], list(reads))
+        _check("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], list(reads), 1)
         _check("encoder", "outputs", [entry.name for entry in encoder.get_outputs()], self._cross)
         _check("decoder", "inputs", inputs, [*tokens, *past, *self._cross, *(COUNTERS if counters else ())])
         _check("decoder", "outputs", outputs, ["logits", *present])
@@ -148,9 +148,9 @@ class GraphDecoder:
         self._binding.bind_ortvalue_output("logits", value_of(logits))
 
 
-def _check(role: str, what: str, found: Collection[str], wanted: list[str]) -> None:
+def _check(role: str, what: str, found: Collection[str], wanted: list[str], fewest: int = 2) -> None:
     names = set(found)
-    if names != set(wanted) or len(wanted) < 2:
+    if names != set(wanted) or len(wanted) < fewest:
         missing, more = sorted(set(wanted) - names), sorted(names - set(wanted))
         raise DamagedArtifactError(
             f"the {what} of the graph {role!r} are not those of an encoder and a decoder: "

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgelr.errors import DamagedArtifactError
-from edgelr.examples import Row, read_examples
+from edgelr.errors import DamagedArtifactError, DataError
+from edgelr.examples import Row, Utterance, read_examples
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 EXAMPLES = "examples.jsonl"
 AGAIN = "get or build the package again"
@@ -29,3 +34,30 @@ def folder_examples(folder: Path, kind: type[Row]) -> tuple[Row, ...]:
     if not examples:
         raise DamagedArtifactError(f"{path} has no examples", AGAIN)
     return examples
+
+
+def example_sound(folder: Path, example: Utterance) -> NDArray[np.float32]:
+    """The sound of an example of a package.
+
+    Args:
+        folder: Holds ``examples.jsonl`` and the sounds.
+        example: One of these examples.
+
+    Returns:
+        PCM ``[samples]`` of 16 kHz.
+
+    Raises:
+        DataError: The sounds were taken out of the package.
+        DamagedArtifactError: The path leads out of the package.
+        MissingRequirementError: soundfile is not installed.
+    """
+    from edgelr.runtime.audio import read_audio
+    from edgelr.runtime.package import SOUNDS
+
+    if not example.audio.startswith(SOUNDS) or ".." in Path(example.audio).parts:
+        raise DamagedArtifactError(f"{folder / EXAMPLES}: {example.audio!r} is not in {SOUNDS}", AGAIN)
+    if not (folder / SOUNDS).is_dir():
+        raise DataError(
+            f"{folder} has no {SOUNDS}: the sounds that its accuracy is measured on were taken out", AGAIN
+        )
+    return read_audio(folder / example.audio)

@@ -38,6 +38,8 @@ class Generation:
         suppress_tokens: Never generated; single-token ``bad_words_ids`` are among them.
         begin_suppress_tokens: Not generated as the first token (after a forced one).
         forced_bos_token_id: The first token, such as the target language.
+        prompt_ids: What every transcript of Whisper goes on with after the start: language, task, format.
+        no_speech_token_id: Its probability right after the start is that nobody speaks.
         forced_eos_token_id: The last token when ``max_length`` is reached.
         repetition_penalty: Above 1, tokens that were generated already become less likely.
         no_repeat_ngram_size: No run of this many tokens comes twice; 0 allows it.
@@ -57,6 +59,8 @@ class Generation:
     suppress_tokens: tuple[_Token, ...] = ()
     begin_suppress_tokens: tuple[_Token, ...] = ()
     forced_bos_token_id: _Token | None = None
+    prompt_ids: tuple[_Token, ...] = ()
+    no_speech_token_id: _Token | None = None
     forced_eos_token_id: _Token | None = None
     repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     no_repeat_ngram_size: _Count = 0
@@ -85,7 +89,7 @@ def read_generation(folder: Path) -> Generation:
     """
     path = folder / GENERATION
     document = read_json(path)
-    names = [field.name for field in fields(Generation)]
+    names = [field.name for field in fields(Generation) if field.name not in _OF_SPEECH]
     missing = [name for name in names if not isinstance(document, dict) or name not in document]
     if missing:
         raise DamagedArtifactError(f"{path} has no {', '.join(missing)}", "get or build the package again")
@@ -95,6 +99,28 @@ def read_generation(folder: Path) -> Generation:
         raise DamagedArtifactError(
             f"{path}: {_first_fault(error)}", "get or build the package again"
         ) from error
+
+
+def check_tokens(folder: Path, generation: Generation, vocabulary: int) -> None:
+    """Check that a model knows every token that its settings name.
+
+    Args:
+        folder: The package.
+        generation: Its settings.
+        vocabulary: Size of the model's logits.
+
+    Raises:
+        DamagedArtifactError: It does not.
+    """
+    for field in fields(generation):
+        value = getattr(generation, field.name)
+        tokens = value if isinstance(value, tuple) else (value,) if field.name.endswith("_token_id") else ()
+        if beyond := [token for token in tokens if token is not None and token >= vocabulary]:
+            raise DamagedArtifactError(
+                f"{folder / GENERATION}: {field.name} is {beyond[0]}, "
+                f"and the model's tokens are below {vocabulary}",
+                "get or build the package again",
+            )
 
 
 def generation_of(config: Mapping[str, Any]) -> Generation:
@@ -132,6 +158,9 @@ def generation_of(config: Mapping[str, Any]) -> Generation:
     return generation
 
 
+# Packages of before speech have none.
+_OF_SPEECH = ("prompt_ids", "no_speech_token_id")
+
 _TAKEN_AS_THEY_ARE = (
     "num_beams",
     "length_penalty",
@@ -140,6 +169,7 @@ _TAKEN_AS_THEY_ARE = (
     "repetition_penalty",
     "no_repeat_ngram_size",
     "renormalize_logits",
+    *_OF_SPEECH,
 )
 
 # Setting -> whether its value changes nothing; with any other, something else would come out.

@@ -68,9 +68,7 @@ def graph_bytes(path: Path) -> int:
         raise DamagedArtifactError(f"{path}: its weights cannot be read: {error}", "get it again") from error
 
 
-def run_graph(
-    session: InferenceSession, feeds: Mapping[str, NDArray[np.int64]]
-) -> dict[str, NDArray[np.float32]]:
+def run_graph(session: InferenceSession, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
     """Run a graph once.
 
     Args:

@@ -40,8 +40,11 @@ def changes_of(generation: Generation, *, normalized: bool) -> tuple[Change, ...
     if generation.suppress_tokens:
         changes.append(_ban(generation.suppress_tokens, None))
     if generation.begin_suppress_tokens:
-        begin = 1 if generation.forced_bos_token_id is None else 2
+        forced = len(generation.prompt_ids) + (generation.forced_bos_token_id is not None)
+        begin = 1 + forced
         changes.append(_ban(generation.begin_suppress_tokens, lambda length: length == begin))
+    # After all others, none of which counts while a prompt is told.
+    changes += [_force(token, length) for length, token in enumerate(generation.prompt_ids, 1)]
     if normalized and generation.renormalize_logits:
         changes.append(_renormalize)
     return tuple(changes)

@@ -2,7 +2,8 @@
 
 ``package.json`` lists every file with its sha256, but three: itself, ``session.json`` (measured settings that
 a rebuild may change), and ``manifest.json`` (the store writes it, and it never leaves the store).
-``cost.bytes`` is the sum of the files listed: what an app has to ship, the manifest of a few KiB aside.
+``cost.bytes`` is the sum of the files that an app has to ship: those listed but the sounds in ``audio/``,
+which only ``edgelr validate`` needs. That folder may be deleted; the manifest itself takes a few KiB.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from edgelr.writing import atomic_write_text, plain_files
 FORMAT = 1
 MANIFEST = "package.json"
 SESSION = "session.json"
+FEATURES = "features"  # role of the graph that makes a model's input of sound; its numbers stay exact
+SOUNDS = "audio/"
 UNLISTED = frozenset({MANIFEST, SESSION, "manifest.json"})
 AGAIN = "do not use this package; get it again from where it was built, or build it again"
 
@@ -85,7 +88,7 @@ def seal_package(  # noqa: PLR0913 - the package is of everything
         task=task,
         graphs=dict(sorted(graphs.items())),
         precision=precision,
-        cost=replace(cost, bytes=sum((folder / file).stat().st_size for file in files)),
+        cost=replace(cost, bytes=sum((folder / file).stat().st_size for file in files if _shipped(file))),
         settings=dict(sorted(settings.items())),
         source=dict(sorted(source.items())),
         gates=tuple(dict(gate) for gate in gates),
@@ -117,7 +120,7 @@ def open_package(folder: Path) -> Package:
         _check_name(folder, file)
     content = _content(folder)
     for file in package.files:
-        if file not in content:
+        if file not in content and _shipped(file):
             raise DamagedArtifactError(f"{folder / file} is missing", AGAIN)
     for file, path in content.items():
         if file not in package.files:
@@ -206,6 +209,10 @@ def _check_name(folder: Path, file: str) -> None:
         raise DamagedArtifactError(
             f"{folder / MANIFEST} names a file outside its folder, or itself: {file}", AGAIN
         )
+
+
+def _shipped(file: str) -> bool:
+    return not file.startswith(SOUNDS)
 
 
 def _check_graphs(package: Package) -> None:

@@ -47,6 +47,10 @@ class Codec(ABC):
     def encode(self, text: str) -> list[int]:
         """Source tokens of a text, special tokens included; as many as it has."""
 
+    def encode_plain(self, text: str) -> list[int]:
+        """Tokens of a text alone, without special ones, where the tokenizer can leave them out."""
+        return self.encode(text)
+
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
         """The text of target tokens; special tokens are left out."""
@@ -150,6 +154,10 @@ class JsonCodec(Codec):
     def encode(self, text: str) -> list[int]:
         """Source tokens of a text, special tokens included; as many as it has."""
         return list(self._tokenizer.encode(text).ids)
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Tokens of a text alone, without special ones."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of target tokens; special tokens are left out."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
-from edgelr.errors import DamagedArtifactError
 from edgelr.runtime.decode import SourceDecoder, beam_search, greedy, greedy_steps
 from edgelr.runtime.decoder_graph import GraphDecoder
-from edgelr.runtime.generation import GENERATION, Generation, read_generation
+from edgelr.runtime.generation import Generation, check_tokens, read_generation
 from edgelr.runtime.long_text import pieces_of
 from edgelr.runtime.package import model_path, session_entries
 from edgelr.runtime.tokens import Codec, check_codec, open_codec
@@ -83,7 +82,7 @@ def translator_of(package: Package, sessions: Mapping[str, InferenceSession]) ->
     graphs = GraphDecoder(sessions[ENCODER], sessions[DECODER])
     size = package.settings.get("source_vocabulary")
     check_codec(codec, graphs.vocabulary, size if isinstance(size, int) else None)
-    _check_tokens(package, generation, graphs.vocabulary)
+    check_tokens(package.folder, generation, graphs.vocabulary)
     prefix = str(package.settings.get("prefix", ""))
     return Translator(codec=codec, generation=generation, prefix=prefix, decoder=graphs)
 
@@ -231,15 +230,3 @@ def _padded(sources: Sequence[Sequence[int]], pad: int) -> dict[str, NDArray[np.
         ids[row, : len(source)] = source
         mask[row, : len(source)] = 1
     return {"input_ids": ids, "attention_mask": mask}
-
-
-def _check_tokens(package: Package, generation: Generation, vocabulary: int) -> None:
-    for field in fields(generation):
-        value = getattr(generation, field.name)
-        tokens = value if isinstance(value, tuple) else (value,) if field.name.endswith("_token_id") else ()
-        if beyond := [token for token in tokens if token is not None and token >= vocabulary]:
-            raise DamagedArtifactError(
-                f"{package.folder / GENERATION}: {field.name} is {beyond[0]}, "
-                f"and the model's tokens are below {vocabulary}",
-                "get or build the package again",
-            )

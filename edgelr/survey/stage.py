@@ -11,7 +11,7 @@ from edgelr.recipe.schema import Compress
 from edgelr.recipe.tasks import TaskSettings
 from edgelr.survey.subject import Subject
 from edgelr.survey.torch_module import survey_module
-from edgelr.tasks.task import get_task, reading_of
+from edgelr.tasks.task import get_task, load_student, reading_of
 
 _BATCH = 32
 
@@ -34,7 +34,7 @@ def survey(
         DataError: Activations are not finite.
     """
     task, reading = get_task(settings.type), reading_of(source, settings)
-    model = task.load_model(source.model_folder).requires_grad_(False)
+    model = load_student(task, reading).requires_grad_(False)
     task.check_reach(model, reading)
     examples = source.examples("calibration", task.EXAMPLE)
     few = spread(examples, compress.calibration.sensitivity_examples)

@@ -38,9 +38,11 @@ class Reading:
         folder: The dense model's, with its tokenizer.
         fingerprint: Of what is in it: what is remembered of a folder must not outlive its content.
         max_tokens: Longer texts are cut.
-        source_language: Code of the language that texts are in, for models of several; else None.
+        source_language: Code of the language that texts or sounds are in, for models of several; else None.
         target_language: Code of the language to translate to, likewise.
         prefix: What every text begins with.
+        sounds: What the paths of sounds are relative to.
+        window_s: Seconds of sound that the model is to read at once, where that is less than it could.
     """
 
     folder: Path
@@ -49,6 +51,8 @@ class Reading:
     source_language: str | None = None
     target_language: str | None = None
     prefix: str = ""
+    sounds: Path | None = None
+    window_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +217,7 @@ class Task(Protocol):
 _MODULES = {
     "sentence-embedding": "edgelr.tasks.sentence_embedding",
     "translation": "edgelr.tasks.translation",
+    "automatic-speech-recognition": "edgelr.tasks.speech_recognition",
 }
 
 
@@ -227,10 +232,31 @@ def reading_of(source: Source, settings: TaskSettings) -> Reading:
         folder=source.model_folder,
         fingerprint=source.fingerprint,
         max_tokens=settings.max_tokens,
-        source_language=getattr(settings, "source_language", None),
+        source_language=getattr(settings, "source_language", getattr(settings, "language", None)),
         target_language=getattr(settings, "target_language", None),
         prefix=getattr(settings, "prefix", ""),
+        sounds=source.folder / "data",
+        window_s=getattr(settings, "window_s", None),
     )
+
+
+def load_student(task: Task, reading: Reading) -> nn.Module:
+    """The model that is to be compressed: the dense one, but for what the recipe cuts off beforehand.
+
+    Args:
+        task: The recipe's.
+        reading: How much of a sound it is to read at once.
+
+    Raises:
+        UnsupportedModelError: The model cannot be loaded.
+        UsageError: It reads less.
+    """
+    model = task.load_model(reading.folder)
+    if reading.window_s is not None:
+        from edgelr.tasks.speech_model import shorten_window
+
+        shorten_window(model, reading.window_s)
+    return model
 
 
 def get_task(name: str) -> Task:

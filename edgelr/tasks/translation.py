@@ -12,12 +12,12 @@ from torch import nn
 from edgelr.examples import Translation
 from edgelr.metrics.translation import translation_scores
 from edgelr.progress import Progress
+from edgelr.tasks.sequence_losses import TARGETS
 from edgelr.tasks.task import Arrays, GraphSpec, Reading, Score
 from edgelr.tasks.translation_files import write_text_files
 from edgelr.tasks.translation_graphs import graph_specs
 from edgelr.tasks.translation_losses import generated, losses
 from edgelr.tasks.translation_model import (
-    TARGETS,
     check_reach,
     distance,
     example_batches,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.examples import Translation
 from edgelr.tasks.pretrained import load_pretrained, read_json, reason_of
+from edgelr.tasks.sequence_losses import TARGETS
 from edgelr.tasks.task import Batch, Outputs, Reading
 
-TARGETS = "decoder_attention_mask"  # 1 where a target token counts
 _IGNORED = -100  # of labels: what is no target
 
 

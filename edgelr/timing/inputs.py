@@ -22,12 +22,12 @@ _FLOATS = {"float": "float32", "float16": "float16", "double": "float64"}
 _INTEGERS = {"int64": "int64", "int32": "int32", "bool": "bool"}
 
 
-def package_inputs(package: Package, tokens: int) -> dict[str, Any]:
-    """Graph inputs of one text of ``tokens`` tokens, as nested lists.
+def package_inputs(package: Package, length: int) -> dict[str, Any]:
+    """Inputs of one text or sound, as nested lists.
 
     Args:
         package: Any package.
-        tokens: Length.
+        length: In tokens; of a sound in seconds.
 
     Raises:
         UnsupportedModelError: The package's task is unknown.
@@ -37,9 +37,11 @@ def package_inputs(package: Package, tokens: int) -> dict[str, Any]:
             from edgelr.examples import Example
 
             texts = [example.passage for example in folder_examples(package.folder, Example)]
-            return tokens_of_length(package_tokenizer(package), texts, tokens)
+            return tokens_of_length(package_tokenizer(package), texts, length)
         case "translation":
-            return _source_of_length(package, tokens)
+            return _source_of_length(package, length)
+        case "automatic-speech-recognition":
+            return {"audio_s": length}
         case _:
             raise UnsupportedModelError(
                 f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"

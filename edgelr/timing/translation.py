@@ -23,12 +23,12 @@ class TimedTranslation:
         device: Where it runs.
 
     Attributes:
-        first_ms: Milliseconds to the first token of every call so far.
+        noted: ``first_ms``: milliseconds to the first token of every call so far.
     """
 
     def __init__(self, folder: Path, device: Device) -> None:
         self._translator = open_translator(open_package(folder), device)
-        self.first_ms: list[float] = []
+        self.noted: dict[str, list[float]] = {"first_ms": []}
 
     def run(self, _: None, given: Mapping[str, NDArray[Any]]) -> None:
         """Translate ``input_ids [batch, source]`` greedily into as many tokens as ``new_tokens`` says.
@@ -38,4 +38,4 @@ class TimedTranslation:
         """
         ids = given["input_ids"].tolist()
         first, _total = timed_translation(self._translator, ids, int(given["new_tokens"]))
-        self.first_ms.append(first * 1e3)
+        self.noted["first_ms"].append(first * 1e3)

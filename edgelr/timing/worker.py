@@ -5,10 +5,11 @@ own; the many small graphs of ``rounds.py`` share one and have names. The one wh
 one worker at a time measure. Requests and replies:
 
 * ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``; with
-  ``"translation": folder`` in place of model and entries, calls are whole translations by that package
+  ``"translation": folder`` or ``"transcript": folder`` in place of model and entries, calls are whole
+  translations or transcripts by that package
 * ``{"do": "warm", "inputs": {name: nested list}, "seconds": cap}`` gives ``{"calls", "settled"}``
-* ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...]}``, of translations also
-  ``"first_ms"``, the times to their first token
+* ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...], "noted": {...}}``: of
+  translations ``"first_ms"``, the times to their first token; of transcripts those of their parts
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
 * ``{"do": "profile", "inputs": {...}, "seconds": budget}`` gives ``{"ms": {operator: per call}}``, of a
   session that was opened with ``"profile": true``; it is of no use afterwards
@@ -48,10 +49,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
 
+    from edgelr.timing.speech import TimedTranscript
     from edgelr.timing.translation import TimedTranslation
 
     Feeds = dict[str, NDArray[Any]]
-    Timed: TypeAlias = InferenceSession | TimedTranslation
+    Timed: TypeAlias = InferenceSession | TimedTranslation | TimedTranscript
 
 WINDOW_CALLS = 5
 SETTLED_SHARE = 0.05
@@ -99,6 +101,10 @@ def open_timed(request: dict[str, Any]) -> tuple[Timed, dict[str, Any]]:
         from edgelr.timing.translation import TimedTranslation
 
         session = TimedTranslation(Path(request["translation"]), device)
+    elif "transcript" in request:
+        from edgelr.timing.speech import TimedTranscript
+
+        session = TimedTranscript(Path(request["transcript"]), device)
     else:
         session = open_session(Path(request["model"]), device, entries=request["entries"], profile=profile)
     load_ms = (time.perf_counter() - start) * 1e3
@@ -134,8 +140,8 @@ def answer(session: Timed, request: dict[str, Any]) -> dict[str, Any]:
 
 def _timed(session: Timed, given: Feeds, *, seconds: float) -> dict[str, Any]:
     times = time_calls(session, given, seconds=seconds)
-    firsts = getattr(session, "first_ms", [])
-    return {"times_ms": times} | ({"first_ms": firsts[-len(times) :]} if firsts else {})
+    noted = getattr(session, "noted", {})
+    return {"times_ms": times, "noted": {name: values[-len(times) :] for name, values in noted.items()}}
 
 
 def warm_up(session: Timed, given: Feeds, *, seconds: float) -> dict[str, Any]:
@@ -218,12 +224,10 @@ def _scratch() -> str:
 
 def _first_call(session: Timed, given: Feeds) -> None:
     """One call whose faults are said in words."""
-    from edgelr.timing.translation import TimedTranslation
-
-    if isinstance(session, TimedTranslation):
+    if hasattr(session, "noted"):  # a whole package, which says them itself
         session.run(None, given)
     else:
-        run_graph(session, given)
+        run_graph(cast("InferenceSession", session), given)
 
 
 def _call_ms(session: Timed, given: Feeds) -> float:

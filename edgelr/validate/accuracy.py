@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from edgelr.artifacts import AccuracyRow, Package
 from edgelr.errors import UnsupportedModelError
-from edgelr.examples import Translation
+from edgelr.examples import Translation, Utterance
 from edgelr.metrics.bootstrap import difference, interval
 from edgelr.runtime.examples import folder_examples
-from edgelr.validate import embeddings, translations
+from edgelr.validate import embeddings, transcripts, translations
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -44,6 +44,8 @@ def score_variant(
             return embeddings.score_sentences(package, sessions["model"], reference, each)
         case "translation":
             return translations.score_translations(package, sessions, reference, each)
+        case "automatic-speech-recognition":
+            return transcripts.score_transcripts(package, sessions, reference, each)
         case _:
             raise _unknown_task(package)
 
@@ -63,6 +65,8 @@ def reference_scores(package: Package) -> dict[str, float]:
             found = embeddings.score_dense_sentences(package)
         case "translation":
             found = translations.score_dense_translations(package)
+        case "automatic-speech-recognition":
+            found = transcripts.score_dense_transcripts(package)
         case _:
             raise _unknown_task(package)
     return {metric: scores.value for metric, scores in found.items()}
@@ -80,6 +84,8 @@ def texts_to_score(package: Package) -> int:
     match package.task:
         case "translation":
             return len(folder_examples(package.folder, Translation))
+        case "automatic-speech-recognition":
+            return len(folder_examples(package.folder, Utterance))
         case _:
             return 2 * len(embeddings.scored_pairs(package))
 

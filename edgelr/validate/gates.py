@@ -119,6 +119,8 @@ def _metric_rows(gate: MetricGate, measured: Measurements) -> list[GateRow]:
         text = f"{_words(gate)} ({device})"
         if gate.max_drop is not None:
             rows.append(_at_most(text, gate.max_drop, _dense_value(gate.metric, device, measured) - value))
+        elif gate.max_rise is not None:
+            rows.append(_at_most(text, gate.max_rise, value - _dense_value(gate.metric, device, measured)))
         elif gate.max is not None:
             rows.append(_at_most(text, gate.max, value))
         else:
@@ -163,7 +165,7 @@ def _latency_row(gate: LatencyGate, measured: Measurements) -> GateRow:
     # NaN compares false with everything: put it first, or max() might step over it.
     worst = max(values, key=lambda shape: (values[shape] != values[shape], values[shape]))
     return _at_most(
-        f"{_words(gate)}, worst at {worst}" if gate.tokens is None else _words(gate), limit, values[worst]
+        _words(gate) if _shape_of(gate) else f"{_words(gate)}, worst at {worst}", limit, values[worst]
     )
 
 
@@ -172,10 +174,15 @@ def _times(gate: LatencyGate, variant: str, measured: Measurements) -> dict[str,
     return {
         row.shape: {"p50_ms": row.p50_ms, "p90_ms": row.p90_ms, "p99_ms": row.p99_ms}[gate.latency]
         for row in measured.latency
-        if row.variant == variant
-        and row.device == gate.device
-        and (gate.tokens is None or row.shape == shape_text(gate.tokens))
+        if row.variant == variant and row.device == gate.device and _shape_of(gate) in (None, row.shape)
     }
+
+
+def _shape_of(gate: LatencyGate) -> str | None:
+    """The only shape that a gate holds for; None where it holds for all."""
+    if gate.audio_s is not None:
+        return shape_text(gate.audio_s, "s")
+    return None if gate.tokens is None else shape_text(gate.tokens)
 
 
 def _at_most(text: str, limit: float, value: float) -> GateRow:
@@ -186,6 +193,8 @@ def _words(gate: Gate) -> str:
     match gate:
         case MetricGate(max_drop=float(drop)):
             return f"{gate.metric} drop to dense <= {drop:g}"
+        case MetricGate(max_rise=float(rise)):
+            return f"{gate.metric} rise over dense <= {rise:g}"
         case MetricGate(max=float(most)):
             return f"{gate.metric} <= {most:g}"
         case MetricGate():
@@ -197,7 +206,7 @@ def _words(gate: Gate) -> str:
             return f"package size <= {limit}"
         case LatencyGate():
             limit = f"{gate.max:g} ms" if gate.max is not None else f"{gate.share:g} of {gate.max_share_of}"
-            shape = "every length" if gate.tokens is None else shape_text(gate.tokens)
+            shape = _shape_of(gate) or "every length"
             return f"{gate.latency.removesuffix('_ms')} <= {limit} ({gate.device}, {shape})"
         case _:
             assert_never(gate)

@@ -24,8 +24,10 @@ ROUNDS = 10
 LEAST_ROUNDS = 3
 WARM_SHARE = 0.25  # of a case's time, at most, for its warm-up; on top of the budget
 
+SPEECH = "automatic-speech-recognition"
+
 Case = tuple[str, int]
-"""A variant and a length in tokens."""
+"""A variant and a length, in tokens or seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +37,18 @@ class _Measured:
     threads: dict[str, int] = field(default_factory=dict)
     inputs: dict[Case, dict[str, Any]] = field(default_factory=dict)
     times_ms: dict[Case, list[float]] = field(default_factory=dict)
-    first_ms: dict[Case, list[float]] = field(default_factory=dict)
+    noted: dict[Case, dict[str, list[float]]] = field(default_factory=dict)
     unsettled: list[Case] = field(default_factory=list)
 
 
-def shape_text(tokens: int) -> str:
-    """What a latency row calls an input of one text of this length."""
-    return f"1 x {tokens} tokens"
+def shape_text(length: int, unit: str = "tokens") -> str:
+    """What a latency row calls an input of one text, or sound, of this length."""
+    return f"1 x {length} {unit}"
+
+
+def unit_of(package: Package) -> str:
+    """What the lengths of a package's inputs are counted in."""
+    return "s" if package.task == SPEECH else "tokens"
 
 
 def measure_latency(
@@ -49,19 +56,20 @@ def measure_latency(
     device: Device,
     progress: Progress,
     *,
-    tokens: Sequence[int],
+    lengths: Sequence[int],
     seconds: float,
     seed: int = 0,
 ) -> tuple[tuple[LatencyRow, ...], tuple[str, ...]]:
-    """Time every variant at every length on a device, one text a call.
+    """Time every variant at every length on a device, one text or sound a call.
 
-    Of a translation package, a call is a greedy translation into as many tokens as the source has.
+    Of a translation package, a call is a greedy translation into as many tokens as the source has; of a
+    speech package, a transcript of as many tokens as people say in that time.
 
     Args:
         packages: By variant.
         device: Where to run; its evidence has to be ``run``.
         progress: Where to show how far it is.
-        tokens: Lengths.
+        lengths: In tokens, of speech in seconds.
         seconds: Measuring time, shared equally by variants and lengths; warm-up takes up to a quarter more.
         seed: Of the order within the rounds.
 
@@ -73,7 +81,7 @@ def measure_latency(
         UnsupportedModelError: A worker died or hangs; the variant is named.
         EdgelrError: A package cannot be opened on the device.
     """
-    cases = [(variant, length) for variant in packages for length in tokens]
+    cases = [(variant, length) for variant in packages for length in lengths]
     share = seconds / len(cases)
     with ExitStack() as stack:
         measured = _Measured(
@@ -94,8 +102,9 @@ def measure_latency(
                     advance()
                 if done + 1 >= LEAST_ROUNDS and _spent_seconds(measured) >= seconds:
                     break
-        rows = tuple(_row(measured, case, device) for case in cases)
-    return rows, _notes(measured, device)
+        units = {variant: unit_of(package) for variant, package in packages.items()}
+        rows = tuple(_row(measured, case, device, units[case[0]]) for case in cases)
+    return rows, _notes(measured, device, units)
 
 
 def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) -> None:
@@ -107,9 +116,11 @@ def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) 
 
 
 def _what(package: Package, device: Device) -> dict[str, Any]:
-    """What a call is: of a translation package a whole translation, else one run of its graph."""
+    """What a call is: of some packages a whole translation or transcript, else one run of its graph."""
     if package.task == "translation":
         return {"translation": str(package.folder)}
+    if package.task == SPEECH:
+        return {"transcript": str(package.folder)}
     return {"model": str(model_path(package)), "entries": session_entries(package, device.name)}
 
 
@@ -127,14 +138,16 @@ def _time(measured: _Measured, case: Case, seconds: float) -> None:
     request = {"do": "time", "inputs": measured.inputs[case], "seconds": seconds}
     reply = ask(measured.workers[case[0]], request, seconds=PATIENCE_SECONDS + seconds)
     measured.times_ms[case] += reply["times_ms"]
-    measured.first_ms.setdefault(case, []).extend(reply.get("first_ms", ()))
+    noted = measured.noted.setdefault(case, {})
+    for name, values in reply["noted"].items():
+        noted.setdefault(name, []).extend(values)
 
 
 def _spent_seconds(measured: _Measured) -> float:
     return sum(map(sum, measured.times_ms.values())) / 1e3
 
 
-def _row(measured: _Measured, case: Case, device: Device) -> LatencyRow:
+def _row(measured: _Measured, case: Case, device: Device, unit: str) -> LatencyRow:
     import numpy as np
 
     variant, length = case
@@ -145,29 +158,31 @@ def _row(measured: _Measured, case: Case, device: Device) -> LatencyRow:
         variant=variant,
         device=device.name,
         evidence=device.evidence,
-        shape=shape_text(length),
+        shape=shape_text(length, unit),
         p50_ms=p50,
         p90_ms=p90,
         p99_ms=p99,
         runs=len(times),
         peak_bytes=memory["peak_bytes"],
         threads=measured.threads[variant],
-        **_of_tokens(measured, case, p50),
+        **_besides(measured.noted[case], case[1], p50),
     )
 
 
-def _of_tokens(measured: _Measured, case: Case, p50: float) -> dict[str, float]:
-    """What counts besides where an output comes token by token; nothing elsewhere."""
-    firsts = measured.first_ms[case]
-    if not firsts:
-        return {}
-    return {"tokens_per_s": case[1] / p50 * 1e3, "first_token_ms": statistics.median(firsts)}
+def _besides(noted: Mapping[str, Sequence[float]], length: int, p50: float) -> dict[str, float]:
+    """What counts besides: of translations tokens, of transcripts the audio's own time and the parts."""
+    medians = {name: statistics.median(values) for name, values in noted.items()}
+    if "first_ms" in medians:
+        return {"tokens_per_s": length / p50 * 1e3, "first_token_ms": medians["first_ms"]}
+    return {"rtf": p50 / 1e3 / length, **medians} if medians else {}
 
 
-def _notes(measured: _Measured, device: Device) -> tuple[str, ...]:
+def _notes(measured: _Measured, device: Device, units: Mapping[str, str]) -> tuple[str, ...]:
     loads = ", ".join(f"{variant} {load_ms:.0f} ms" for variant, load_ms in measured.load_ms.items())
     notes = [f"loading the model: {loads} ({device.name}, once)"]
     if measured.unsettled:
-        cases = ", ".join(f"{variant} at {shape_text(length)}" for variant, length in measured.unsettled)
+        cases = ", ".join(
+            f"{variant} at {shape_text(length, units[variant])}" for variant, length in measured.unsettled
+        )
         notes.append(f"times had not settled after warm-up: {cases} ({device.name}); raise validate.seconds")
     return tuple(notes)

@@ -27,7 +27,7 @@ from edgelr.validate.accuracy import (
     texts_to_score,
 )
 from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates
-from edgelr.validate.latency import measure_latency
+from edgelr.validate.latency import measure_latency, unit_of
 from edgelr.validate.placement import RECORD, placement_rows
 from edgelr.writing import writing
 
@@ -70,7 +70,7 @@ def validate(
     """
     ordered = _check_variants(packages)
     check_gates(settings.gates, {variant: package.precision for variant, package in ordered.items()}, devices)
-    lengths, notes = _usable_lengths(ordered[CANDIDATE], settings.tokens)
+    lengths, notes = _usable_lengths(ordered[CANDIDATE], settings)
     found = _Found(notes=notes)
     for device in devices:
         _measure(_accepted(ordered, device, found), device, lengths, settings.seconds, found, progress)
@@ -115,7 +115,7 @@ def _measure(
     if device.evidence == "emulated":
         found.notes.append(f"{device.name} is emulated: its results are right, times would mean nothing")
         return
-    rows, notes = measure_latency(packages, device, progress, tokens=lengths, seconds=seconds)
+    rows, notes = measure_latency(packages, device, progress, lengths=lengths, seconds=seconds)
     found.latency.extend(rows)
     found.notes.extend(notes)
     note = threads_note(device)
@@ -167,8 +167,11 @@ def _check_variants(packages: Mapping[str, Package]) -> dict[str, Package]:
     return {variant: packages[variant] for variant in VARIANTS if variant in packages}
 
 
-def _usable_lengths(package: Package, tokens: Sequence[int]) -> tuple[list[int], list[str]]:
+def _usable_lengths(package: Package, settings: Validation) -> tuple[list[int], list[str]]:
     """Lengths that the package takes, and a note on those it does not."""
+    if unit_of(package) == "s":
+        return sorted(set(settings.audio_s)), []  # longer sounds than a window are several
+    tokens = settings.tokens
     limit = package.settings.get("max_tokens")
     fitting = [length for length in sorted(set(tokens)) if not isinstance(limit, int) or length <= limit]
     if not fitting:

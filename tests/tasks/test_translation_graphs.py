@@ -28,8 +28,9 @@ from edgelr.runtime.decoder_graph import GraphDecoder
 from edgelr.runtime.generation import Generation, generation_of
 from edgelr.structure import Reduction
 from edgelr.survey.sites import find_sites
+from edgelr.tasks.encoder_decoder import cross_projections
 from edgelr.tasks.task import Batch
-from edgelr.tasks.translation_graphs import DecoderGraph, EncoderGraph, cross_projections, graph_specs
+from edgelr.tasks.translation_graphs import DecoderGraph, EncoderGraph, graph_specs
 from edgelr.tasks.translation_model import load_model
 
 SIZES: dict[str, Any] = {
@@ -206,7 +207,7 @@ def test_the_layers_that_read_the_source_are_the_keys_and_values_of_every_cross_
     expected = crossing(name, model)
     assert len(expected) == (4 if name == "marian" else 2)
     assert form == "dense" or len({id(layer.down) for layer in expected.values()}) == 1
-    found = cross_projections(model, batches()[0])
+    found = cross_projections(EncoderGraph(model), batches()[0])
     assert {id(layer) for layer in found} == {id(layer) for layer in expected.values()}
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 

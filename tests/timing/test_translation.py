@@ -33,12 +33,12 @@ def steps_of(timed: TimedTranslation, monkeypatch: pytest.MonkeyPatch) -> list[i
 def test_a_call_writes_as_many_tokens_as_it_is_told(
     timed: TimedTranslation, dense_translator: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps, before = steps_of(timed, monkeypatch), len(timed.first_ms)
+    steps, before = steps_of(timed, monkeypatch), len(timed.noted["first_ms"])
     for tokens in (1, 5, 40):
         steps.clear()
         timed.run(None, feeds(package_inputs(dense_translator, tokens)))
         assert steps == [1] * tokens
-    assert len(timed.first_ms) == before + 3
+    assert len(timed.noted["first_ms"]) == before + 3
 
 
 def test_a_batch_is_one_call(timed: TimedTranslation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,10 +50,10 @@ def test_a_batch_is_one_call(timed: TimedTranslation, monkeypatch: pytest.Monkey
 def test_the_first_token_comes_before_the_last(timed: TimedTranslation, dense_translator: Package) -> None:
     given = feeds(package_inputs(dense_translator, 40))
     assert warm_up(timed, given, seconds=0.0) == {"calls": 1, "settled": False}
-    calls = len(timed.first_ms)
+    calls = len(timed.noted["first_ms"])
     times = time_calls(timed, given, seconds=0.2)
-    firsts = timed.first_ms[-len(times) :]
-    assert len(timed.first_ms) > calls + len(times), "calls that settle count too"
+    firsts = timed.noted["first_ms"][-len(times) :]
+    assert len(timed.noted["first_ms"]) > calls + len(times), "calls that settle count too"
     assert all(0 < first < whole for first, whole in zip(firsts, times, strict=True))
     assert sorted(firsts)[len(firsts) // 2] < sorted(times)[len(times) // 2] / 4, "one of forty tokens"
 

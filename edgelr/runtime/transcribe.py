@@ -1,0 +1,279 @@
+"""Sounds in, texts out: the light face of the task ``automatic-speech-recognition``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from edgelr.artifacts import Package
+from edgelr.device.schema import Device
+from edgelr.device.session import open_session
+from edgelr.errors import DamagedArtifactError
+from edgelr.runtime.decode import SourceDecoder, beam_search, greedy, greedy_steps
+from edgelr.runtime.decoder_graph import SPEECH, GraphDecoder
+from edgelr.runtime.generation import Generation, check_tokens, read_generation
+from edgelr.runtime.graph import run_graph
+from edgelr.runtime.logits import log_softmax
+from edgelr.runtime.long_audio import Pcm, join_texts, windows_of
+from edgelr.runtime.package import FEATURES, MANIFEST, model_path, session_entries
+from edgelr.runtime.tokens import Codec, check_codec, open_codec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from onnxruntime import InferenceSession
+
+ENCODER, DECODER = "encoder", "decoder"
+ROLES = (FEATURES, ENCODER, DECODER)
+SAMPLE_RATE = 16_000
+# Nobody speaks where Whisper thinks so and is not sure of its words either: the numbers of its authors.
+_NO_SPEECH = 0.6
+_UNSURE = -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcriber:
+    """A speech package, open on a device.
+
+    Attributes:
+        codec: Its tokenizer.
+        generation: How it generates.
+        features: Session of what makes features of samples.
+        decoder: Its other graphs.
+        window: Samples that it reads at once.
+    """
+
+    codec: Codec
+    generation: Generation
+    features: InferenceSession
+    decoder: SourceDecoder
+    window: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """What is said in a part of a sound.
+
+    Attributes:
+        start_s: Where it begins.
+        end_s: Where it ends.
+        text: Its transcript.
+        overlap_s: How much of it is also in the segment before.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    overlap_s: float = 0.0
+
+
+def open_transcriber(package: Package, device: Device) -> Transcriber:
+    """Open the graphs of a package, with the settings measured as best for the device, and its tokenizer.
+
+    Args:
+        package: As opened by ``open_package``. Its setting ``max_tokens`` is the most tokens of a transcript,
+            ``window_samples`` how much sound it reads at once.
+        device: Where it runs.
+
+    Raises:
+        DamagedArtifactError: A graph, the tokenizer, ``generation.json`` or a setting is unusable, or they do
+            not belong together.
+        MissingRequirementError: The device's provider is not here.
+    """
+    entries = session_entries(package, device.name)
+    sessions = {role: open_session(model_path(package, role), device, entries=entries) for role in ROLES}
+    return transcriber_of(package, sessions)
+
+
+def transcriber_of(package: Package, sessions: Mapping[str, InferenceSession]) -> Transcriber:
+    """Put a transcriber together from sessions of its graphs.
+
+    Args:
+        package: As opened by ``open_package``.
+        sessions: By role.
+
+    Raises:
+        DamagedArtifactError: As ``open_transcriber``.
+    """
+    codec = open_codec(package.folder, package.settings)
+    generation = read_generation(package.folder)
+    graphs = GraphDecoder(sessions[ENCODER], sessions[DECODER], SPEECH)
+    check_codec(codec, graphs.vocabulary)
+    check_tokens(package.folder, generation, graphs.vocabulary)
+    window = package.settings.get("window_samples")
+    if not isinstance(window, int) or window < 1:
+        raise DamagedArtifactError(
+            f"{package.folder / MANIFEST}: settings.window_samples is {window!r}, not a count",
+            "get or build the package again",
+        )
+    return Transcriber(
+        codec=codec, generation=generation, features=sessions[FEATURES], decoder=graphs, window=window
+    )
+
+
+def transcribe(
+    transcriber: Transcriber,
+    blocks: Iterable[Pcm],
+    *,
+    beams: int | None = None,
+    max_tokens: int | None = None,
+) -> Iterator[Segment]:
+    """Transcribe a sound window by window, as it comes; see ``windows_of`` for where a longer one is cut.
+
+    Args:
+        transcriber: The package.
+        blocks: PCM ``[samples]`` of 16 kHz, in order.
+        beams: 1 is greedy; the package's own when None.
+        max_tokens: Most tokens a window, if that is fewer than the package allows.
+
+    Yields:
+        A segment a window; its text is empty where nobody speaks.
+
+    Raises:
+        UnsupportedModelError: ONNX Runtime fails on a graph.
+    """
+    beams = transcriber.generation.num_beams if beams is None else beams
+    for window in windows_of(blocks, transcriber.window, SAMPLE_RATE):
+        tokens = generate(transcriber, window.pcm, beams=beams, max_tokens=max_tokens)
+        yield Segment(
+            start_s=window.start_s,
+            end_s=window.end_s,
+            text=transcriber.codec.decode(tokens).strip(),
+            overlap_s=window.overlap_s,
+        )
+
+
+def text_of(segments: Iterable[Segment]) -> str:
+    """The transcript of a whole sound; words in the overlap of two segments are told once."""
+    text, before = "", ""
+    for segment in segments:
+        # What nobody said before the overlap cannot be said again in it.
+        text = join_texts(text, segment.text, segment.overlap_s > 0 and bool(before))
+        before = segment.text
+    return text
+
+
+def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int | None = None) -> list[int]:
+    """Tokens of a window's transcript.
+
+    Args:
+        transcriber: The package.
+        pcm: ``[samples]`` of 16 kHz, at most a window.
+        beams: 1 is greedy.
+        max_tokens: Most tokens, if that is fewer than the package allows.
+
+    Returns:
+        Tokens without the start and the prompt, up to and with the one that ended it; none where nobody
+        speaks.
+
+    Raises:
+        UnsupportedModelError: ONNX Runtime fails on a graph.
+    """
+    generation = transcriber.generation
+    prompt = len(generation.prompt_ids)
+    if max_tokens is not None:
+        max_tokens += prompt
+    decoder = _Listening(transcriber.decoder, generation)
+    _read(transcriber, pcm)
+    if beams == 1:
+        (found,) = greedy(decoder, 1, generation, max_tokens)
+    else:
+        (found,) = beam_search(decoder, 1, generation, beams, max_tokens)
+    return [] if decoder.nobody_speaks(len(found) - prompt) else found[prompt:]
+
+
+def timed_transcript(transcriber: Transcriber, pcm: Pcm, new_tokens: int) -> tuple[float, float, float]:
+    """Time a greedy transcript of a window with a fixed number of tokens, wherever it would end.
+
+    Args:
+        transcriber: The package.
+        pcm: ``[samples]`` of 16 kHz, at most a window.
+        new_tokens: How many tokens to generate after the prompt; at least 1.
+
+    Returns:
+        Seconds for the features, for the encoder, and for the decoder.
+
+    Raises:
+        UnsupportedModelError: ONNX Runtime fails on a graph, such as on a position it does not have.
+    """
+    generation = transcriber.generation
+    endless = replace(
+        generation,
+        eos_token_id=(),
+        forced_eos_token_id=None,
+        max_length=1 + len(generation.prompt_ids) + new_tokens,
+    )
+    start = time.perf_counter()
+    features = _features(transcriber, pcm)
+    made = time.perf_counter()
+    transcriber.decoder.read({SPEECH[0]: features})
+    read = time.perf_counter()
+    for _ in greedy_steps(transcriber.decoder, 1, endless):
+        pass
+    return made - start, read - made, time.perf_counter() - read
+
+
+def _read(transcriber: Transcriber, pcm: Pcm) -> None:
+    transcriber.decoder.read({SPEECH[0]: _features(transcriber, pcm)})
+
+
+def _features(transcriber: Transcriber, pcm: Pcm) -> NDArray[Any]:
+    return run_graph(transcriber.features, {"pcm": padded_window(pcm, transcriber.window)})[SPEECH[0]]
+
+
+def padded_window(pcm: Pcm, window: int) -> NDArray[np.float32]:
+    """A sound filled with silence to a whole window, ``[1, window]``.
+
+    Args:
+        pcm: ``[samples]``, at most a window.
+        window: Samples of a window.
+    """
+    import numpy as np
+
+    padded = np.zeros((1, window), np.float32)
+    padded[0, : len(pcm)] = pcm
+    return padded
+
+
+class _Listening:
+    """A decoder that notes whether anybody speaks, and how sure it is of its words.
+
+    Args:
+        decoder: Does the work.
+        generation: Says which token stands for silence.
+    """
+
+    def __init__(self, decoder: SourceDecoder, generation: Generation) -> None:
+        self._decoder, self._silence = decoder, generation.no_speech_token_id
+        self._told = len(generation.prompt_ids)
+        self.reorder = decoder.reorder
+
+    def start(self, rows: int) -> None:
+        """As of the decoder."""
+        self._decoder.start(rows)
+        self._steps, self._suspect, self._summed = 0, False, 0.0
+        self._last: NDArray[np.float32] | None = None
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As of the decoder."""
+        import numpy as np
+
+        if self._last is not None and self._steps > self._told:
+            self._summed += float(log_softmax(self._last)[0, tokens[0]])
+        scores = self._decoder.step(tokens)
+        if self._steps == 0 and self._silence is not None:
+            self._suspect = float(np.exp(log_softmax(scores.copy())[0, self._silence])) > _NO_SPEECH
+        self._steps += 1
+        self._last = scores if self._suspect else None
+        return scores
+
+    def nobody_speaks(self, words: int) -> bool:
+        """Whether it is silence that was transcribed.
+
+        Args:
+            words: Tokens of the transcript, the end among them.
+        """
+        # The end itself was chosen but never given to the decoder: it counts as sure.
+        return self._suspect and self._summed / max(words, 1) < _UNSURE

@@ -1,0 +1,201 @@
+"""What an encoder-decoder is tuned on: the dense model's distributions, states and attention; references."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgelr.progress import Progress
+from edgelr.recipe.schema import Distill, Finetune
+from edgelr.tasks.order import batch_of_step
+from edgelr.tasks.task import Batch, Loss, Outputs
+
+SOURCE = "attention_mask"  # 1 where a source token counts; sounds have none
+TARGETS = "decoder_attention_mask"  # 1 where a target token counts
+_SEQUENCES = "sequences.jsonl"  # the dense model's outputs, in the scratch folder
+_GENERATED = 32  # examples whose outputs are generated together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """How the examples of a task become batches and outputs.
+
+    Attributes:
+        target: Field of an example that is its reference.
+        size: How long an example is, in any unit.
+        collate: Examples -> a padded batch.
+        run: (model, batch, which outputs to keep) -> what the model gives.
+        generated: (model, examples, beams) -> what it says.
+    """
+
+    target: str
+    size: Callable[[Any], int]
+    collate: Callable[[Sequence[Any]], Batch]
+    run: Callable[..., Outputs]
+    generated: Callable[[nn.Module, Sequence[Any], int], list[str]]
+
+
+def sequence_losses(
+    teacher: nn.Module,
+    sequences: Sequences,
+    examples: Sequence[Any],
+    settings: Finetune,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+) -> Loss:
+    """The loss of every batch; see ``Task``. With ``distill.sequence``, references are the teacher's own."""
+    lengths = tuple(map(sequences.size, examples))
+    device = next(teacher.parameters()).device
+    chosen = list(examples)
+    if settings.distill.sequence:
+        numbers = range(settings.steps)
+        used = sorted(
+            {index for step in numbers for index in batch_of_step(lengths, settings.batch, seed, step)}
+        )
+        told = [examples[index] for index in used]
+        own = outputs_of(teacher, sequences, told, settings.distill.sequence, scratch, progress)
+        for index, text in zip(used, own, strict=True):
+            chosen[index] = replace(examples[index], **{sequences.target: text})
+    if settings.distill.attention:
+        teacher.set_attn_implementation("eager")  # type: ignore[operator] # no other returns what it looks at
+
+    def loss(model: nn.Module, number: int) -> Tensor:
+        if settings.distill.attention:
+            model.set_attn_implementation("eager")  # type: ignore[operator]
+        picked = [chosen[index] for index in batch_of_step(lengths, settings.batch, seed, number)]
+        batch = {name: tensor.to(device) for name, tensor in sequences.collate(picked).items()}
+        return step_loss(model, teacher, sequences.run, batch, settings)
+
+    return loss
+
+
+def step_loss(
+    student: nn.Module,
+    teacher: nn.Module,
+    run: Callable[..., Outputs],
+    batch: Batch,
+    settings: Finetune,
+) -> Tensor:
+    """Distillation from the dense model, plus cross entropy of the references where it has weight.
+
+    Args:
+        student: The factored model.
+        teacher: The dense model.
+        run: As of ``Sequences``.
+        batch: As of ``Sequences``.
+        settings: The weights of the losses.
+    """
+    weights = settings.distill
+    kept = {"hidden": weights.hidden > 0, "attention": weights.attention > 0}
+    with torch.inference_mode():
+        target = run(teacher, batch, **kept)
+    own = run(student, batch, **kept)
+    loss = distillation_loss(own, target, batch, weights)
+    if settings.task_loss:
+        loss = loss + settings.task_loss * cross_entropy(own.result, batch, settings.label_smoothing)
+    return loss
+
+
+def distillation_loss(student: Outputs, teacher: Outputs, batch: Batch, weights: Distill) -> Tensor:
+    """Weighted sum of the divergence of the next token's distributions, of hidden states and of attention.
+
+    Hidden states count relative to the teacher's energy of the layer. Padding does not count. Where the
+    student reads a shorter window of sound, the teacher's first part is compared.
+
+    Source:
+        Hinton et al., Distilling the Knowledge in a Neural Network (2015), section 2, for the temperature.
+    """
+    counted = batch[TARGETS].to(student.result.dtype)
+    loss = weights.logits * _divergence(student.result, teacher.result, counted, weights.temperature)
+    if weights.hidden and student.hidden:
+        masks = [batch[name] for name in (SOURCE, TARGETS) if name in batch]
+        errors = [
+            _relative_error(mine, theirs[:, : mine.shape[1]], _mask_of(mine, masks))
+            for mine, theirs in zip(student.hidden, teacher.hidden, strict=True)
+        ]
+        loss = loss + weights.hidden * torch.stack(errors).mean()
+    if weights.attention and student.attention:
+        differences = [
+            ((mine - theirs[..., : mine.shape[-1]]).square().sum(-1).mean(1) * counted).sum() / counted.sum()
+            for mine, theirs in zip(student.attention, teacher.attention, strict=True)
+        ]
+        loss = loss + weights.attention * torch.stack(differences).mean()
+    return loss
+
+
+def cross_entropy(logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
+    """Mean cross entropy of the references' tokens.
+
+    Source:
+        Szegedy et al., Rethinking the Inception Architecture (2016), section 7, for label smoothing.
+    """
+    return nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch["labels"].flatten(), label_smoothing=smoothing
+    )
+
+
+def _divergence(own: Tensor, theirs: Tensor, counted: Tensor, temperature: float) -> Tensor:
+    student, teacher = ((logits / temperature).log_softmax(-1) for logits in (own, theirs))
+    per_token = (teacher.exp() * (teacher - student)).sum(-1)
+    return temperature**2 * (per_token * counted).sum() / counted.sum()
+
+
+def _mask_of(states: Tensor, masks: Sequence[Tensor]) -> Tensor:
+    """The mask of the same shape; without one all positions count, as of sound, where silence counts too."""
+    fitting = (mask for mask in masks if mask.shape == states.shape[:2])
+    return next(fitting, torch.ones(states.shape[:2], device=states.device))
+
+
+def _relative_error(mine: Tensor, theirs: Tensor, mask: Tensor) -> Tensor:
+    counted = mask.unsqueeze(-1).to(mine.dtype)
+    return ((mine - theirs) * counted).square().sum() / (theirs * counted).square().sum()
+
+
+def outputs_of(
+    model: nn.Module,
+    sequences: Sequences,
+    examples: Sequence[Any],
+    beams: int,
+    scratch: Path,
+    progress: Progress,
+) -> list[str]:
+    """What a model says of examples, by beam search; what an interrupted run has generated is used again.
+
+    Args:
+        model: The dense model.
+        sequences: How it generates.
+        examples: What it reads.
+        beams: Number of beams.
+        scratch: Where outputs are kept between runs.
+        progress: Where to show how far it is.
+
+    Source:
+        Kim and Rush, Sequence-Level Knowledge Distillation (2016), section 3.2.
+    """
+    path = scratch / _SEQUENCES
+    done: dict[str, str] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="ascii").split("\n"):
+            with suppress(ValueError):  # a line may have been cut
+                done.update([json.loads(line)])
+    left = sorted((each for each in examples if each.id not in done), key=sequences.size)
+    with (
+        progress.bar("the dense model's outputs", len(left)) as advance,
+        path.open("a", encoding="ascii") as file,
+    ):
+        for start in range(0, len(left), _GENERATED):
+            part = left[start : start + _GENERATED]
+            for each, text in zip(part, sequences.generated(model, part, beams), strict=True):
+                done[each.id] = text
+                file.write("\n" + json.dumps([each.id, text]))
+            file.flush()
+            advance(len(part))
+    return [done[example.id] for example in examples]

@@ -1,0 +1,58 @@
+"""What a speech model is tuned on: see ``sequence_losses.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgelr.examples import Utterance
+from edgelr.progress import Progress
+from edgelr.recipe.schema import Finetune
+from edgelr.tasks.sequence_losses import Sequences, sequence_losses
+from edgelr.tasks.speech_model import FEATURES, collate, frames_of, prompt_of, run, tokenizer_of
+from edgelr.tasks.task import Loss, Reading
+
+
+def losses(
+    teacher: nn.Module,
+    reading: Reading,
+    examples: Sequence[Utterance],
+    settings: Finetune,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+) -> Loss:
+    """The loss of every batch; see ``Task``. With ``distill.sequence``, references are the teacher's own."""
+    sequences = Sequences(
+        target="text",
+        size=lambda example: len(example.text),
+        collate=partial(collate, reading),
+        run=run,
+        generated=lambda model, part, beams: transcribed(model, reading, part, beams),
+    )
+    return sequence_losses(teacher, sequences, examples, settings, seed, scratch, progress)
+
+
+@torch.inference_mode()
+def transcribed(
+    model: nn.Module, reading: Reading, examples: Sequence[Utterance], beams: int = 1
+) -> list[str]:
+    """Transcribe a few examples at once, by transformers' own search."""
+    device = next(model.parameters()).device
+    features = collate(reading, examples)[FEATURES][..., : frames_of(model)].to(device)
+    language = {} if reading.source_language is None else {"language": reading.source_language}
+    ids = model.generate(  # type: ignore[operator]
+        input_features=features,
+        num_beams=beams,
+        do_sample=False,
+        # Without start and prompt; max_length would count less than a max_new_tokens of the model's own.
+        max_new_tokens=reading.max_tokens - 1 - len(prompt_of(model, reading)),
+        return_timestamps=False,
+        **language,
+    )
+    tokenizer = tokenizer_of(reading)
+    return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]

@@ -1,0 +1,284 @@
+"""The model of the task ``automatic-speech-recognition``: Whisper of transformers, and its batches.
+
+A batch has the features of the dense model's whole window. A model whose window was cut reads the first part
+of them, so that it and its teacher can be given the same batch.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgelr.errors import UnsupportedModelError, UsageError
+from edgelr.examples import Utterance
+from edgelr.runtime.audio import SAMPLE_RATE, read_audio
+from edgelr.tasks.log_mel import LogMel, log_mel_of
+from edgelr.tasks.pretrained import load_pretrained, read_json, reason_of
+from edgelr.tasks.sequence_losses import TARGETS
+from edgelr.tasks.task import Batch, Outputs, Reading
+from edgelr.tasks.translation_model import start_token
+
+FEATURES = "input_features"
+_IGNORED = -100  # of labels: what is no target
+_STRIDE = 2  # frames of a position of Whisper's encoder
+_HOP = 160  # samples of a frame of every Whisper: 10 ms
+_MODELS = ("whisper",)
+
+
+def load_model(folder: Path) -> nn.Module:
+    """Load an encoder-decoder of speech strictly, in evaluation mode, fp32.
+
+    Raises:
+        MissingRequirementError: transformers is not installed.
+        UnsupportedModelError: The checkpoint is damaged, is no such model, or does not say with which token a
+            transcript starts.
+    """
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in _MODELS:
+        raise UnsupportedModelError(
+            f"{folder} is a model of type {kind!r}, which cannot be taken for speech yet",
+            f"give one of {', '.join(_MODELS)}",
+        )
+    model: Any = load_pretrained(folder, "AutoModelForSpeechSeq2Seq", "a speech model")
+    model.generation_config.decoder_start_token_id = start_token(folder)
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def shorten_window(model: nn.Module, seconds: float) -> None:
+    """Cut the encoder's table of positions, in place: it then reads that much sound, and no more.
+
+    Args:
+        model: A Whisper.
+        seconds: The window to be.
+
+    Raises:
+        UsageError: The model's window is shorter.
+    """
+    encoder = model.get_encoder()  # type: ignore[operator]
+    positions = round(seconds * SAMPLE_RATE / (_STRIDE * _HOP))
+    if positions > window_positions(model):
+        own = window_positions(model) * _STRIDE * _HOP / SAMPLE_RATE
+        raise UsageError(
+            f"task.window_s: {seconds:g} s were asked for, the model's window is {own:g} s",
+            f"set it to at most {own:g}, or leave it out",
+        )
+    table = nn.Embedding(positions, encoder.embed_positions.embedding_dim)
+    table.weight = nn.Parameter(encoder.embed_positions.weight[:positions].clone(), requires_grad=False)
+    encoder.embed_positions = table
+    encoder.config.max_source_positions = model.config.max_source_positions = positions  # type: ignore[union-attr]
+
+
+def window_positions(model: nn.Module) -> int:
+    """Positions of the encoder."""
+    return int(model.config.max_source_positions)  # type: ignore[union-attr, arg-type]
+
+
+def frames_of(model: nn.Module) -> int:
+    """Frames of features that the encoder reads."""
+    return _STRIDE * window_positions(model)
+
+
+def window_samples(model: nn.Module) -> int:
+    """Samples of 16 kHz that the encoder reads."""
+    return frames_of(model) * _HOP
+
+
+@functools.lru_cache(maxsize=4)
+def tokenizer_of(reading: Reading) -> Any:  # noqa: ANN401 - transformers is not typed
+    """The folder's tokenizer.
+
+    Raises:
+        UnsupportedModelError: There is none.
+    """
+    from transformers import AutoTokenizer
+
+    return _of_folder(reading.folder, AutoTokenizer, "tokenizer")
+
+
+@functools.lru_cache(maxsize=4)
+def features_of(reading: Reading) -> LogMel:
+    """What turns samples into the model's input.
+
+    Raises:
+        UnsupportedModelError: The folder has no feature extractor, or one of another kind of model.
+    """
+    from transformers import AutoFeatureExtractor
+
+    extractor = _of_folder(reading.folder, AutoFeatureExtractor, "feature extractor")
+    kind = type(extractor).__name__
+    if kind != "WhisperFeatureExtractor":
+        raise UnsupportedModelError(
+            f"{reading.folder} has a {kind}, not a WhisperFeatureExtractor",
+            "the feature extractor and the model do not belong together; get the model again",
+        )
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise UnsupportedModelError(
+            f"{reading.folder}: the feature extractor takes {extractor.sampling_rate} Hz, not {SAMPLE_RATE}"
+        )
+    return log_mel_of(extractor)
+
+
+def _of_folder(folder: Path, kind: Any, what: str) -> Any:  # noqa: ANN401 - transformers is not typed
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
+        raise UnsupportedModelError(
+            f"{folder} has no usable {what}: {reason_of(error)}", f"get the model's {what} files again"
+        ) from error
+
+
+def prompt_of(model: nn.Module, reading: Reading) -> list[int]:
+    """What every transcript goes on with after the start token: language, task, no timestamps.
+
+    Args:
+        model: A Whisper.
+        reading: Its language, for a model of many.
+
+    Raises:
+        UsageError: The model needs a language and none is given, or knows no such language.
+    """
+    config: Any = model.generation_config
+    plain = getattr(config, "no_timestamps_token_id", None)
+    last = [] if plain is None else [int(plain)]
+    languages = getattr(config, "lang_to_id", None)
+    if not languages or getattr(config, "is_multilingual", True) is False:
+        return last
+    code = f"<|{reading.source_language}|>"
+    if code not in languages:
+        known = ", ".join(sorted(name.strip("<|>") for name in languages))
+        found = "no language is given" if reading.source_language is None else f"it knows no {code}"
+        raise UsageError(
+            f"task.language: the model of {reading.folder} hears several languages, and {found}",
+            f"set it to one of: {known}",
+        )
+    task = (getattr(config, "task_to_id", None) or {}).get("transcribe")
+    return [int(languages[code]), *([] if task is None else [int(task)]), *last]
+
+
+def check_reach(model: nn.Module, reading: Reading) -> None:
+    """Check that tokenizer, feature extractor and model belong together.
+
+    Raises:
+        UsageError: The model has fewer target positions than ``max_tokens``.
+        UnsupportedModelError: The model has fewer tokens than the tokenizer, or reads other features.
+    """
+    tokenizer = tokenizer_of(reading)
+    known, highest = int(token_table(model).weight.shape[0]), max(tokenizer.get_vocab().values())
+    if highest >= known:
+        raise UnsupportedModelError(
+            f"the tokenizer has a token {highest}, and the model knows {known} tokens",
+            "tokenizer and weights do not belong together; get the model again",
+        )
+    config: Any = model.config
+    mels = features_of(reading).filters.shape[0]
+    if mels != config.num_mel_bins:
+        raise UnsupportedModelError(
+            f"the feature extractor gives {mels} mel bands, and the model reads {config.num_mel_bins}",
+            "feature extractor and weights do not belong together; get the model again",
+        )
+    if reading.max_tokens > config.max_target_positions:
+        raise UsageError(
+            f"task.max_tokens: {reading.max_tokens} was asked for, "
+            f"the model has {config.max_target_positions} positions",
+            f"set it to at most {config.max_target_positions}",
+        )
+
+
+def token_table(model: nn.Module) -> Any:  # noqa: ANN401 - a module whose weight is a tensor
+    """The layer that looks the transcript's tokens up, dense or factored."""
+    return model.get_decoder().get_input_embeddings()  # type: ignore[operator]
+
+
+def sound_of(reading: Reading, example: Utterance) -> NDArray[np.float32]:
+    """Samples of an example, ``[samples]`` of 16 kHz."""
+    assert reading.sounds is not None, "the task reads sounds"
+    return read_audio(reading.sounds / example.audio)
+
+
+def example_batches(reading: Reading, examples: Sequence[Utterance], size: int) -> list[Batch]:
+    """Batches of transcripts of similar length, shortest first."""
+    order = sorted(examples, key=lambda example: (len(example.text), example.id))
+    return [collate(reading, order[start : start + size]) for start in range(0, len(order), size)]
+
+
+def collate(reading: Reading, examples: Sequence[Utterance]) -> Batch:
+    """Examples as one padded batch, in their order.
+
+    Args:
+        reading: How sounds become features, and texts tokens.
+        examples: At least one.
+
+    Returns:
+        ``input_features`` ``[batch, mels, frames]`` of the dense model's whole window; ``decoder_input_ids``,
+        ``labels`` (-100 for padding) and ``decoder_attention_mask`` ``[batch, target]``.
+    """
+    model = _dense(reading)
+    tokenizer, start = tokenizer_of(reading), start_token(reading.folder)
+    end = int(model.generation_config.eos_token_id)
+    prompt = prompt_of(model, reading)
+    room = reading.max_tokens - len(prompt) - 1
+    texts = [tokenizer(each.text, add_special_tokens=False)["input_ids"][:room] for each in examples]
+    rows = [[start, *prompt, *ids, end] for ids in texts]
+    length = max(map(len, rows)) - 1
+    return {
+        FEATURES: features_of(reading)(padded_sounds(reading, examples, window_samples(model))),
+        "decoder_input_ids": _padded([row[:-1] for row in rows], length, end),
+        TARGETS: _padded([[1] * (len(row) - 1) for row in rows], length, 0),
+        "labels": _padded([row[1:] for row in rows], length, _IGNORED),
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def _dense(reading: Reading) -> Any:  # noqa: ANN401 - transformers is not typed
+    """The dense model without its weights: its window, and how it generates."""
+    from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, GenerationConfig
+
+    config = AutoConfig.from_pretrained(reading.folder, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForSpeechSeq2Seq.from_config(config)
+    if (reading.folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(reading.folder, local_files_only=True)
+    return model
+
+
+def padded_sounds(reading: Reading, examples: Sequence[Utterance], samples: int) -> Tensor:
+    """Windows of sound ``[batch, samples]``, what is shorter filled with silence."""
+    padded = np.zeros((len(examples), samples), np.float32)
+    for row, example in zip(padded, examples, strict=True):
+        sound = sound_of(reading, example)[:samples]
+        row[: len(sound)] = sound
+    return torch.from_numpy(padded)
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int, value: int) -> Tensor:
+    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
+
+
+def run(model: nn.Module, batch: Batch, *, hidden: bool = False, attention: bool = False) -> Outputs:
+    """Score the target tokens of a batch; logits are 0 where there is padding.
+
+    Args:
+        model: The model; where its window is shorter than that of the features, it reads their first part.
+        batch: Of ``collate``.
+        hidden: Whether to keep the states of every layer, first the encoder's, then the decoder's.
+        attention: Whether to keep what the decoder looks at.
+    """
+    out = model(
+        input_features=batch[FEATURES][..., : frames_of(model)],
+        decoder_input_ids=batch["decoder_input_ids"],
+        use_cache=False,
+        output_hidden_states=hidden,
+        output_attentions=attention,
+    )
+    padding = batch[TARGETS].unsqueeze(-1) == 0
+    states = (*out.encoder_hidden_states[1:], *out.decoder_hidden_states[1:]) if hidden else ()
+    looks = tuple(out.cross_attentions) if attention else ()
+    return Outputs(result=out.logits.masked_fill(padding, 0.0), hidden=states, attention=looks)

@@ -1,0 +1,149 @@
+"""Task ``automatic-speech-recognition``: what is said in a sound, by Whisper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgelr.examples import Utterance
+from edgelr.metrics.speech import speech_scores
+from edgelr.progress import Progress
+from edgelr.tasks.sequence_losses import TARGETS
+from edgelr.tasks.speech_files import write_speech_files
+from edgelr.tasks.speech_graphs import graph_specs
+from edgelr.tasks.speech_losses import losses, transcribed
+from edgelr.tasks.speech_model import (
+    check_reach,
+    collate,
+    example_batches,
+    features_of,
+    load_model,
+    padded_sounds,
+    run,
+    token_table,
+    tokenizer_of,
+    window_samples,
+)
+from edgelr.tasks.task import Arrays, GraphSpec, Reading, Score
+from edgelr.tasks.translation_model import distance, probe
+
+__all__ = [
+    "check_reach",
+    "distance",
+    "example_batches",
+    "load_model",
+    "losses",
+    "probe",
+    "run",
+    "token_table",
+]
+
+EXAMPLE = Utterance
+SHRINKS_HEADS = False  # the decoder's keys and values come from outside its graph
+
+_BATCH = 16
+_STEPS = 8  # tokens of the decoder that parity cases have
+# What the dense model makes of the last examples: two packages of one build hold the same.
+_dense_outputs: dict[tuple[Reading, tuple[Utterance, ...]], list[str]] = {}
+
+
+def seen_tokens(reading: Reading, examples: Sequence[Utterance]) -> set[int]:
+    """Tokens of the transcripts, and all special ones."""
+    tokenizer = tokenizer_of(reading)
+    texts = tokenizer([example.text for example in examples])["input_ids"]
+    return {*tokenizer.all_special_ids, *(token for ids in texts for token in ids)}
+
+
+def validator(
+    dense: nn.Module, reading: Reading, examples: Sequence[Utterance]
+) -> Callable[[nn.Module], float]:
+    """Minus the mean divergence from the dense model, a token: smooth, and without any search."""
+    batches = example_batches(reading, examples, _BATCH)
+    with torch.inference_mode():
+        references = [run(dense, batch).result for batch in batches]
+    tokens = sum(int(batch[TARGETS].sum()) for batch in batches)
+
+    @torch.inference_mode()
+    def score(model: nn.Module) -> float:
+        device = next(model.parameters()).device
+        lost = 0.0
+        for batch, reference in zip(batches, references, strict=True):
+            moved = {name: tensor.to(device) for name, tensor in batch.items()}
+            lost += float(distance(run(model, moved).result, reference.to(device)).double().sum())
+        return -lost / tokens
+
+    return score
+
+
+def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Utterance]) -> Score:
+    """Every metric of greedy transcripts, as ``validate`` measures them of packages."""
+    ordered = sorted(examples, key=lambda example: (len(example.text), example.id))
+    references = [example.text for example in ordered]
+
+    def outputs(model: nn.Module) -> list[str]:
+        parts = (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
+        return [text for part in parts for text in transcribed(model, reading, part)]
+
+    dense_outputs = outputs(dense)
+
+    def score(model: nn.Module) -> dict[str, float]:
+        own = dense_outputs if model is dense else outputs(model)
+        return {name: found.value for name, found in speech_scores(own, references, dense_outputs).items()}
+
+    return score
+
+
+def graphs(model: nn.Module, reading: Reading, examples: Sequence[Utterance]) -> list[GraphSpec]:
+    """Features, an encoder and a decoder; see ``speech_graphs``.
+
+    The parity cases are a batch of two (traced: sizes 0 and 1 would be taken for constants), one window alone
+    at its first token, and a batch of three.
+    """
+    ordered = sorted(examples, key=lambda example: (len(example.text), example.id))
+    shortest, middle, longest = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    samples = window_samples(model)
+    cases = []
+    for group in ([shortest, longest], [middle], [shortest, longest, middle]):
+        batch = collate(reading, group)
+        tokens = torch.nn.functional.pad(batch["decoder_input_ids"], (0, _STEPS), value=0)[:, :_STEPS]
+        cases.append((padded_sounds(reading, group, samples), tokens))
+    return graph_specs(model, features_of(reading), cases)
+
+
+def package_settings(model: nn.Module, reading: Reading) -> dict[str, int | str]:
+    """How much sound the graphs read at once, and how long a transcript of it may be."""
+    return {"max_tokens": reading.max_tokens, "window_samples": window_samples(model)}
+
+
+def furnish(
+    folder: Path,
+    model: nn.Module,
+    dense: nn.Module,
+    reading: Reading,
+    examples: Sequence[Utterance],
+    progress: Progress,
+) -> Arrays:
+    """Write tokenizer, sounds and how to search; return the dense model's transcripts; see ``Task``."""
+    write_speech_files(folder, model, reading, examples)
+    key = (reading, tuple(examples))
+    if key not in _dense_outputs:
+        _dense_outputs.clear()
+        _dense_outputs[key] = _transcribed(dense, reading, examples, progress)
+    lines = [" ".join(text.split()) for text in _dense_outputs[key]]
+    return {"dense_outputs": np.frombuffer("\n".join(lines).encode(), np.uint8)}
+
+
+def _transcribed(
+    model: nn.Module, reading: Reading, examples: Sequence[Utterance], progress: Progress
+) -> list[str]:
+    found: list[str] = []
+    with progress.bar("transcripts of the dense model", len(examples)) as advance:
+        for start in range(0, len(examples), _BATCH):
+            part = examples[start : start + _BATCH]
+            found += transcribed(model, reading, part)
+            advance(len(part))
+    return found
