@@ -152,13 +152,14 @@ def _check_metric(
     file: YamlFile, key: KeyPath, limits: dict[str, Any], measured: _Measured
 ) -> Iterator[Fault]:
     metric = limits["metric"]
-    if isinstance(metric, str) and measured.metrics is not None and metric not in measured.metrics:
+    if not isinstance(metric, str):
+        return
+    if measured.metrics is not None and metric not in measured.metrics:
         yield file.fault((*key, "metric"), _unknown("metric", metric, measured.metrics))
     elif metric in ERRORS and "max_drop" in limits:
-        yield file.fault(
-            (*key, "max_drop"), f"{metric} is an error, better when lower: {_INSTEAD[str(key[0])]}"
-        )
-    elif isinstance(metric, str) and metric not in ERRORS and "max_rise" in limits:
+        better = f"{metric} is an error, better when lower: {_INSTEAD[str(key[0])]}"
+        yield file.fault((*key, "max_drop"), better)
+    elif metric not in ERRORS and "max_rise" in limits:
         yield file.fault((*key, "max_rise"), f"{metric} is better when higher: set max_drop")
 
 

@@ -100,6 +100,7 @@ def test_a_quality_budget_is_of_a_known_metric(tmp_path, metric, fault):
 
 
 OF_TRANSLATION = "finetune: {distill: {%s: 1}}"
+WRITING = ["translation", "automatic-speech-recognition"]
 
 
 @pytest.mark.parametrize(
@@ -116,11 +117,46 @@ OF_TRANSLATION = "finetune: {distill: {%s: 1}}"
         ("sentence-embedding", "finetune: {label_smoothing: 0.1}", "finetune.label_smoothing"),
     ],
 )
-def test_what_only_the_other_task_knows_is_a_fault(tmp_path, task, section, key):
-    owner = {"translation": "sentence-embedding", "sentence-embedding": "translation"}[task]
+def test_what_only_other_tasks_know_is_a_fault(tmp_path, task, section, key):
+    owners = WRITING if task == "sentence-embedding" else ["sentence-embedding"]
     found = faults(tmp_path, f"task: {{type: {task}, max_tokens: 128}}\n{section}\n")
-    assert found == [f"2: {key}: is for the task {owner}, and this one is {task}; take it out"]
-    assert faults(tmp_path, f"task: {{type: {owner}, max_tokens: 128}}\n{section}\n") == []
+    named = " and ".join(owners)
+    assert found == [f"2: {key}: is for the task {named}, and this one is {task}; take it out"]
+    for owner in owners:
+        assert faults(tmp_path, f"task: {{type: {owner}, max_tokens: 128}}\n{section}\n") == []
+
+
+def test_lengths_of_texts_are_tokens_and_of_speech_seconds(tmp_path):
+    text = "task: {type: %s}\nvalidate: {%s: [5]}\n"
+    speech = "automatic-speech-recognition"
+    assert faults(tmp_path, text % (speech, "audio_s")) == []
+    assert faults(tmp_path, text % ("translation", "tokens")) == []
+    (fault,) = faults(tmp_path, text % (speech, "tokens"))
+    assert fault.startswith("2: validate.tokens: is for the task sentence-embedding and translation, and")
+    (fault,) = faults(tmp_path, text % ("translation", "audio_s"))
+    assert fault.startswith(f"2: validate.audio_s: is for the task {speech}, and")
+    (fault,) = faults(
+        tmp_path,
+        f"task: {{type: {speech}}}\n"
+        "validate: {gates: [{latency: p50_ms, device: cpu-1t, audio_s: 7, max: 1}]}\n",
+    )
+    assert "7 s are not measured: add them to validate.audio_s (2, 5, 10)" in fault
+
+
+def test_an_error_may_rise_and_all_else_may_drop(tmp_path):
+    text = "task: {type: automatic-speech-recognition}\nvalidate: {gates: [{metric: %s, %s: 1}]}\n"
+    assert faults(tmp_path, text % ("wer", "max_rise")) == faults(tmp_path, text % ("wer", "max")) == []
+    assert faults(tmp_path, text % ("agreement", "max_drop")) == []
+    assert faults(tmp_path, text % ("wer", "max_drop")) == [
+        "2: validate.gates[0].max_drop: wer is an error, better when lower: set max_rise"
+    ]
+    assert faults(tmp_path, text % ("agreement", "max_rise")) == [
+        "2: validate.gates[0].max_rise: agreement is better when higher: set max_drop"
+    ]
+    budget = "task: {type: automatic-speech-recognition}\ncompress: {keep: {quality: {metric: cer, max_drop: 1}}}\n"
+    assert faults(tmp_path, budget) == [
+        "2: compress.keep.quality.max_drop: cer is an error, better when lower: take a metric such as agreement"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,5 +22,5 @@ def test_a_latency_gate_is_one_limit(limits):
 
 @pytest.mark.parametrize("limits", [{}, {"min": 0.5, "max_drop": 0.1}])
 def test_a_metric_gate_is_one_limit(limits):
-    with pytest.raises(ValidationError, match="exactly one of max_drop, min, max"):
+    with pytest.raises(ValidationError, match="exactly one of max_drop, max_rise, min, max"):
         MetricGate.model_validate({"metric": "cosine", **limits})
