@@ -24,6 +24,7 @@ from edgelr.export.pivot import pivot_graph
 from edgelr.export.tables import share_tables, store_rows_once
 from edgelr.export.tidy import save, tidy
 from edgelr.export.unused import merge_unused
+from edgelr.export.waves import tabulate_waves
 from edgelr.lowrank.checkpoint import load_factored_into
 from edgelr.lowrank.layers import IntoHeads, OutOfHeads
 from edgelr.lowrank.rotate import rotate_inner
@@ -33,6 +34,7 @@ from edgelr.recipe.tasks import TaskSettings
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
+from edgelr.tasks.log_mel import LogMel
 from edgelr.tasks.task import GraphSpec, get_task, load_student, reading_of
 
 
@@ -121,6 +123,8 @@ def _write_graph(
         _pack(proto, path.name, progress)
         writing = keep_caches_in_place(proto)
         progress.note(f"{path.name}: {writing} attentions write into their caches")
+    if isinstance(spec.module, LogMel):
+        saved += tabulate_waves(proto, spec.module.frame)
     save(proto, path)
     cases, worst = check_parity(spec, path, settings.tolerance)
     progress.note(

@@ -13,6 +13,7 @@ from edgelr.lowrank.rotate import rotate_inner
 from edgelr.progress import Progress
 from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
 from edgelr.quantize.compare import compare_with_fp32
+from edgelr.quantize.constants import store_as_int8
 from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.schemes import BLOCKED, quantizer
 from edgelr.quantize.vocabulary import quantize_tables
@@ -103,6 +104,7 @@ def quantize_graph(source: Path, target: Path, settings: Quantize) -> None:
     quantize_tables(proto)
     if left := unquantized_matrices(proto):
         raise QuantizeError(f"{source.name}: {len(left)} matrices stayed fp32: {', '.join(left[:5])}")
+    store_as_int8(proto)
     _strip(proto)
     target.write_bytes(proto.SerializeToString(deterministic=True))
 

@@ -1,0 +1,1 @@
+def test_x(dense_speech, small_speech): print(sorted(dense_speech.files), small_speech.cost)

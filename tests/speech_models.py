@@ -1,0 +1,291 @@
+"""Tiny random Whispers as their folders are laid out, utterances for them, and packages of one: fixtures."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgelr.artifacts import SPLITS, Package, Source
+from edgelr.examples import Utterance, write_examples
+from edgelr.progress import Progress
+from edgelr.runtime.audio import SAMPLE_RATE, write_flac
+
+WINDOW_S = 2
+MAX_TOKENS = 24
+UTTERANCES = 12
+LANGUAGES = ("en", "de", "fr")
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_BEFORE = ("<|endoftext|>", "<|startoftranscript|>")
+_AFTER = (
+    *("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"),
+    "<|notimestamps|>",
+)
+_TIMES = tuple(f"<|{number * 0.02:.2f}|>" for number in range(WINDOW_S * 50 + 1))
+
+
+# --- sounds ---------------------------------------------------------------------------------------------
+
+
+def speechlike(number: int, seconds: float) -> np.ndarray:
+    """Syllables of harmonics at pitches that wander, in noise: every number sounds different."""
+    draw = np.random.default_rng(number)
+    times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    pitch = draw.uniform(90, 260) * (1 + 0.2 * np.sin(2 * np.pi * draw.uniform(0.5, 3) * times))
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
+    formants = draw.uniform(0.1, 1.0, 20) * np.exp(-np.arange(20) / draw.uniform(2, 8))
+    voice = sum(loud * np.sin(order * phase) for order, loud in enumerate(formants, 1))
+    syllables = np.clip(np.sin(2 * np.pi * draw.uniform(2, 6) * times + draw.uniform(0, 6)), 0, None)
+    noise = draw.uniform(0.001, 0.05) * draw.standard_normal(len(times))
+    pcm = voice * syllables + noise
+    return (draw.uniform(0.2, 0.8) * pcm / np.abs(pcm).max()).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def speech() -> Callable[[int, float], np.ndarray]:
+    """``speech(number, seconds)``: PCM of 16 kHz."""
+    return speechlike
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of ``audio/*.flac`` and ``utterances.jsonl``, as a user would bring them."""
+    folder = tmp_path_factory.mktemp("sounds")
+    (folder / "audio").mkdir()
+    rows = []
+    for number in range(UTTERANCES):
+        name = f"audio/{number:02}.flac"
+        write_flac(folder / name, speechlike(number, 0.5 + 1.5 * number / (UTTERANCES - 1)))
+        rows.append({"audio": name, "text": said(number), "id": f"utterance-{number:02}"})
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "utterances.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def said(number: int) -> str:
+    """What is said in a sound: one to six numbers."""
+    draw = np.random.default_rng(number)
+    return " ".join(_NUMBERS[each] for each in draw.integers(len(_NUMBERS), size=1 + number // 2))
+
+
+@pytest.fixture(scope="session")
+def utterances() -> tuple[Utterance, ...]:
+    """The rows of ``sounds`` as examples."""
+    return tuple(
+        Utterance(id=f"utterance-{number:02}", group=said(number), audio=f"audio/{number:02}.flac",
+                  text=said(number))
+        for number in range(UTTERANCES)
+    )  # fmt: skip
+
+
+# --- models ---------------------------------------------------------------------------------------------
+
+
+def whisper_processor(special: Sequence[str]) -> Any:
+    """A byte-level tokenizer of numbers with Whisper's special tokens, and a feature extractor."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    learner.train_from_iterator([said(number) for number in range(100)], trainer)
+    learned = json.loads(learner.to_str())["model"]
+    end = special[0]
+    tokenizer = WhisperTokenizer(
+        vocab=learned["vocab"],
+        merges=[tuple(pair) for pair in learned["merges"]],
+        add_prefix_space=True,
+        unk_token=end,
+        bos_token=end,
+        eos_token=end,
+        pad_token=end,
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(special[1:])})
+    return WhisperProcessor(WhisperFeatureExtractor(chunk_length=WINDOW_S), tokenizer)
+
+
+def whisper_model(tokenizer: Any, seed: int) -> Any:
+    """Two and two layers of random weights, whose transcripts vary and end."""
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    vocabulary = tokenizer.get_vocab()
+    end, start = vocabulary["<|endoftext|>"], vocabulary["<|startoftranscript|>"]
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        num_mel_bins=80,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_source_positions=WINDOW_S * 50,
+        max_target_positions=32,
+        decoder_start_token_id=start,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+        init_std=0.3,  # at the usual 0.02 all sounds have nearly the same transcript
+    )
+    torch.manual_seed(seed)
+    model = WhisperForConditionalGeneration(config).eval()
+    last = model.model.decoder.layer_norm
+    with torch.no_grad():
+        model.model.decoder.embed_tokens.weight[end] = 0.3 * torch.randn(32)  # padding begins as zeros
+        # Its head is its embedding: without other signs here every token would be followed by itself.
+        last.weight.copy_(torch.randn(32))
+        lean(model, end, 3.0)  # so that some transcripts end
+    return model
+
+
+def lean(model: Any, token: int, logit: float) -> None:
+    """Add so much to a token's logit at every step, and next to nothing to the others'."""
+    import torch
+
+    with torch.no_grad():
+        direction = model.model.decoder.embed_tokens.weight[token]
+        model.model.decoder.layer_norm.bias.add_(logit * direction / direction.square().sum())
+
+
+def write_whisper(folder: Path, seed: int, languages: Sequence[str] = ()) -> None:
+    """Save one as transformers does; one of no languages knows English only."""
+    from transformers import GenerationConfig
+
+    codes = [f"<|{code}|>" for code in languages]
+    processor = whisper_processor((*_BEFORE, *codes, *_AFTER, *(_TIMES if languages else ())))
+    ids = processor.tokenizer.get_vocab()
+    model = whisper_model(processor.tokenizer, seed)
+    end = ids["<|endoftext|>"]
+    spoken = {token for name, token in ids.items() if name.lstrip("\u0120").isascii() and name[-1].isalpha()}
+    several = {
+        "lang_to_id": {code: ids[code] for code in codes},
+        "task_to_id": {name: ids[f"<|{name}|>"] for name in ("translate", "transcribe")},
+    }
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=ids["<|startoftranscript|>"],
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        max_length=32,
+        is_multilingual=bool(languages),
+        no_timestamps_token_id=ids["<|notimestamps|>"],
+        forced_decoder_ids=[[1, ids["<|notimestamps|>"]]],
+        return_timestamps=False,
+        suppress_tokens=sorted(set(ids.values()) - spoken - {end}),
+        begin_suppress_tokens=[ids["\u0120"], end],
+        prev_sot_token_id=ids["<|startofprev|>"],
+        no_repeat_ngram_size=3,  # or random weights would say one thing over and over
+        **(several if languages else {}),
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a Whisper that knows English only."""
+    folder = tmp_path_factory.mktemp("whisper")
+    write_whisper(folder, seed=6)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def many_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a Whisper of several languages, which has tokens of times, too."""
+    folder = tmp_path_factory.mktemp("many-whisper")
+    write_whisper(folder, seed=9, languages=LANGUAGES)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speech_reading(tiny_whisper: Path, sounds: Path) -> Any:
+    """How sounds become the input of ``tiny_whisper``."""
+    from edgelr.tasks.task import Reading
+
+    return Reading(folder=tiny_whisper, max_tokens=MAX_TOKENS, sounds=sounds)
+
+
+@pytest.fixture(scope="session")
+def many_reading(many_whisper: Path, sounds: Path) -> Any:
+    """How German sounds become the input of ``many_whisper``."""
+    from edgelr.tasks.task import Reading
+
+    return Reading(folder=many_whisper, max_tokens=MAX_TOKENS, sounds=sounds, source_language="de")
+
+
+@pytest.fixture(scope="session")
+def tell_silence() -> Callable[[Path], None]:
+    """Change a folder of a Whisper: it then thinks at any time that nobody speaks."""
+
+    def change(folder: Path) -> None:
+        from transformers import WhisperForConditionalGeneration
+
+        model = WhisperForConditionalGeneration.from_pretrained(folder)
+        lean(model, model.generation_config.no_timestamps_token_id - 1, 30.0)
+        model.save_pretrained(folder)
+
+    return change
+
+
+# --- packages -------------------------------------------------------------------------------------------
+
+
+def export_speech(
+    model_folder: Path, sounds: Path, examples: Sequence[Utterance], home: Path, settings: dict[str, Any]
+) -> Package:
+    """Run the stage on a folder of a model: the dense package, fp32."""
+    from edgelr.export.stage import Label, export
+    from edgelr.recipe.schema import Export
+    from edgelr.recipe.tasks import Recognize
+
+    (home / "data").mkdir(parents=True)
+    (home / "data" / "audio").symlink_to(sounds / "audio")
+    for split in SPLITS:
+        write_examples(home / "data" / f"{split}.jsonl", examples)
+    source = Source(
+        folder=home,
+        model_folder=model_folder,
+        fingerprint=model_folder.name,
+        title="tiny",
+        license="mit",
+        counts={split: len(examples) for split in SPLITS},
+    )
+    data = {"source": "file", "path": "utterances.jsonl"}
+    task = {"type": "automatic-speech-recognition", "data": data, "max_tokens": MAX_TOKENS, **settings}
+    label = Label(name="tiny-speech", task=Recognize.model_validate(task), macs=1000)
+    (home / "package").mkdir()
+    return export(source, None, label, Export(), home / "package", Progress(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def export_whisper(sounds: Path, utterances: tuple[Utterance, ...]) -> Callable[..., Package]:
+    """``export_whisper(model_folder, home, language="de")``: its dense package, with all utterances."""
+    return lambda folder, home, **settings: export_speech(folder, sounds, utterances, home, settings)
+
+
+@pytest.fixture(scope="session")
+def dense_speech(
+    tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, export_whisper: Callable[..., Package]
+) -> Package:
+    """The package of ``tiny_whisper``, dense and fp32; not to be changed."""
+    return export_whisper(tiny_whisper, tmp_path_factory.mktemp("dense-speech") / "home")
+
+
+@pytest.fixture(scope="session")
+def small_speech(tmp_path_factory: pytest.TempPathFactory, dense_speech: Package) -> Package:
+    """``dense_speech`` in 8 bits; not to be changed."""
+    from edgelr.quantize.stage import quantize
+    from edgelr.recipe.schema import Quantize
+
+    folder = tmp_path_factory.mktemp("small-speech")
+    settings = Quantize(scheme="int8-dynamic", min_cosine=0.5)
+    return quantize(dense_speech, settings, folder, Progress(quiet=True))
