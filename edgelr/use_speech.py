@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgelr.artifacts import Package
     from edgelr.device.schema import Device
     from edgelr.progress import Progress
-    from edgelr.runtime.transcribe import Segment, Transcriber
+    from edgelr.runtime.transcribe import AnyTranscriber, Segment
 
 
 def transcribe_files(
@@ -67,7 +67,7 @@ def transcribe_files(
 
 
 def _segments(
-    transcriber: Transcriber, path: Path, beams: int | None, max_tokens: int | None, progress: Progress
+    transcriber: AnyTranscriber, path: Path, beams: int | None, max_tokens: int | None, progress: Progress
 ) -> Iterator[Segment]:
     from edgelr.runtime.audio import audio_blocks, seconds_of
     from edgelr.runtime.transcribe import SAMPLE_RATE, transcribe

@@ -1,8 +1,8 @@
 """The waves of a Fourier transform as a table of one period and a rule, in place of a large matrix.
 
-``cos(2 pi k n / N)`` is one of N numbers, the one at ``k n mod N``. Runtimes fold the rule into the matrix when
-they load the graph: what is computed is the same to the last bit, and 0.6 MB less have to be shipped, as much
-as a small model's decoder.
+``cos(2 pi k n / N)`` is one of N numbers, the one at ``k n mod N``. Runtimes fold the rule into the matrix
+when they load the graph: what is computed is the same to the last bit, and 0.6 MB less have to be shipped, as
+much as a small model's decoder.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def tabulate_waves(proto: onnx.ModelProto, frame: int) -> int:
     nodes = _rule(kernels.name)
     for at, node in enumerate(nodes):
         graph.node.insert(at, node)
-    return int(np.prod(shape)) - sum(values.size for values in constants.values())
+    return int(np.prod(shape)) - sum(int(values.size) for values in constants.values())
 
 
 def _rule(kernels: str) -> list[onnx.NodeProto]:

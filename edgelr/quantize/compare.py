@@ -48,6 +48,8 @@ def compare_with_fp32(package: Package, folder: Path, progress: Progress) -> dic
             return {"model": _compare_embeddings(package, folder, progress)}
         case "translation":
             return _compare_steps(package, folder, _sources(package), TEXT, progress)
+        case "automatic-speech-recognition" if "model" in package.graphs:
+            return {"model": _compare_letters(package, folder, progress)}
         case "automatic-speech-recognition":
             return _compare_steps(package, folder, _windows(package), SPEECH, progress)
         case _:
@@ -133,7 +135,31 @@ def _windows(package: Package) -> list[Source]:
     size = int(package.settings["window_samples"])
     examples = spread(folder_examples(package.folder, Utterance), _COMPARED)
     sounds = (example_sound(package.folder, example)[:size] for example in examples)
+    if "model" in package.graphs:  # which reads as much as there is
+        return [run_graph(features, {"pcm": sound[None]}) for sound in sounds]
     return [run_graph(features, {"pcm": padded_window(sound, size)}) for sound in sounds]
+
+
+def _compare_letters(package: Package, folder: Path, progress: Progress) -> float:
+    """Scores of every position, about their mean, of a model with CTC."""
+    import numpy as np
+
+    from edgelr.device.load import load_devices
+    from edgelr.device.session import open_session
+
+    device = load_devices()["cpu-1t"]
+    fp32 = model_path(package)
+    dense, small = (open_session(path, device) for path in (fp32, folder / fp32.name))
+    values = _windows(package)
+    cosines = []
+    with progress.bar("comparing with fp32", len(values)) as advance:
+        for value in values:
+            one, other = (run_graph(session, value)["logits"][0] for session in (dense, small))
+            _check_finite(other, fp32.name)
+            centered = (scores - scores.mean(axis=1, keepdims=True) for scores in (one, other))
+            cosines.append(_cosines(*centered))
+            advance()
+    return float(np.concatenate(cosines).mean())
 
 
 class _Pair:

@@ -232,7 +232,7 @@ class _Search:
 
         beams = self.scores.shape[1]
         ended = ends & (np.arange(ends.shape[1]) < beams)
-        scores = summed / np.float32(length**self.generation.length_penalty)
+        scores = summed / np.float32(self._counted(length) ** self.generation.length_penalty)
         full = self.is_finished.all(axis=1, keepdims=True) & (self.generation.early_stopping is True)
         for ruled_out in (full, ~self.can_improve[:, None], ~ended):
             scores = scores + ruled_out.astype(np.float32) * np.float32(_NEVER)
@@ -252,11 +252,15 @@ class _Search:
         early, penalty = self.generation.early_stopping, self.generation.length_penalty
         # The length that the best running beam is scored with in advance: as it is, or the longest possible.
         at = self.generation.max_length if early == "never" and penalty > 0 else length
-        best_possible = self.scores[:, 0] / np.float32((at - 1) ** penalty)
+        best_possible = self.scores[:, 0] / np.float32(self._counted(at - 1) ** penalty)
         worst = np.where(self.is_finished, self.finished_scores.min(axis=1, keepdims=True), _NEVER)
         self.can_improve &= (best_possible[:, None] > worst).any(axis=1)
         full = early is True and bool(self.is_finished.all())
         return not self.can_improve.any() or full or self.stuck
+
+    def _counted(self, tokens: int) -> int:
+        """The length that counts for the penalty: tokens without those of the prompt."""
+        return max(1, tokens - len(self.generation.prompt_ids))
 
     def best(self) -> list[list[int]]:
         """The best finished beam of every text, without the start token."""

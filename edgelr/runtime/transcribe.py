@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
-from edgelr.errors import DamagedArtifactError
+from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.runtime.ctc import Letters, check_letters, likeliest, prefix_beam_search, read_letters
 from edgelr.runtime.decode import SourceDecoder, beam_search, greedy, greedy_steps
 from edgelr.runtime.decoder_graph import SPEECH, GraphDecoder
 from edgelr.runtime.generation import Generation, check_tokens, read_generation
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 
 ENCODER, DECODER = "encoder", "decoder"
 ROLES = (FEATURES, ENCODER, DECODER)
+MODEL = "model"  # of a package with CTC, beside its features
 SAMPLE_RATE = 16_000
 # Nobody speaks where Whisper thinks so and is not sure of its words either: the numbers of its authors.
 _NO_SPEECH = 0.6
 _UNSURE = -1.0
+_SHORTEST = 800  # samples: the filters of wav2vec2 take 400 of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,26 @@ class Transcriber:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CtcTranscriber:
+    """A package of a model with CTC, open on a device.
+
+    Attributes:
+        letters: What its scores stand for.
+        features: Session of what makes the loudness of samples right.
+        model: Session of the model.
+        window: Samples that it reads at once.
+    """
+
+    letters: Letters
+    features: InferenceSession
+    model: InferenceSession
+    window: int
+
+
+AnyTranscriber = Transcriber | CtcTranscriber
+
+
+@dataclass(frozen=True, kw_only=True)
 class Segment:
     """What is said in a part of a sound.
 
@@ -69,7 +92,7 @@ class Segment:
     overlap_s: float = 0.0
 
 
-def open_transcriber(package: Package, device: Device) -> Transcriber:
+def open_transcriber(package: Package, device: Device) -> AnyTranscriber:
     """Open the graphs of a package, with the settings measured as best for the device, and its tokenizer.
 
     Args:
@@ -83,11 +106,12 @@ def open_transcriber(package: Package, device: Device) -> Transcriber:
         MissingRequirementError: The device's provider is not here.
     """
     entries = session_entries(package, device.name)
-    sessions = {role: open_session(model_path(package, role), device, entries=entries) for role in ROLES}
+    roles = (FEATURES, MODEL) if MODEL in package.graphs else ROLES
+    sessions = {role: open_session(model_path(package, role), device, entries=entries) for role in roles}
     return transcriber_of(package, sessions)
 
 
-def transcriber_of(package: Package, sessions: Mapping[str, InferenceSession]) -> Transcriber:
+def transcriber_of(package: Package, sessions: Mapping[str, InferenceSession]) -> AnyTranscriber:
     """Put a transcriber together from sessions of its graphs.
 
     Args:
@@ -97,24 +121,30 @@ def transcriber_of(package: Package, sessions: Mapping[str, InferenceSession]) -
     Raises:
         DamagedArtifactError: As ``open_transcriber``.
     """
-    codec = open_codec(package.folder, package.settings)
-    generation = read_generation(package.folder)
-    graphs = GraphDecoder(sessions[ENCODER], sessions[DECODER], SPEECH)
-    check_codec(codec, graphs.vocabulary)
-    check_tokens(package.folder, generation, graphs.vocabulary)
     window = package.settings.get("window_samples")
     if not isinstance(window, int) or window < 1:
         raise DamagedArtifactError(
             f"{package.folder / MANIFEST}: settings.window_samples is {window!r}, not a count",
             "get or build the package again",
         )
+    if MODEL in sessions:
+        letters = read_letters(package.folder)
+        check_letters(package.folder, letters, sessions[MODEL])
+        return CtcTranscriber(
+            letters=letters, features=sessions[FEATURES], model=sessions[MODEL], window=window
+        )
+    codec = open_codec(package.folder, package.settings)
+    generation = read_generation(package.folder)
+    graphs = GraphDecoder(sessions[ENCODER], sessions[DECODER], SPEECH)
+    check_codec(codec, graphs.vocabulary)
+    check_tokens(package.folder, generation, graphs.vocabulary)
     return Transcriber(
         codec=codec, generation=generation, features=sessions[FEATURES], decoder=graphs, window=window
     )
 
 
 def transcribe(
-    transcriber: Transcriber,
+    transcriber: AnyTranscriber,
     blocks: Iterable[Pcm],
     *,
     beams: int | None = None,
@@ -134,15 +164,15 @@ def transcribe(
     Raises:
         UnsupportedModelError: ONNX Runtime fails on a graph.
     """
-    beams = transcriber.generation.num_beams if beams is None else beams
     for window in windows_of(blocks, transcriber.window, SAMPLE_RATE):
-        tokens = generate(transcriber, window.pcm, beams=beams, max_tokens=max_tokens)
-        yield Segment(
-            start_s=window.start_s,
-            end_s=window.end_s,
-            text=transcriber.codec.decode(tokens).strip(),
-            overlap_s=window.overlap_s,
-        )
+        match transcriber:
+            case Transcriber():
+                chosen = transcriber.generation.num_beams if beams is None else beams
+                tokens = generate(transcriber, window.pcm, beams=chosen, max_tokens=max_tokens)
+                text = transcriber.codec.decode(tokens).strip()
+            case CtcTranscriber():
+                text = letters_of(transcriber, window.pcm, beams=beams or 1)
+        yield Segment(start_s=window.start_s, end_s=window.end_s, text=text, overlap_s=window.overlap_s)
 
 
 def text_of(segments: Iterable[Segment]) -> str:
@@ -153,6 +183,34 @@ def text_of(segments: Iterable[Segment]) -> str:
         text = join_texts(text, segment.text, segment.overlap_s > 0 and bool(before))
         before = segment.text
     return text
+
+
+def letters_of(transcriber: CtcTranscriber, pcm: Pcm, *, beams: int) -> str:
+    """What a model with CTC writes.
+
+    Args:
+        transcriber: The package.
+        pcm: ``[samples]`` of 16 kHz.
+        beams: 1 takes the likeliest letter of every position.
+
+    Raises:
+        UnsupportedModelError: ONNX Runtime fails on a graph, or a score is not finite.
+    """
+    import numpy as np
+
+    letters = transcriber.letters
+    scores = run_graph(transcriber.model, _loud(transcriber, pcm))["logits"][0]
+    if not np.isfinite(scores).all():
+        raise UnsupportedModelError("the graph 'model' gives scores that are not finite")
+    if beams == 1:
+        return letters.text(likeliest(scores, letters.blank))
+    return letters.text(prefix_beam_search(log_softmax(scores), letters.blank, beams))
+
+
+def _loud(transcriber: CtcTranscriber, pcm: Pcm) -> dict[str, NDArray[Any]]:
+    """Inputs of the model; what is shorter than its first filters is filled with silence."""
+    padded = padded_window(pcm, max(len(pcm), _SHORTEST))
+    return dict(run_graph(transcriber.features, {"pcm": padded}))
 
 
 def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int | None = None) -> list[int]:
@@ -184,13 +242,14 @@ def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int 
     return [] if decoder.nobody_speaks(len(found) - prompt) else found[prompt:]
 
 
-def timed_transcript(transcriber: Transcriber, pcm: Pcm, new_tokens: int) -> tuple[float, float, float]:
+def timed_transcript(transcriber: AnyTranscriber, pcm: Pcm, new_tokens: int) -> tuple[float, float, float]:
     """Time a greedy transcript of a window with a fixed number of tokens, wherever it would end.
 
     Args:
         transcriber: The package.
         pcm: ``[samples]`` of 16 kHz, at most a window.
-        new_tokens: How many tokens to generate after the prompt; at least 1.
+        new_tokens: How many tokens to generate after the prompt, at least 1; a model with CTC writes what it
+            writes.
 
     Returns:
         Seconds for the features, for the encoder, and for the decoder.
@@ -198,6 +257,8 @@ def timed_transcript(transcriber: Transcriber, pcm: Pcm, new_tokens: int) -> tup
     Raises:
         UnsupportedModelError: ONNX Runtime fails on a graph, such as on a position it does not have.
     """
+    if isinstance(transcriber, CtcTranscriber):
+        return _timed_letters(transcriber, pcm)
     generation = transcriber.generation
     endless = replace(
         generation,
@@ -212,6 +273,16 @@ def timed_transcript(transcriber: Transcriber, pcm: Pcm, new_tokens: int) -> tup
     read = time.perf_counter()
     for _ in greedy_steps(transcriber.decoder, 1, endless):
         pass
+    return made - start, read - made, time.perf_counter() - read
+
+
+def _timed_letters(transcriber: CtcTranscriber, pcm: Pcm) -> tuple[float, float, float]:
+    start = time.perf_counter()
+    values = _loud(transcriber, pcm)
+    made = time.perf_counter()
+    scores = run_graph(transcriber.model, values)["logits"][0]
+    read = time.perf_counter()
+    transcriber.letters.text(likeliest(scores, transcriber.letters.blank))
     return made - start, read - made, time.perf_counter() - read
 
 

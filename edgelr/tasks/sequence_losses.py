@@ -33,6 +33,7 @@ class Sequences:
         collate: Examples -> a padded batch.
         run: (model, batch, which outputs to keep) -> what the model gives.
         generated: (model, examples, beams) -> what it says.
+        own: (logits, batch, label smoothing) -> the task's own loss.
     """
 
     target: str
@@ -40,6 +41,7 @@ class Sequences:
     collate: Callable[[Sequence[Any]], Batch]
     run: Callable[..., Outputs]
     generated: Callable[[nn.Module, Sequence[Any], int], list[str]]
+    own: Callable[[Tensor, Batch, float], Tensor]
 
 
 def sequence_losses(
@@ -72,7 +74,7 @@ def sequence_losses(
             model.set_attn_implementation("eager")  # type: ignore[operator]
         picked = [chosen[index] for index in batch_of_step(lengths, settings.batch, seed, number)]
         batch = {name: tensor.to(device) for name, tensor in sequences.collate(picked).items()}
-        return step_loss(model, teacher, sequences.run, batch, settings)
+        return step_loss(model, teacher, sequences, batch, settings)
 
     return loss
 
@@ -80,27 +82,27 @@ def sequence_losses(
 def step_loss(
     student: nn.Module,
     teacher: nn.Module,
-    run: Callable[..., Outputs],
+    sequences: Sequences,
     batch: Batch,
     settings: Finetune,
 ) -> Tensor:
-    """Distillation from the dense model, plus cross entropy of the references where it has weight.
+    """Distillation from the dense model, plus the task's own loss where it has weight.
 
     Args:
         student: The factored model.
         teacher: The dense model.
-        run: As of ``Sequences``.
-        batch: As of ``Sequences``.
+        sequences: How batches are run.
+        batch: Made by it.
         settings: The weights of the losses.
     """
     weights = settings.distill
     kept = {"hidden": weights.hidden > 0, "attention": weights.attention > 0}
     with torch.inference_mode():
-        target = run(teacher, batch, **kept)
-    own = run(student, batch, **kept)
+        target = sequences.run(teacher, batch, **kept)
+    own = sequences.run(student, batch, **kept)
     loss = distillation_loss(own, target, batch, weights)
     if settings.task_loss:
-        loss = loss + settings.task_loss * cross_entropy(own.result, batch, settings.label_smoothing)
+        loss = loss + settings.task_loss * sequences.own(own.result, batch, settings.label_smoothing)
     return loss
 
 

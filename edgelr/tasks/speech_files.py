@@ -44,6 +44,17 @@ def write_speech_files(
         for name in (TOKENIZER, CONFIG):
             shutil.copyfile(Path(scratch) / name, folder / name)
     write_generation(folder, generation_of(generation_config(model, reading)))
+    copy_sounds(folder, reading, examples)
+
+
+def copy_sounds(folder: Path, reading: Reading, examples: Sequence[Utterance]) -> None:
+    """Copy the sounds of examples into a package.
+
+    Args:
+        folder: The package to be.
+        reading: Where the sounds are.
+        examples: Those that travel.
+    """
     assert reading.sounds is not None, "the task reads sounds"
     for example in examples:
         target = folder / example.audio

@@ -12,7 +12,7 @@ from torch import nn
 from edgelr.examples import Utterance
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune
-from edgelr.tasks.sequence_losses import Sequences, sequence_losses
+from edgelr.tasks.sequence_losses import Sequences, cross_entropy, sequence_losses
 from edgelr.tasks.speech_model import FEATURES, collate, frames_of, prompt_of, run, tokenizer_of
 from edgelr.tasks.task import Loss, Reading
 
@@ -33,6 +33,7 @@ def losses(
         collate=partial(collate, reading),
         run=run,
         generated=lambda model, part, beams: transcribed(model, reading, part, beams),
+        own=cross_entropy,
     )
     return sequence_losses(teacher, sequences, examples, settings, seed, scratch, progress)
 

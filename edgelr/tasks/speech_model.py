@@ -100,7 +100,7 @@ def tokenizer_of(reading: Reading) -> Any:  # noqa: ANN401 - transformers is not
     """
     from transformers import AutoTokenizer
 
-    return _of_folder(reading.folder, AutoTokenizer, "tokenizer")
+    return of_folder(reading.folder, AutoTokenizer, "tokenizer")
 
 
 @functools.lru_cache(maxsize=4)
@@ -112,7 +112,7 @@ def features_of(reading: Reading) -> LogMel:
     """
     from transformers import AutoFeatureExtractor
 
-    extractor = _of_folder(reading.folder, AutoFeatureExtractor, "feature extractor")
+    extractor = of_folder(reading.folder, AutoFeatureExtractor, "feature extractor")
     kind = type(extractor).__name__
     if kind != "WhisperFeatureExtractor":
         raise UnsupportedModelError(
@@ -126,7 +126,17 @@ def features_of(reading: Reading) -> LogMel:
     return log_mel_of(extractor)
 
 
-def _of_folder(folder: Path, kind: Any, what: str) -> Any:  # noqa: ANN401 - transformers is not typed
+def of_folder(folder: Path, kind: Any, what: str) -> Any:  # noqa: ANN401 - transformers is not typed
+    """Load a part of a model's folder.
+
+    Args:
+        folder: The model's.
+        kind: Class of transformers that chooses the part's class.
+        what: Its name, for an error.
+
+    Raises:
+        UnsupportedModelError: There is no such part, or it is damaged.
+    """
     try:
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:

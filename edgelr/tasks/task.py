@@ -217,7 +217,7 @@ class Task(Protocol):
 _MODULES = {
     "sentence-embedding": "edgelr.tasks.sentence_embedding",
     "translation": "edgelr.tasks.translation",
-    "automatic-speech-recognition": "edgelr.tasks.speech_recognition",
+    "automatic-speech-recognition": "edgelr.tasks.speech",
 }
 
 
@@ -252,7 +252,7 @@ def load_student(task: Task, reading: Reading) -> nn.Module:
         UsageError: It reads less.
     """
     model = task.load_model(reading.folder)
-    if reading.window_s is not None:
+    if reading.window_s is not None and hasattr(model.config, "max_source_positions"):
         from edgelr.tasks.speech_model import shorten_window
 
         shorten_window(model, reading.window_s)

@@ -12,7 +12,7 @@ from torch import nn
 from edgelr.examples import Translation
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune
-from edgelr.tasks.sequence_losses import Sequences, sequence_losses
+from edgelr.tasks.sequence_losses import Sequences, cross_entropy, sequence_losses
 from edgelr.tasks.task import Loss, Reading
 from edgelr.tasks.translation_model import collate, language_token, run, tokenizer_of
 
@@ -38,6 +38,7 @@ def sequences_of(reading: Reading) -> Sequences:
         collate=partial(collate, reading),
         run=run,
         generated=lambda model, examples, beams: generated(model, reading, examples, beams),
+        own=cross_entropy,
     )
 
 

@@ -13,7 +13,7 @@ from edgelr.runtime.examples import example_sound, folder_examples
 from edgelr.runtime.long_audio import Window, windows_of
 from edgelr.runtime.package import open_package
 from edgelr.runtime.tokens import open_codec
-from edgelr.runtime.transcribe import SAMPLE_RATE, open_transcriber, timed_transcript
+from edgelr.runtime.transcribe import MODEL, SAMPLE_RATE, open_transcriber, timed_transcript
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,8 +66,10 @@ def tokens_a_second(package: Package) -> float:
     """How many tokens the examples of a package have in a second.
 
     Args:
-        package: A speech package.
+        package: A speech package; 0 for one of a model with CTC, which has no tokens to be told.
     """
+    if MODEL in package.graphs:
+        return 0.0
     codec = open_codec(package.folder, package.settings)
     examples = folder_examples(package.folder, Utterance)[:_LISTENED]
     samples = sum(len(example_sound(package.folder, example)) for example in examples)

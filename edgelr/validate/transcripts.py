@@ -10,7 +10,7 @@ from edgelr.artifacts import Package
 from edgelr.examples import Utterance
 from edgelr.metrics.speech import speech_scores
 from edgelr.runtime.examples import example_sound, folder_examples
-from edgelr.runtime.transcribe import text_of, transcribe, transcriber_of
+from edgelr.runtime.transcribe import Transcriber, text_of, transcribe, transcriber_of
 from edgelr.validate.outputs import CheckedDecoder, dense_outputs
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ def score_transcripts(
     """Transcribe the examples greedily, one a call, and score them; see ``accuracy.score_variant``."""
     examples = folder_examples(package.folder, Utterance)
     dense = dense_outputs(reference, len(examples))
-    opened = transcriber_of(package, sessions)
-    transcriber = replace(opened, decoder=CheckedDecoder(opened.decoder, package))
+    transcriber = transcriber_of(package, sessions)
+    if isinstance(transcriber, Transcriber):
+        transcriber = replace(transcriber, decoder=CheckedDecoder(transcriber.decoder, package))
     outputs = []
     for example in examples:
         sound = example_sound(package.folder, example)

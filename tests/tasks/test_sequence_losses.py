@@ -12,7 +12,7 @@ from edgelr.examples import Translation
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Distill, Finetune
 from edgelr.tasks import translation_losses
-from edgelr.tasks.sequence_losses import TARGETS, cross_entropy, distillation_loss, outputs_of
+from edgelr.tasks.sequence_losses import TARGETS, Sequences, cross_entropy, distillation_loss, outputs_of
 from edgelr.tasks.sequence_losses import step_loss as step_loss_of
 from edgelr.tasks.task import Batch, Reading
 from edgelr.tasks.translation_losses import generated, losses, sequences_of
@@ -44,7 +44,8 @@ def batch(translator_reading: Reading, translations: Pairs) -> Batch:
 
 
 def step_loss(student: nn.Module, teacher: nn.Module, batch: Batch, settings: Finetune) -> torch.Tensor:
-    return step_loss_of(student, teacher, run, batch, settings)
+    sequences = Sequences(target="", size=len, collate=dict, run=run, generated=list, own=cross_entropy)  # type: ignore[arg-type]
+    return step_loss_of(student, teacher, sequences, batch, settings)
 
 
 def disturbed(model: nn.Module) -> nn.Module:
