@@ -227,13 +227,21 @@ def _print_verdict(verdict: Verdict) -> None:
 
 
 def _latency_table(rows: Sequence[LatencyRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Heading and lines; what is written token by token has two columns more."""
+    """Heading and lines; what is written token by token, or heard, has columns of its own."""
     written = any(row.tokens_per_s is not None or row.first_token_ms is not None for row in rows)
+    heard = any(row.rtf is not None for row in rows)
     lines = []
     for row in rows:
         times = (f"{time:.2f}" for time in (row.p50_ms, row.p90_ms, row.p99_ms))
         speed = ["-" if value is None else f"{value:.2f}" for value in (row.tokens_per_s, row.first_token_ms)]
-        rest = (*(speed if written else ()), f"{row.peak_bytes / 1e6:.1f}", row.evidence)
+        parts = ["-" if value is None else f"{value:.2f}" for value in _parts(row)]
+        more = (*(speed if written else ()), *(parts if heard else ()))
+        rest = (*more, f"{row.peak_bytes / 1e6:.1f}", row.evidence)
         lines.append((row.device, row.variant, row.shape, *times, *rest))
     more = ("tokens/s", "first token ms") if written else ()
+    more += ("real-time factor", "features ms", "encoder ms", "decoder ms") if heard else ()
     return ("device", "variant", "shape", "p50 ms", "p90 ms", "p99 ms", *more, "peak MB", "evidence"), lines
+
+
+def _parts(row: LatencyRow) -> tuple[float | None, ...]:
+    return (row.rtf, row.features_ms, row.encoder_ms, row.decoder_ms)

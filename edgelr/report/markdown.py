@@ -173,7 +173,8 @@ def _latency(latency: Sequence[Row], ratios: Sequence[Row]) -> str:
     columns = ("device", "shape", *variants, *(f"candidate against {baseline}" for baseline in baselines))
     legend = "Times: p50 / p90 / p99 in ms (evidence, runs). Speedups: of the medians of one interleaved run."
     picture = "![Median latency](latency.svg)"
-    parts = [table(columns, rows), legend, _writing_speed(latency), _memory(latency), picture]
+    speeds = (_writing_speed(latency), _hearing_speed(latency))
+    parts = [table(columns, rows), legend, *speeds, _memory(latency), picture]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -195,6 +196,23 @@ def _writing_speed(latency: Sequence[Row]) -> str:
     ]
     legend = "Tokens written a second / ms until the first (evidence): medians."
     return "\n\n".join([table(("device", "shape", *variants), rows), legend]) if rows else ""
+
+
+def _hearing_speed(latency: Sequence[Row]) -> str:
+    """The same lines for what is heard: how much of its own time a sound takes, and for which part."""
+    heard = [row for row in latency if "rtf" in row]
+    variants = _variants(heard)
+    rows = [
+        (*line, *(_factor(found[variant]) if variant in found else "–" for variant in variants))
+        for line, found in _side_by_side(heard).items()
+    ]
+    legend = "Real-time factor: features / encoder / decoder in ms (evidence): medians."
+    return "\n\n".join([table(("device", "shape", *variants), rows), legend]) if rows else ""
+
+
+def _factor(row: Row) -> str:
+    parts = " / ".join(_number(row.get(name), 2) for name in ("features_ms", "encoder_ms", "decoder_ms"))
+    return f"{_number(row['rtf'], 4)}: {parts} ({row['evidence']})"
 
 
 def _speed(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,11 +63,12 @@ def read_letters(folder: Path) -> Letters:
     path = folder / LETTERS
     document = read_json(path)
     try:
-        letters = TypeAdapter(Letters).validate_python(
-            {**document, "letters": tuple(document["letters"])} if isinstance(document, dict) else document
-        )
-    except (ValidationError, KeyError, TypeError) as error:
-        raise DamagedArtifactError(f"{path} has no letters, blank and space: {error}", AGAIN) from error
+        # Through JSON, where lists are tuples; strict Python values are not.
+        letters = TypeAdapter(Letters).validate_json(json.dumps(document))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise DamagedArtifactError(f"{path}: {where}: {first['msg']}", AGAIN) from error
     if letters.blank >= len(letters.letters):
         raise DamagedArtifactError(f"{path}: the blank {letters.blank} is no letter", AGAIN)
     return letters

@@ -233,8 +233,9 @@ def _tokens(config: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _length(config: Mapping[str, Any], new: str, total: str, default: int) -> Any:  # noqa: ANN401 - JSON
-    """Target tokens with the start token; the setting that counts without it wins, as in ``generate()``."""
-    return config[new] + 1 if isinstance(config.get(new), int) else config.get(total, default)
+    """Target tokens with start and prompt; the setting that counts without these wins, as in generate()."""
+    told = 1 + len(config.get("prompt_ids", ()))
+    return config[new] + told if isinstance(config.get(new), int) else config.get(total, default)
 
 
 def _forced_end(config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON

@@ -19,6 +19,7 @@ from edgelr.runtime.graph import run_graph
 from edgelr.runtime.logits import log_softmax
 from edgelr.runtime.long_audio import Pcm, join_texts, windows_of
 from edgelr.runtime.package import FEATURES, MANIFEST, model_path, session_entries
+from edgelr.runtime.silence import Listening
 from edgelr.runtime.tokens import Codec, check_codec, open_codec
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ ENCODER, DECODER = "encoder", "decoder"
 ROLES = (FEATURES, ENCODER, DECODER)
 MODEL = "model"  # of a package with CTC, beside its features
 SAMPLE_RATE = 16_000
-# Nobody speaks where Whisper thinks so and is not sure of its words either: the numbers of its authors.
-_NO_SPEECH = 0.6
-_UNSURE = -1.0
 _SHORTEST = 800  # samples: the filters of wav2vec2 take 400 of them
 
 
@@ -229,17 +227,15 @@ def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int 
     Raises:
         UnsupportedModelError: ONNX Runtime fails on a graph.
     """
-    generation = transcriber.generation
-    prompt = len(generation.prompt_ids)
-    if max_tokens is not None:
-        max_tokens += prompt
-    decoder = _Listening(transcriber.decoder, generation)
-    _read(transcriber, pcm)
+    generation, prompt = transcriber.generation, len(transcriber.generation.prompt_ids)
+    max_tokens = None if max_tokens is None else max_tokens + prompt
+    decoder = Listening(transcriber.decoder, generation)
+    transcriber.decoder.read({SPEECH[0]: _features(transcriber, pcm)})
     if beams == 1:
         (found,) = greedy(decoder, 1, generation, max_tokens)
     else:
         (found,) = beam_search(decoder, 1, generation, beams, max_tokens)
-    return [] if decoder.nobody_speaks(len(found) - prompt) else found[prompt:]
+    return [] if decoder.nobody_speaks(found) else found[prompt:]
 
 
 def timed_transcript(transcriber: AnyTranscriber, pcm: Pcm, new_tokens: int) -> tuple[float, float, float]:
@@ -286,10 +282,6 @@ def _timed_letters(transcriber: CtcTranscriber, pcm: Pcm) -> tuple[float, float,
     return made - start, read - made, time.perf_counter() - read
 
 
-def _read(transcriber: Transcriber, pcm: Pcm) -> None:
-    transcriber.decoder.read({SPEECH[0]: _features(transcriber, pcm)})
-
-
 def _features(transcriber: Transcriber, pcm: Pcm) -> NDArray[Any]:
     return run_graph(transcriber.features, {"pcm": padded_window(pcm, transcriber.window)})[SPEECH[0]]
 
@@ -306,45 +298,3 @@ def padded_window(pcm: Pcm, window: int) -> NDArray[np.float32]:
     padded = np.zeros((1, window), np.float32)
     padded[0, : len(pcm)] = pcm
     return padded
-
-
-class _Listening:
-    """A decoder that notes whether anybody speaks, and how sure it is of its words.
-
-    Args:
-        decoder: Does the work.
-        generation: Says which token stands for silence.
-    """
-
-    def __init__(self, decoder: SourceDecoder, generation: Generation) -> None:
-        self._decoder, self._silence = decoder, generation.no_speech_token_id
-        self._told = len(generation.prompt_ids)
-        self.reorder = decoder.reorder
-
-    def start(self, rows: int) -> None:
-        """As of the decoder."""
-        self._decoder.start(rows)
-        self._steps, self._suspect, self._summed = 0, False, 0.0
-        self._last: NDArray[np.float32] | None = None
-
-    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As of the decoder."""
-        import numpy as np
-
-        if self._last is not None and self._steps > self._told:
-            self._summed += float(log_softmax(self._last)[0, tokens[0]])
-        scores = self._decoder.step(tokens)
-        if self._steps == 0 and self._silence is not None:
-            self._suspect = float(np.exp(log_softmax(scores.copy())[0, self._silence])) > _NO_SPEECH
-        self._steps += 1
-        self._last = scores if self._suspect else None
-        return scores
-
-    def nobody_speaks(self, words: int) -> bool:
-        """Whether it is silence that was transcribed.
-
-        Args:
-            words: Tokens of the transcript, the end among them.
-        """
-        # The end itself was chosen but never given to the decoder: it counts as sure.
-        return self._suspect and self._summed / max(words, 1) < _UNSURE

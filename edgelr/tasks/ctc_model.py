@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -15,9 +14,11 @@ from torch.nn.utils import parametrize
 from edgelr.errors import UnsupportedModelError
 from edgelr.examples import Utterance
 from edgelr.runtime.audio import SAMPLE_RATE
+from edgelr.runtime.ctc import Letters, likeliest
 from edgelr.tasks.pretrained import load_pretrained
 from edgelr.tasks.sequence_losses import SOURCE, TARGETS
-from edgelr.tasks.speech_model import of_folder, sound_of
+from edgelr.tasks.speech_folder import of_folder
+from edgelr.tasks.speech_model import sound_of
 from edgelr.tasks.task import Batch, Outputs, Reading
 
 VALUES, SAMPLES = "input_values", "samples_mask"
@@ -135,7 +136,8 @@ def collate(reading: Reading, examples: Sequence[Utterance]) -> Batch:
     lengths = torch.tensor([len(sound) for sound in sounds])
     frames = _frames(reading, lengths)
     mask = (torch.arange(int(frames.max())) < frames[:, None]).long()
-    rows = [tokenizer_of(reading)(each.text)["input_ids"] for each in examples]
+    tokenizer = tokenizer_of(reading)
+    rows = [tokenizer(in_case(tokenizer, each.text))["input_ids"] for each in examples]
     width = max(map(len, rows))
     return {
         VALUES: nn.utils.rnn.pad_sequence(sounds, batch_first=True),
@@ -144,6 +146,18 @@ def collate(reading: Reading, examples: Sequence[Utterance]) -> Batch:
         TARGETS: mask,
         "labels": torch.tensor([[*row, *[_IGNORED] * (width - len(row))] for row in rows]),
     }
+
+
+def in_case(tokenizer: Any, text: str) -> str:  # noqa: ANN401 - transformers is not typed
+    """A text in the letters that a tokenizer has: many models know capitals only.
+
+    Args:
+        tokenizer: Of the model.
+        text: As it is written elsewhere.
+    """
+    known = {token for token in tokenizer.get_vocab() if len(token) == 1 and token.isalpha()}
+    cases = {token.isupper() for token in known if token.isupper() != token.islower()}
+    return text if len(cases) != 1 else text.upper() if cases.pop() else text.lower()
 
 
 def _frames(reading: Reading, samples: Tensor) -> Tensor:
@@ -201,14 +215,38 @@ def ctc_loss(logits: Tensor, batch: Batch, _: float, *, blank: int) -> Tensor:
     return found / letters.sum().clamp(min=1)
 
 
+def letters_of(model: nn.Module, reading: Reading) -> Letters:
+    """What the scores stand for: the letters in order, the blank, and what is written as a space.
+
+    Raises:
+        UnsupportedModelError: The tokenizer's letters are none that can be joined.
+    """
+    tokenizer = tokenizer_of(reading)
+    size = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    found = tokenizer.convert_ids_to_tokens(list(range(size)))
+    delimiter = getattr(tokenizer, "word_delimiter_token", None)
+    special = set(tokenizer.all_special_tokens) - {delimiter}
+    letters = ["" if each is None or each in special else str(each) for each in found]
+    if delimiter is None or delimiter not in letters:
+        raise UnsupportedModelError(
+            f"{reading.folder}: its tokenizer has no word_delimiter_token among its letters",
+            "a Wav2Vec2CTCTokenizer is needed",
+        )
+    return Letters(letters=tuple(letters), blank=int(tokenizer.pad_token_id), space=str(delimiter))
+
+
 @torch.inference_mode()
 def transcribed(model: nn.Module, reading: Reading, examples: Sequence[Utterance]) -> list[str]:
-    """The likeliest letters of a few examples, one after the other: padding changes what some models hear."""
-    tokenizer = tokenizer_of(reading)
+    """The likeliest letters of a few examples, one after the other: padding changes what some models hear.
+
+    By the runtime's own code: transformers writes special tokens out, or else leaves the blanks out before it
+    takes repeated letters for one.
+    """
+    letters = letters_of(model, reading)
     device = next(model.parameters()).device
     texts = []
     for example in examples:
         batch = {name: tensor.to(device) for name, tensor in collate(reading, [example]).items()}
-        ids = run(model, batch).result.argmax(-1)
-        texts += [text.strip() for text in tokenizer.batch_decode(np.asarray(ids.cpu()))]
+        scores = run(model, batch).result[0].float().cpu().numpy()
+        texts.append(letters.text(likeliest(scores, letters.blank)))
     return texts

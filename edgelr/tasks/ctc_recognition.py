@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelr.artifact_files import write_json
-from edgelr.errors import UnsupportedModelError, UsageError
+from edgelr.errors import UsageError
 from edgelr.examples import Utterance
 from edgelr.metrics.speech import speech_scores
 from edgelr.progress import Progress
@@ -23,6 +23,7 @@ from edgelr.tasks.ctc_model import (
     collate,
     ctc_loss,
     example_batches,
+    letters_of,
     load_model,
     loudness_of,
     run,
@@ -179,23 +180,3 @@ def furnish(
             lines.append(" ".join(text.split()))
             advance()
     return {"dense_outputs": np.frombuffer("\n".join(lines).encode(), np.uint8)}
-
-
-def letters_of(model: nn.Module, reading: Reading) -> dict[str, object]:
-    """What the scores stand for: the letters in order, the blank, and what is written as a space.
-
-    Raises:
-        UnsupportedModelError: The tokenizer's letters are none that can be joined.
-    """
-    tokenizer = tokenizer_of(reading)
-    size = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    found = tokenizer.convert_ids_to_tokens(list(range(size)))
-    special = set(tokenizer.all_special_tokens)
-    letters = ["" if each is None or each in special else str(each) for each in found]
-    delimiter = getattr(tokenizer, "word_delimiter_token", None)
-    if delimiter is None or delimiter not in letters:
-        raise UnsupportedModelError(
-            f"{reading.folder}: its tokenizer has no word_delimiter_token among its letters",
-            "a Wav2Vec2CTCTokenizer is needed",
-        )
-    return {"letters": letters, "blank": int(tokenizer.pad_token_id), "space": str(delimiter)}

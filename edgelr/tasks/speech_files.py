@@ -14,7 +14,8 @@ from edgelr.errors import UnsupportedModelError
 from edgelr.examples import Utterance
 from edgelr.runtime.generation import generation_of, write_generation
 from edgelr.runtime.tokens import CONFIG, TOKENIZER
-from edgelr.tasks.speech_model import prompt_of, tokenizer_of
+from edgelr.tasks.speech_folder import tokenizer_of
+from edgelr.tasks.speech_model import prompt_of
 from edgelr.tasks.task import Reading
 
 # Of a transformers configuration: what Whisper's own generate() does with them is said by the prompt.

@@ -13,7 +13,8 @@ from edgelr.examples import Utterance
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune
 from edgelr.tasks.sequence_losses import Sequences, cross_entropy, sequence_losses
-from edgelr.tasks.speech_model import FEATURES, collate, frames_of, prompt_of, run, tokenizer_of
+from edgelr.tasks.speech_folder import tokenizer_of
+from edgelr.tasks.speech_model import FEATURES, collate, frames_of, prompt_of, run
 from edgelr.tasks.task import Loss, Reading
 
 

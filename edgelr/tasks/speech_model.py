@@ -19,17 +19,17 @@ from torch import Tensor, nn
 from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.examples import Utterance
 from edgelr.runtime.audio import SAMPLE_RATE, read_audio
-from edgelr.tasks.log_mel import LogMel, log_mel_of
-from edgelr.tasks.pretrained import load_pretrained, read_json, reason_of
+from edgelr.tasks.pretrained import load_pretrained, read_json
 from edgelr.tasks.sequence_losses import TARGETS
+from edgelr.tasks.speech_folder import HOP, features_of, tokenizer_of
 from edgelr.tasks.task import Batch, Outputs, Reading
 from edgelr.tasks.translation_model import start_token
 
 FEATURES = "input_features"
 _IGNORED = -100  # of labels: what is no target
 _STRIDE = 2  # frames of a position of Whisper's encoder
-_HOP = 160  # samples of a frame of every Whisper: 10 ms
 _MODELS = ("whisper",)
+_START = "<|startoftranscript|>"
 
 
 def load_model(folder: Path) -> nn.Module:
@@ -63,9 +63,9 @@ def shorten_window(model: nn.Module, seconds: float) -> None:
         UsageError: The model's window is shorter.
     """
     encoder = model.get_encoder()  # type: ignore[operator]
-    positions = round(seconds * SAMPLE_RATE / (_STRIDE * _HOP))
+    positions = round(seconds * SAMPLE_RATE / (_STRIDE * HOP))
     if positions > window_positions(model):
-        own = window_positions(model) * _STRIDE * _HOP / SAMPLE_RATE
+        own = window_positions(model) * _STRIDE * HOP / SAMPLE_RATE
         raise UsageError(
             f"task.window_s: {seconds:g} s were asked for, the model's window is {own:g} s",
             f"set it to at most {own:g}, or leave it out",
@@ -88,61 +88,7 @@ def frames_of(model: nn.Module) -> int:
 
 def window_samples(model: nn.Module) -> int:
     """Samples of 16 kHz that the encoder reads."""
-    return frames_of(model) * _HOP
-
-
-@functools.lru_cache(maxsize=4)
-def tokenizer_of(reading: Reading) -> Any:  # noqa: ANN401 - transformers is not typed
-    """The folder's tokenizer.
-
-    Raises:
-        UnsupportedModelError: There is none.
-    """
-    from transformers import AutoTokenizer
-
-    return of_folder(reading.folder, AutoTokenizer, "tokenizer")
-
-
-@functools.lru_cache(maxsize=4)
-def features_of(reading: Reading) -> LogMel:
-    """What turns samples into the model's input.
-
-    Raises:
-        UnsupportedModelError: The folder has no feature extractor, or one of another kind of model.
-    """
-    from transformers import AutoFeatureExtractor
-
-    extractor = of_folder(reading.folder, AutoFeatureExtractor, "feature extractor")
-    kind = type(extractor).__name__
-    if kind != "WhisperFeatureExtractor":
-        raise UnsupportedModelError(
-            f"{reading.folder} has a {kind}, not a WhisperFeatureExtractor",
-            "the feature extractor and the model do not belong together; get the model again",
-        )
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise UnsupportedModelError(
-            f"{reading.folder}: the feature extractor takes {extractor.sampling_rate} Hz, not {SAMPLE_RATE}"
-        )
-    return log_mel_of(extractor)
-
-
-def of_folder(folder: Path, kind: Any, what: str) -> Any:  # noqa: ANN401 - transformers is not typed
-    """Load a part of a model's folder.
-
-    Args:
-        folder: The model's.
-        kind: Class of transformers that chooses the part's class.
-        what: Its name, for an error.
-
-    Raises:
-        UnsupportedModelError: There is no such part, or it is damaged.
-    """
-    try:
-        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
-        raise UnsupportedModelError(
-            f"{folder} has no usable {what}: {reason_of(error)}", f"get the model's {what} files again"
-        ) from error
+    return frames_of(model) * HOP
 
 
 def prompt_of(model: nn.Module, reading: Reading) -> list[int]:
@@ -153,13 +99,20 @@ def prompt_of(model: nn.Module, reading: Reading) -> list[int]:
         reading: Its language, for a model of many.
 
     Raises:
-        UsageError: The model needs a language and none is given, or knows no such language.
+        UsageError: The model needs a language and none is given, or knows no such language; or it knows one
+            only, and one is given.
     """
     config: Any = model.generation_config
     plain = getattr(config, "no_timestamps_token_id", None)
     last = [] if plain is None else [int(plain)]
     languages = getattr(config, "lang_to_id", None)
     if not languages or getattr(config, "is_multilingual", True) is False:
+        if reading.source_language is not None:
+            raise UsageError(
+                f"task.language: {reading.source_language!r} was asked for, "
+                f"and the model of {reading.folder} knows one language only",
+                "leave it out",
+            )
         return last
     code = f"<|{reading.source_language}|>"
     if code not in languages:
@@ -177,7 +130,7 @@ def check_reach(model: nn.Module, reading: Reading) -> None:
     """Check that tokenizer, feature extractor and model belong together.
 
     Raises:
-        UsageError: The model has fewer target positions than ``max_tokens``.
+        UsageError: The model has fewer target positions than ``max_tokens``, or another language.
         UnsupportedModelError: The model has fewer tokens than the tokenizer, or reads other features.
     """
     tokenizer = tokenizer_of(reading)
@@ -185,6 +138,13 @@ def check_reach(model: nn.Module, reading: Reading) -> None:
     if highest >= known:
         raise UnsupportedModelError(
             f"the tokenizer has a token {highest}, and the model knows {known} tokens",
+            "tokenizer and weights do not belong together; get the model again",
+        )
+    start = start_token(reading.folder)
+    name = tokenizer.convert_ids_to_tokens(start)
+    if name != _START:
+        raise UnsupportedModelError(
+            f"the tokenizer calls the first token of transcripts, {start}, {name!r}, not {_START}",
             "tokenizer and weights do not belong together; get the model again",
         )
     config: Any = model.config
@@ -200,6 +160,7 @@ def check_reach(model: nn.Module, reading: Reading) -> None:
             f"the model has {config.max_target_positions} positions",
             f"set it to at most {config.max_target_positions}",
         )
+    prompt_of(model, reading)
 
 
 def token_table(model: nn.Module) -> Any:  # noqa: ANN401 - a module whose weight is a tensor

@@ -14,18 +14,17 @@ from edgelr.metrics.speech import speech_scores
 from edgelr.progress import Progress
 from edgelr.tasks.sequence_losses import TARGETS
 from edgelr.tasks.speech_files import write_speech_files
+from edgelr.tasks.speech_folder import features_of, tokenizer_of
 from edgelr.tasks.speech_graphs import graph_specs
 from edgelr.tasks.speech_losses import losses, transcribed
 from edgelr.tasks.speech_model import (
     check_reach,
     collate,
     example_batches,
-    features_of,
     load_model,
     padded_sounds,
     run,
     token_table,
-    tokenizer_of,
     window_samples,
 )
 from edgelr.tasks.task import Arrays, GraphSpec, Reading, Score

@@ -8,9 +8,9 @@
 * ``{"do": "time", "audio_s": s, "new_tokens": n, "seconds": t}`` gives ``{"features_ms", "encoder_ms",
   "decoder_ms"}``, each with a number a call, of transcripts of exactly ``n`` tokens; the first call is not
   timed, and there are at least as many as asked for by ``"calls"`` (1)
-* ``{"do": "transcribe", "paths": [...], "silence": bool}`` gives ``{"texts", "features_ms", "total_ms"}``, one
-  of each for every sound, greedily; the first one is done once more before, and not timed. With ``silence``
-  CTranslate2 is also asked how sure it is, and empties what edgelr would
+* ``{"do": "transcribe", "paths": [...], "silence": bool}`` gives ``{"texts", "features_ms", "total_ms"}``,
+  one of each for every sound, greedily; the first one is done once more before, and not timed. With
+  ``silence`` CTranslate2 is also asked how sure it is, and leaves empty what edgelr does, which always looks
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
 """
 
@@ -35,6 +35,7 @@ from edgelr.device.session import open_session
 from edgelr.errors import DataError, EdgelrError
 from edgelr.runtime import transcribe as runtime
 from edgelr.runtime.audio import SAMPLE_RATE, read_audio
+from edgelr.runtime.decoder_graph import SPEECH
 from edgelr.runtime.generation import read_generation
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.long_audio import windows_of
@@ -102,7 +103,7 @@ class EdgelrSide:
         """As of ``Side``."""
         return runtime.timed_transcript(self._transcriber, pcm, new_tokens)
 
-    def heard(self, pcm: Pcm, silence: bool) -> tuple[str, float, float]:  # noqa: ARG002 - always on here
+    def heard(self, pcm: Pcm, silence: bool) -> tuple[str, float, float]:
         """As of ``Side``."""
         self._watch.seconds = 0.0
         start = time.perf_counter()
@@ -202,7 +203,7 @@ def features_by_graph(package: Path, device: Device) -> Featured:
 
     def featured(pcm: Pcm) -> NDArray[np.float32]:
         given = {"pcm": runtime.padded_window(pcm, window)}
-        found: NDArray[np.float32] = run_graph(session, given)[runtime.SPEECH[0]]
+        found: NDArray[np.float32] = run_graph(session, given)[SPEECH[0]]
         return found
 
     return featured
@@ -263,9 +264,7 @@ def device_of(threads: int, spinning: bool) -> Device:
     profile = load_devices()["cpu-1t"]
     entries = {**profile.session.entries, "session.intra_op.allow_spinning": str(int(spinning))}
     session = profile.session.model_copy(update={"entries": entries})
-    return profile.model_copy(
-        update={"name": f"cpu-{threads}t", "threads": threads, "session": session}
-    )
+    return profile.model_copy(update={"name": f"cpu-{threads}t", "threads": threads, "session": session})
 
 
 def timed(side: Side, request: dict[str, Any]) -> dict[str, list[float]]:

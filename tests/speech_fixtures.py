@@ -16,7 +16,7 @@ from edgelr.runtime.audio import SAMPLE_RATE, write_flac
 WINDOW_S = 2
 MAX_TOKENS = 24
 UTTERANCES = 12
-LANGUAGES = ("en", "de", "fr")
+LANGUAGES = ("en", "zh", "de")  # in the order of Whisper's own
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _BEFORE = ("<|endoftext|>", "<|startoftranscript|>")
 _AFTER = (
