@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgelr.artifacts import Package
 from edgelr.errors import DamagedArtifactError
 from edgelr.examples import Translation
 from edgelr.metrics.translation import translation_scores
+from edgelr.runtime.answers import references_of, translations_of
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.examples import folder_examples
-from edgelr.runtime.translate import translate, translator_of
-from edgelr.validate.embeddings import REFERENCE, check_finite
+from edgelr.validate.embeddings import REFERENCE
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from onnxruntime import InferenceSession
 
     from edgelr.metrics.scores import Scores
-    from edgelr.runtime.decode import SourceDecoder
 
 
 def score_translations(
@@ -33,48 +29,15 @@ def score_translations(
     """Translate the examples greedily, one a call, and score them; see ``accuracy.score_variant``."""
     examples = folder_examples(package.folder, Translation)
     dense = _dense(reference, len(examples))
-    opened = translator_of(package, sessions)
-    translator = replace(opened, decoder=_Checked(opened.decoder, package))
-    outputs = []
-    for text in translate(translator, [example.source for example in examples], beams=1):
-        outputs.append(" ".join(text.split()))
-        if each is not None:
-            each()
-    return translation_scores(outputs, _references(examples), dense)
-
-
-class _Checked:
-    """A decoder whose scores are looked at: the largest of numbers that are none is a token like any other.
-
-    Args:
-        decoder: Does the work.
-        package: What an error names.
-    """
-
-    def __init__(self, decoder: SourceDecoder, package: Package) -> None:
-        self._decoder, self._package = decoder, package
-        self.read, self.start, self.reorder = decoder.read, decoder.start, decoder.reorder
-
-    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As of the decoder.
-
-        Raises:
-            ExportError, QuantizeError: A score is not finite.
-        """
-        scores = self._decoder.step(tokens)
-        check_finite(scores, self._package)
-        return scores
+    outputs = translations_of(package, sessions, examples, each)
+    return translation_scores(outputs, references_of(examples), dense)
 
 
 def score_dense_translations(package: Package) -> dict[str, Scores]:
     """Scores of the dense model, from its translations that are stored in the package."""
     examples = folder_examples(package.folder, Translation)
     dense = _dense(package, len(examples))
-    return translation_scores(dense, _references(examples), dense)
-
-
-def _references(examples: tuple[Translation, ...]) -> list[str]:
-    return [" ".join(example.target.split()) for example in examples]
+    return translation_scores(dense, references_of(examples), dense)
 
 
 def _dense(package: Package, count: int) -> list[str]:
