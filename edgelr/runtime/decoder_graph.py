@@ -14,7 +14,7 @@ The contract, with layers i from 0; tokens and masks are int64, all else is floa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.runtime.caches import COUNTERS, BufferCaches, GrowingCaches, value_of
@@ -109,6 +109,17 @@ class GraphDecoder:
         _run("decoder", self._decoder, binding, self._tokens.shape)
         self._caches.keep(binding)
         return self._logits
+
+    def feeds(self, tokens: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The decoder's inputs for the step that these tokens would take, by name.
+
+        Args:
+            tokens: ``[rows]``.
+        """
+        sources = zip(self._cross, self._sources, strict=True)
+        given = {name: source.numpy()[self._texts] for name, source in sources}
+        mask = self._mask[self._texts]
+        return {"input_ids": tokens[:, None], "attention_mask": mask, **given, **self._caches.feeds()}
 
     def reorder(self, rows: NDArray[np.int64]) -> None:
         """Go on with these rows of the last step; a row may come several times, or not at all."""
