@@ -46,7 +46,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "compress": ("compress", "lowrank", "tasks"),
     "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text"),
     "export": ("export", "lowrank", "tasks", "runtime"),
-    "quantize": ("quantize", "lowrank.rotate", "runtime"),
+    "quantize": ("quantize", "lowrank.rotate", "runtime", "metrics", "device"),
     "validate": ("validate", "runtime", "metrics", "timing", "device"),
 }
 

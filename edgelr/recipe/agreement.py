@@ -91,6 +91,9 @@ def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
     quality = file.at(("compress", "keep", "quality"))
     if isinstance(quality, dict) and "metric" in quality:
         yield from _check_metric(file, ("compress", "keep", "quality"), quality, measured)
+    control = file.at(("quantize", "max_drop"))
+    if isinstance(control, dict) and "metric" in control:
+        yield from _check_metric(file, ("quantize", "max_drop"), control, measured)
     key: KeyPath = ("compress", "keep", "latency")
     latency = file.at(key)
     if not isinstance(latency, dict):

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 SCOPES = "pkg.torch.onnx.name_scopes"  # metadata of a node: every module around it, and the call itself
 
-# Attributes that wrap a whole model. Whether there is one depends on who wraps it, so that names and globs are
-# both taken without.
+# Attributes that wrap a whole model. Whether there is one depends on who wraps it: names and globs are both
+# taken without.
 _WRAPPERS = ("model", "transformer")
 # What torch's older exporter ends a node's name with: /encoder/layer.0/query/MatMul.
 _OPERATORS = ("MatMul", "Gemm", "Gather")

@@ -24,6 +24,7 @@ from edgelr.writing import atomic_write_text, plain_files
 FORMAT = 1
 MANIFEST = "package.json"
 SESSION = "session.json"
+QUANTIZATION = "quantization.json"  # of a quantized package: what each layer became, and what that costs
 UNLISTED = frozenset({MANIFEST, SESSION, "manifest.json"})
 AGAIN = "do not use this package; get it again from where it was built, or build it again"
 

@@ -17,7 +17,7 @@ from edgelr.progress import Progress
 from edgelr.quantize import compare
 from edgelr.quantize.compare import compare_with_fp32
 from edgelr.quantize.stage import quantize
-from edgelr.recipe.schema import Quantize
+from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.package import open_package
 from edgelr.runtime.text import INDEX

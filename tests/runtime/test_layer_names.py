@@ -6,7 +6,7 @@ from edgelr.runtime.layer_names import joined, module_path, name_of_node, names_
 @pytest.mark.parametrize(
     ("scopes", "path"),
     [
-        ("['', 'model.transformer', 'model.transformer.encoder.layer.0.query', 'linear']", "encoder.layer.0.query"),
+        ("['', 'model.transformer', 'model.transformer.layer.0.query', 'linear']", "layer.0.query"),
         ("['', 'lm_head', 'linear_7']", "lm_head"),
         ("['linear']", ""),
         ("", ""),
