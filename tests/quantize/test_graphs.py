@@ -97,6 +97,11 @@ def test_one_layer_in_half_precision(make_tiny: Any, tmp_path: Path, scheme: Sch
     assert tiny.cosine(target) > LEAST[scheme]
 
 
+def test_all_layers_in_fp32_give_the_same_graph(tiny: Any, tmp_path: Path) -> None:
+    target = quantized(tiny, tmp_path, scheme="int8-dynamic", layers={"*": "fp32"})
+    assert tiny.cosine(target) > 0.999999
+
+
 def test_a_tied_vocabulary_may_stay_as_it_is(make_tiny: Any, tmp_path: Path) -> None:
     tiny = make_tiny("tied")
     for scheme in ("int8-dynamic", "weight-int4"):
