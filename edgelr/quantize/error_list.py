@@ -6,7 +6,6 @@ is looked at, whose own error is added, what it gives when it alone is quantized
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelr.progress import Progress
-from edgelr.quantize.choice import Choice, Choices
+from edgelr.quantize.choice import Choices
 from edgelr.quantize.graphs import Prepared
 from edgelr.quantize.layers import Layer
-from edgelr.quantize.probe import open_probe, run_values, session_of
-from edgelr.quantize.schemes import Means, quantize_layers
+from edgelr.quantize.probe import open_probe, run_values, session_of, value_types
 from edgelr.quantize.static import Feeds
 
 EXACT_DB = 150.0  # said of a layer that loses nothing, or next to nothing: decibels have no end
@@ -35,14 +33,13 @@ class LayerError:
     Attributes:
         layer: Its name.
         alone_db: Signal to quantization noise at its output, fed with what fp32 gives it.
-        accumulated_db: The same in the quantized graph, where all before it is quantized too; None where that
-            graph no longer has the value.
+        accumulated_db: The same in the quantized graph, where all before it is quantized too.
         output_change: Mean cosine distance of the graph's outputs to fp32 when this layer alone is quantized.
     """
 
     layer: str
     alone_db: float
-    accumulated_db: float | None
+    accumulated_db: float
     output_change: float
 
 
@@ -51,17 +48,15 @@ def list_errors(
     quantized: Path,
     choices: Choices,
     feeds: Sequence[Feeds],
-    means: Means,
     progress: Progress,
 ) -> tuple[LayerError, ...]:
-    """Measure every layer that is not fp32.
+    """Measure every layer that is not fp32, and whose output the quantized graph still has.
 
     Args:
         graph: In fp32.
         quantized: The same graph, quantized.
         choices: What each layer became in it.
         feeds: Calibration data, a few calls; held in memory with what flows into every layer.
-        means: As the layers were quantized with.
         progress: Where to show how far it is.
 
     Returns:
@@ -69,28 +64,24 @@ def list_errors(
     """
     import onnx
 
-    layers = [layer for layer in graph.layers if choices[layer.name].scheme != "fp32"]
+    proto, types = onnx.load(quantized), value_types(quantized)
+    layers = [
+        layer for layer in graph.layers if choices[layer.name].scheme != "fp32" and layer.value in types
+    ]
     if not layers or not feeds:
         return ()
     probe = _Injected(graph, layers)
-    there = {
-        name for node in onnx.load(quantized, load_external_data=False).graph.node for name in node.output
-    }
-    common = [layer.value for layer in layers if layer.value in there]
-    after = open_probe(quantized, common)
+    values = [layer.value for layer in layers]
+    session = open_probe(quantized, values)
     exact = [probe.run(given) for given in feeds]
-    found = [run_values(after, common, given) for given in feeds]
+    found = [run_values(session, values, given) for given in feeds]
     errors = []
     with progress.bar("what each layer loses", len(layers)) as advance:
         for layer in layers:
             if layer.kind == "product":
-                given = [values[layer.input] for values in exact]
-                alone = _alone(graph, layer, choices[layer.name], given, means)
+                alone = _alone(proto, types, layer, [before[layer.input] for before in exact])
             else:  # what is looked up depends on nothing that is quantized before
-                alone = [
-                    values.get(layer.value, before[layer.value])
-                    for values, before in zip(found, exact, strict=True)
-                ]
+                alone = [after[layer.value] for after in found]
             errors.append(_error(layer, probe, feeds, exact, alone, found))
             advance()
     return tuple(errors)
@@ -109,11 +100,10 @@ def _error(
     for given, values, wanted, got in zip(feeds, exact, before, alone, strict=True):
         changed = probe.run(given, layer, got.astype(np.float32) - wanted)
         changes.append(np.mean([cosine_distance(values[name], changed[name]) for name in probe.outputs]))
-    there = layer.value in found[0]
     return LayerError(
         layer=layer.name,
         alone_db=noise_db(before, alone),
-        accumulated_db=noise_db(before, [values[layer.value] for values in found]) if there else None,
+        accumulated_db=noise_db(before, [values[layer.value] for values in found]),
         output_change=float(np.mean(changes)),
     )
 
@@ -217,30 +207,38 @@ class _Injected:
         return named
 
 
-def _alone(
-    graph: Prepared, layer: Layer, choice: Choice, inputs: Sequence[Array], means: Means
-) -> list[Array]:
-    """What a product gives when it is quantized as it was, in a graph that is nothing else."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+def _alone(quantized: Any, types: Mapping[str, Any], layer: Layer, inputs: Sequence[Array]) -> list[Array]:  # noqa: ANN401
+    """What a product gives in a graph of its own, cut out of the quantized one.
 
-    proto = onnx.load(graph.path, load_external_data=False)
-    (tensor,) = (each for each in proto.graph.initializer if each.name == layer.matrix)
-    matrix = numpy_helper.to_array(tensor, str(graph.path.parent))
+    Args:
+        quantized: An ``onnx.ModelProto`` with its weights inside.
+        types: Of its values.
+        layer: The product.
+        inputs: What it reads, a call an entry.
+    """
+    from onnx import helper
+
+    graph = quantized.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    made_by, wanted = set(), [layer.value]
+    while wanted:  # backwards, as far as what it reads
+        name = wanted.pop()
+        if name != layer.input and name in makers and makers[name].output[0] not in made_by:
+            made_by.add(makers[name].output[0])
+            wanted += [each for each in makers[name].input if each]
+    nodes = [node for node in graph.node if node.output and node.output[0] in made_by]
+    read = {name for node in nodes for name in node.input}
+    kinds = {value.name: value for value in (*types.values(), *graph.input, *graph.output)}
+    dtypes = [kinds[name].type.tensor_type.elem_type for name in (layer.input, layer.value)]
     made = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "matrix"], ["y"], name=layer.name)],
+        nodes,
         "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None] * inputs[0].ndim)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * inputs[0].ndim)],
-        [numpy_helper.from_array(matrix, "matrix")],
+        [helper.make_tensor_value_info(layer.input, dtypes[0], None)],
+        [helper.make_tensor_value_info(layer.value, dtypes[1], None)],
+        [tensor for tensor in graph.initializer if tensor.name in read],
     )
-    opsets = [entry for entry in proto.opset_import if entry.domain == ""]
-    one = Layer(name=layer.name, kind="product", value="y", input="x", matrix="matrix", numbers=layer.numbers)
-    given: list[Feeds] = [{"x": each} for each in inputs]
-    with tempfile.TemporaryDirectory() as folder:
-        path, target = Path(folder) / "fp32.onnx", Path(folder) / "quantized.onnx"
-        onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=proto.ir_version), path)
-        own = Means(block_size=means.block_size, feeds=given, method=means.method, whole=means.whole)
-        quantize_layers(path, target, (one,), {layer.name: choice}, own)
-        session = open_probe(target, ())
-        return [session.run(["y"], dict(each))[0] for each in given]
+    session = session_of(
+        helper.make_model(made, opset_imports=quantized.opset_import, ir_version=quantized.ir_version), Path()
+    )
+    dtype = helper.tensor_dtype_to_np_dtype(dtypes[0])
+    return [session.run([layer.value], {layer.input: each.astype(dtype)})[0] for each in inputs]

@@ -79,9 +79,8 @@ def _layers(
                 "reason": choice.reason,
             }
             if (error := measured.get((role, name))) is not None:
-                after = error.accumulated_db
                 row["alone_db"] = round(error.alone_db, 1)
-                row["accumulated_db"] = None if after is None else round(after, 1)
+                row["accumulated_db"] = round(error.accumulated_db, 1)
                 row["output_change"] = float(f"{error.output_change:.2e}")
             rows.append(row)
     return sorted(rows, key=lambda row: -row.get("output_change", -1.0))

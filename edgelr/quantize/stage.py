@@ -21,7 +21,7 @@ from edgelr.quantize.error_list import LayerError, list_errors
 from edgelr.quantize.facts import QUANTIZATION, facts
 from edgelr.quantize.graphs import Prepared, prepare_graph, quantize_prepared
 from edgelr.quantize.left import Left, fp32_left, weight_bytes
-from edgelr.quantize.schemes import CALIBRATED, Means
+from edgelr.quantize.schemes import CALIBRATED
 from edgelr.quantize.static import Feeds
 from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.graph import describe_graph
@@ -217,14 +217,8 @@ def _errors(work: _Work, role: str, choices: AllChoices, folder: Path) -> tuple[
         if len(feeds) > _LISTED
         else feeds
     )
-    means = Means(
-        block_size=work.settings.block_size,
-        feeds=few,
-        method=work.settings.calibration,
-        whole=work.settings.scheme == "fp16",
-    )
     file = folder / work.package.graphs[role].file
-    return list_errors(work.graphs[role], file, choices[role], few, means, work.progress)
+    return list_errors(work.graphs[role], file, choices[role], few, work.progress)
 
 
 def _explain(

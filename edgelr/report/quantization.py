@@ -84,7 +84,7 @@ def _errors(layers: Sequence[Row]) -> str:
             f"`{_name(row, layers)}`",
             row["scheme"],
             f"{row['alone_db']:.1f}",
-            "–" if row["accumulated_db"] is None else f"{row['accumulated_db']:.1f}",
+            f"{row['accumulated_db']:.1f}",
             f"{row['output_change']:.2g}",
             row["reason"],
         )

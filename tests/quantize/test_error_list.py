@@ -6,7 +6,6 @@ from edgelr.progress import Progress
 from edgelr.quantize.choice import choose
 from edgelr.quantize.error_list import EXACT_DB, cosine_distance, list_errors, noise_db
 from edgelr.quantize.graphs import prepare_graph, quantize_prepared
-from edgelr.quantize.schemes import Means
 from edgelr.recipe.quantize import Quantize
 
 QUIET = Progress(quiet=True)
@@ -20,10 +19,7 @@ def errors(tmp_path):
         graph = prepare_graph(tiny.path, tmp_path / "prepared")
         choices = choose(graph.layers, wanted)
         quantize_prepared(graph, tmp_path / "q.onnx", choices, wanted, tiny.feeds)
-        means = Means(feeds=tiny.feeds, whole=wanted.scheme == "fp16")
-        return {
-            e.layer: e for e in list_errors(graph, tmp_path / "q.onnx", choices, tiny.feeds, means, QUIET)
-        }
+        return {e.layer: e for e in list_errors(graph, tmp_path / "q.onnx", choices, tiny.feeds, QUIET)}
 
     return errors
 
@@ -35,8 +31,7 @@ def test_every_layer_is_measured(tiny, errors, scheme):
     assert sorted(found) == sorted(names)
     for error in found.values():
         assert 10 < error.alone_db < 100
-        assert error.accumulated_db is not None
-        assert error.accumulated_db <= error.alone_db + 1
+        assert error.accumulated_db <= error.alone_db + 3
         assert 0 < error.output_change < 0.1
 
 

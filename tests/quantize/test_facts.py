@@ -16,7 +16,7 @@ CHOICES = {
 }
 ERRORS = {
     "model": [
-        LayerError(layer="a", alone_db=40.04, accumulated_db=None, output_change=0.000123456),
+        LayerError(layer="a", alone_db=40.04, accumulated_db=35.55, output_change=0.000123456),
         LayerError(layer="b", alone_db=30.0, accumulated_db=29.99, output_change=0.01),
     ]
 }
@@ -34,7 +34,7 @@ def test_worst_first_and_rounded():
         "scheme": "int8-dynamic",
         "reason": "",
         "alone_db": 40.0,
-        "accumulated_db": None,
+        "accumulated_db": 35.5,
         "output_change": 0.000123,
     }
     assert json.loads(json.dumps(document)) == document

@@ -23,7 +23,7 @@ def layer(name: str, change: float | None, **other: Any) -> dict[str, Any]:
 FOUND = {
     "scheme": "weight-int4",
     "layers": [
-        layer("layer.1.<out>", 0.02, accumulated_db=None),
+        layer("layer.1.<out>", 0.02, accumulated_db=9.0),
         layer("layer.0.query", 0.0051, scheme="weight-int8", reason="kept by quantize.max_drop (mrr)"),
         layer("layer.0.key", None, scheme="fp32", reason="quantize.layers: *.key"),
     ],
@@ -83,7 +83,7 @@ def test_tables(quantized: dict[str, Any]) -> None:
         "mrr drops by 0.0093 on validation data, 0.01 is allowed (0.2 with no layer kept; 9 evaluations)"
         in text
     )
-    assert text.index("`layer.1.<out>` | weight-int4 | 20.0 | – | 0.02 |") < text.index(
+    assert text.index("`layer.1.<out>` | weight-int4 | 20.0 | 9.0 | 0.02 |") < text.index(
         "`layer.0.query` | weight-int8 | 20.0 | 15.3 | 0.0051 | kept by quantize.max_drop (mrr) |"
     )
     assert "`layer.0.key` | 4.1 | quantize.layers: *.key |" in text
