@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_TEXTS = 64  # more hardly widen a range; each is a pass over the whole graph with all of its values kept
-_STEPS = 8  # of a translation
+# Rounding wants many: of a MiniLM in 4 bits, the cosine to fp32 is 0.973 without any, 0.988 with 46, 0.991
+# with 180.
+_TEXTS = 256
+_SOURCES, _STEPS = 16, 8  # of translations: every step has the caches of all layers with it
 _NUMPY = {"float": "float32", "float16": "float16", "double": "float64"}
 
 
@@ -88,7 +90,7 @@ def feeds_of_texts(package: Package, examples: Sequence[AnyExample]) -> dict[str
             tokenizer = package_tokenizer(package)
             return {"model": [batch_tokens(tokenizer, [text]) for text in texts]}
         case "translation":
-            few_pairs = spread([each for each in examples if isinstance(each, Translation)], _TEXTS // 4)
+            few_pairs = spread([each for each in examples if isinstance(each, Translation)], _SOURCES)
             return _translation_feeds(package, few_pairs)
         case _:
             raise UnsupportedModelError(

@@ -13,6 +13,7 @@ from edgelr.errors import QuantizeError
 from edgelr.lowrank.rotate import rotate_inner
 from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
 from edgelr.quantize.choice import Choices
+from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.layers import Layer, prepare_layers, read_inside, subgraphs
 from edgelr.quantize.schemes import BLOCKED, Means, quantize_layers
@@ -72,7 +73,12 @@ def prepare_graph(source: Path, folder: Path) -> Prepared:
 
 
 def quantize_prepared(
-    graph: Prepared, target: Path, choices: Choices, settings: Quantize, feeds: Sequence[Feeds]
+    graph: Prepared,
+    target: Path,
+    choices: Choices,
+    settings: Quantize,
+    feeds: Sequence[Feeds],
+    rounding: Rounding | None = None,
 ) -> tuple[str, ...]:
     """Quantize the matrices and the tables of one graph.
 
@@ -82,6 +88,7 @@ def quantize_prepared(
         choices: By name of the layer.
         settings: The recipe's section.
         feeds: Calibration data, where a scheme looks at any.
+        rounding: Of this graph, with what is known already; a new one when None.
 
     Returns:
         Layers that were to be fp16 and stay fp32.
@@ -95,6 +102,7 @@ def quantize_prepared(
         block_size=settings.block_size,
         feeds=feeds,
         method=settings.calibration,
+        rounding=rounding or (Rounding(graph.path, feeds) if feeds else None),
         whole=settings.scheme == "fp16",
     )
     with tempfile.TemporaryDirectory() as folder, _as_quantize_errors(graph.name):

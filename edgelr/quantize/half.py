@@ -147,6 +147,12 @@ def _join_islands(graph: Any) -> None:  # noqa: ANN401 - onnx is not typed
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
+    made = {name for node in graph.node for name in node.output}
+    again = {inner: name for name, inner in before.items() if name not in made}  # as it was called before
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                names[place] = again.get(name, name)
 
 
 def _to(node: Any) -> int:  # noqa: ANN401 - onnx is not typed

@@ -94,4 +94,6 @@ def run_values(
         values: Their names.
         feeds: Input name -> array.
     """
+    if not values:
+        return {}  # of no names, ONNX Runtime gives everything
     return dict(zip(values, session.run(list(values), dict(feeds)), strict=True))

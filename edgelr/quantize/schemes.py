@@ -10,6 +10,7 @@ from typing import assert_never
 
 from edgelr.quantize.a16w8 import quantize_wide
 from edgelr.quantize.choice import Choices
+from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.dynamic import quantize_matrices
 from edgelr.quantize.half import convert_to_half
 from edgelr.quantize.layers import Layer, prepare_layers
@@ -31,12 +32,14 @@ class Means:
         block_size: Weights that share a scale, of schemes that have blocks.
         feeds: Calibration data; empty where no scheme looks at any.
         method: How ranges of activations are found.
+        rounding: What makes plain rounding better, of weight-int4; None without calibration data.
         whole: Whether fp16 is the scheme of the graph, not only of some layers: then all that flows is fp16.
     """
 
     block_size: int = 32
     feeds: Sequence[Feeds] = ()
     method: Method = "minmax"
+    rounding: Rounding | None = None
     whole: bool = False
 
 
@@ -99,6 +102,8 @@ def _apply(scheme: Scheme, source: Path, target: Path, nodes: Sequence[str], mea
             quantize_weights(source, target, nodes, bits=8, block_size=means.block_size)
         case "weight-int4":
             quantize_weights(source, target, nodes, bits=4, block_size=means.block_size)
+            if means.rounding is not None:
+                means.rounding.improve(target, nodes)
         case "fp16":
             convert_to_half(source, target, nodes, means.feeds)
         case _:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from edgelr.artifact_files import write_json
@@ -15,6 +16,7 @@ from edgelr.progress import Progress
 from edgelr.quantize.calibration import Data, check_feeds
 from edgelr.quantize.choice import Choice, check_globs, choose
 from edgelr.quantize.compare import compare_with_fp32
+from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.control import Controlled, Unit, control
 from edgelr.quantize.drop import drop_of
 from edgelr.quantize.error_list import LayerError, list_errors
@@ -51,6 +53,14 @@ class _Work:
     data: Data | None
     progress: Progress
 
+    @cached_property
+    def roundings(self) -> dict[str, Rounding | None]:
+        """By role, what makes the rounding of weights better; None without data."""
+        return {
+            role: Rounding(graph.path, self.feeds(role)) if self.data is not None else None
+            for role, graph in self.graphs.items()
+        }
+
     def feeds(self, role: str) -> Sequence[Feeds]:
         """Calibration data of a graph."""
         return () if self.data is None else self.data.feeds[role]
@@ -64,6 +74,7 @@ class _Work:
                 choices[role],
                 self.settings,
                 self.feeds(role),
+                self.roundings[role],
             )
             for role, graph in self.graphs.items()
         }

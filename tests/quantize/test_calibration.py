@@ -33,7 +33,7 @@ def test_many_texts_are_some_evenly_over_their_order(make_package):
     texts = [Example(id=f"{n}", group="g", passage="a " * (1 + n // 100)) for n in range(1000)]
     feeds = feeds_of_texts(make_package(), texts)["model"]
     lengths = [given["input_ids"].shape[1] for given in feeds]
-    assert len(feeds) == 32
+    assert len(feeds) == 128
     assert lengths == sorted(lengths)
     assert set(lengths) == set(range(3, 13))
 

@@ -50,6 +50,8 @@ def test_what_overflows_is_an_island_of_fp32_without_a_way_through_fp16(make_tin
     target, islands = convert(tiny)
     assert {"encoder.first", "biased", "gelu"} <= set(islands)
     assert np.isfinite(tiny.run(target)).all()
+    names = {name for node in onnx.load(target).graph.node for name in node.output}
+    assert {"first", "biased", "hidden"} <= names, "values are called as before"
     assert tiny.cosine(target) > 0.99999
     _, blind = convert(tiny, feeds=())
     assert "gelu" not in blind, "only data shows what overflows"

@@ -102,10 +102,10 @@ def test_both_graphs_of_a_translation(dense_translator, tmp_path, scheme):
 def test_accuracy_control_says_what_it_kept(fp32, tmp_path):
     plain = with_data(fp32, tmp_path / "plain", scheme="weight-int4")
     assert "control" not in plain
-    wanted = {"metric": "cosine", "value": 0.01}
+    wanted = {"metric": "cosine", "value": 0.004}
     document = with_data(fp32, tmp_path / "kept", scheme="weight-int4", max_drop=wanted)
     control = document["control"]
-    assert control["drop"] <= 0.01 < control["drop_without"]
+    assert control["drop"] <= 0.004 < control["drop_without"]
     assert control["evaluations"] <= 25
     kept = [
         row["layer"] for row in document["layers"] if row["reason"].startswith("kept by quantize.max_drop")
