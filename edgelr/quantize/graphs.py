@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelr.errors import QuantizeError
+from edgelr.errors import DamagedArtifactError, QuantizeError
 from edgelr.lowrank.rotate import rotate_inner
 from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
 from edgelr.quantize.choice import Choices
@@ -54,11 +54,18 @@ def prepare_graph(source: Path, folder: Path) -> Prepared:
 
     Raises:
         QuantizeError: It is quantized or fused already, has no layers, or is too old for quantization.
+        DamagedArtifactError: Weights in files of their own are missing, or not beside it.
     """
     import onnx
 
     _check_fp32(source)
-    proto = _raised(onnx.load(source), source.name)
+    try:
+        loaded = onnx.load(source)
+    except (OSError, onnx.checker.ValidationError) as error:
+        raise DamagedArtifactError(
+            f"{source}: its weights cannot be read: {error}", "they are in files beside it: get all of them"
+        ) from error
+    proto = _raised(loaded, source.name)
     rotate_inner(proto)
     layers = prepare_layers(proto, source.name)
     if not layers:
@@ -171,7 +178,7 @@ def _raised(proto: Any, name: str) -> Any:  # noqa: ANN401 - onnx is not typed
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    return (ValueError, RuntimeError, KeyError, TypeError, *run_errors())
+    return (ValueError, RuntimeError, KeyError, *run_errors())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 from edgelr.device.load import find_device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, DataError, UnsupportedModelError
-from edgelr.examples import Example
+from edgelr.examples import Example, Translation
 from edgelr.quantize.calibration import (
     check_feeds,
     data_of_package,
@@ -48,6 +48,13 @@ def test_a_decoder_is_fed_with_its_own_tokens(dense_translator):
     steps = data.feeds["decoder"][:8]
     chosen = [int(run_graph(session, given)["logits"].argmax()) for given in steps]
     assert [int(given["input_ids"][0, 0]) for given in steps[1:]] == chosen[:-1]
+
+
+def test_a_decoder_whose_caches_grow(translation_package):
+    texts = [Translation(id=f"{n}", group="g", source="a file", target="x") for n in range(2)]
+    steps = feeds_of_texts(translation_package, texts)["decoder"]
+    check_feeds(steps, translation_package.graphs["decoder"], "here")
+    assert [given["past_key_0"].shape[2] for given in steps] == [*range(8), *range(8)]
 
 
 def test_splits_of_a_source(make_package):

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.errors import QuantizeError
+from edgelr.errors import DamagedArtifactError, QuantizeError
 from edgelr.quantize.choice import choose
 from edgelr.quantize.graphs import prepare_graph, quantize_prepared
 from edgelr.recipe.quantize import Quantize, Scheme
@@ -167,6 +167,23 @@ def test_weights_in_a_file_of_their_own(make_tiny: Any, tmp_path: Path) -> None:
         onnx.load(tiny.path), moved, save_as_external_data=True, location="weights.bin", size_threshold=0
     )
     assert quantized(type(tiny)(moved, tiny.feeds), tmp_path, scheme="int8-static").read_bytes() == inside
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin"])
+def test_weights_that_are_not_there_or_elsewhere(make_tiny: Any, tmp_path: Path, location: str) -> None:
+    tiny = make_tiny("dense")
+    (tmp_path / "graph").mkdir()
+    moved = tmp_path / "graph" / "model.onnx"
+    onnx.save(
+        onnx.load(tiny.path), moved, save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
+    (tmp_path / "graph" / "weights.bin").rename(tmp_path / "weights.bin")
+    proto = onnx.load(moved, load_external_data=False)
+    for tensor in proto.graph.initializer:
+        tensor.external_data[0].value = location
+    moved.write_bytes(proto.SerializeToString())
+    with pytest.raises(DamagedArtifactError, match="its weights cannot be read"):
+        prepare_graph(moved, tmp_path)
 
 
 @pytest.mark.parametrize("scheme", get_args(Scheme))
