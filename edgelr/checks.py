@@ -27,16 +27,17 @@ _SPEECH = ("jiwer", "soundfile", "soxr")
 
 
 def check_accepts(device: Device, recipe: Recipe) -> None:
-    """Make sure that a device takes the precision that the recipe builds.
+    """Make sure that a device takes everything that a layer of the recipe's package may be.
 
     Raises:
         UsageError: It does not.
     """
-    precision = recipe.quantize.scheme if recipe.quantize else "fp32"
-    if precision not in device.accepts:
+    schemes = recipe.quantize.schemes if recipe.quantize else ("fp32",)
+    if refused := [scheme for scheme in schemes if scheme not in device.accepts]:
         raise UsageError(
-            f"device '{device.name}' does not accept {precision} (it accepts {', '.join(device.accepts)})",
-            "choose another quantize.scheme, or another device",
+            f"device '{device.name}' does not accept {', '.join(refused)} "
+            f"(it accepts {', '.join(device.accepts)})",
+            "choose another quantize.scheme, other quantize.layers, or another device",
         )
 
 

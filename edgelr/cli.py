@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 from edgelr import __version__
 from edgelr.terminal import run_command, say
 
-SCHEMES = ("int8-dynamic", "weight-int8", "weight-int4")
+SCHEMES = ("int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16")
 BLOCKS = ("16", "32", "64", "128", "256")
 STAGES = ("load", "survey", "plan", "compress", "finetune", "export", "quantize", "validate")
 
@@ -234,20 +234,19 @@ def compare(base: Path, candidate: Path, **options: Any) -> dict[str, Any]:  # n
     help="To fp32, or nothing is written.",
 )
 @click.option("--shape", "shapes", multiple=True, metavar="AXIS=SIZE", help="Of a file's test input.")
+@click.option("--calibration", type=click.Path(path_type=Path, dir_okay=False), help="Inputs, an .npz file.")
 @json_option
-def quantize(
-    path: Path, scheme: str, out: Path, block_size: str, min_cosine: float, shapes: tuple[str, ...]
-) -> dict[str, Any]:
+def quantize(path: Path, out: Path, shapes: tuple[str, ...], calibration: Path | None, **wanted: Any) -> Any:  # noqa: ANN401 - click's
     """Quantize PATH, an fp32 package or any ONNX file, and compare the result with it.
 
     Nothing is left behind when the result is too far from fp32 (exit 8).
     """
     from edgelr.quantize.command import quantize_path
-    from edgelr.recipe.schema import Quantize
+    from edgelr.recipe.quantize import Quantize
     from edgelr.timing.inputs import axis_sizes
 
-    wanted = {"scheme": scheme, "block_size": int(block_size), "min_cosine": min_cosine}
-    return quantize_path(path, Quantize.model_validate(wanted), out, axis_sizes(shapes))
+    settings = Quantize.model_validate({**wanted, "block_size": int(wanted["block_size"])})
+    return quantize_path(path, settings, out, axis_sizes(shapes), calibration)
 
 
 @cli.command(epilog=_example("edgelr devices"))

@@ -59,7 +59,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "compress": ("compress", "lowrank", "tasks"),
     "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "runtime.audio"),
     "export": ("export", "lowrank", "tasks", "runtime"),
-    "quantize": ("quantize", "lowrank.rotate", "runtime"),
+    "quantize": ("quantize", "lowrank.rotate", "runtime", "metrics", "device"),
     "validate": ("validate", "runtime", "metrics", "timing", "device"),
 }
 

@@ -64,7 +64,7 @@ def build(
         factored = compress(job, source, survey, plan)
         tuned = finetune(job, source, factored)
         fp32 = export(job, source, tuned, plan.artifact.candidate.macs)
-        candidate = quantize(job, fp32)
+        candidate = quantize(job, fp32, source)
         packages = {**baselines(job, source, survey), "candidate": candidate}
         verdict = validate(job, packages)
         return report(job, plan.artifact, {name: made.artifact for name, made in packages.items()}, verdict)

@@ -13,7 +13,7 @@ from edgelr.runtime.package import seal_package
 from edgelr.writing import remove, replace_folder, writing
 
 PASSED, REJECTED = "package", "rejected"
-OUTPUTS = (PASSED, REJECTED, "report.json", "report.md", "layers.svg", "latency.svg")
+OUTPUTS = (PASSED, REJECTED, "report.json", "report.md", "layers.svg", "latency.svg", "quantization.svg")
 
 
 def release(

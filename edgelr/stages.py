@@ -16,7 +16,7 @@ from edgelr.errors import UsageError
 from edgelr.job import Depends, Job, Made, run_stage
 from edgelr.load.model_folder import card_license
 from edgelr.recipe.load import fault
-from edgelr.recipe.schema import Quantize
+from edgelr.recipe.quantize import Quantize, needs_data
 from edgelr.runtime.package import open_package
 
 if TYPE_CHECKING:
@@ -188,25 +188,34 @@ def export(job: Job, source: Made[Source], factored: Made[Factored] | None, macs
     )
 
 
-def quantize(job: Job, package: Made[Package], settings: Quantize | None = None) -> Made[Package]:
-    """Package -> Package; the same thing when the recipe has no such section."""
+def quantize(
+    job: Job, package: Made[Package], source: Made[Source], settings: Quantize | None = None
+) -> Made[Package]:
+    """Package -> Package; the same thing when the recipe has no such section.
+
+    With ``settings`` it is a yardstick: no data is looked at, unless a scheme has to.
+    """
     chosen = settings or job.recipe.quantize
     if chosen is None:
         return package
+    looks = settings is None or needs_data(settings)
 
     def make(folder: Path, _: Path) -> None:
+        from edgelr.quantize.calibration import data_of_source
         from edgelr.quantize.stage import quantize
 
-        quantize(package.artifact, chosen, folder, job.progress)
+        data = data_of_source(package.artifact, source.artifact) if looks else None
+        quantize(package.artifact, chosen, folder, job.progress, data)
 
     return run_stage(
         job,
         "quantize",
         chosen.scheme,
         Depends(
-            inputs={"package": package.key},
-            settings=chosen.model_dump(mode="json"),
-            libraries=("numpy", "onnx", "onnxruntime", "tokenizers"),
+            inputs={"package": package.key, **({"source": source.key} if looks else {})},
+            # Globs in their order, which the key does not see in an object: the first that matches counts.
+            settings={**chosen.model_dump(mode="json"), "globs": list(chosen.layers)},
+            libraries=("numpy", "onnx", "onnxruntime", "tokenizers", *job.scoring_libraries),
         ),
         make=make,
         read=open_package,
@@ -221,7 +230,7 @@ def baselines(job: Job, source: Made[Source], survey: Made[Survey]) -> dict[str,
     dense = dense_package(job, source, survey, "fp32")
     packages = {"dense-fp32": dense}
     if "dense-int8" in wanted:
-        packages["dense-int8"] = _quantized(job, dense, "int8-dynamic")
+        packages["dense-int8"] = _quantized(job, dense, source, "int8-dynamic")
     return packages
 
 
@@ -229,13 +238,13 @@ def dense_package(job: Job, source: Made[Source], survey: Made[Survey], precisio
     """The dense model at a precision; no budget changes it."""
     macs = sum(site.out * site.in_ * site.calls for site in survey.artifact.sites)
     dense = export(job, source, None, macs)
-    return dense if precision == "fp32" else _quantized(job, dense, precision)
+    return dense if precision == "fp32" else _quantized(job, dense, source, precision)
 
 
-def _quantized(job: Job, dense: Made[Package], precision: str) -> Made[Package]:
+def _quantized(job: Job, dense: Made[Package], source: Made[Source], precision: str) -> Made[Package]:
     # Whatever the loss: it is a yardstick, not a product.
     settings = {"scheme": precision, "min_cosine": 1e-6}
-    return quantize(job, dense, Quantize.model_validate(settings))
+    return quantize(job, dense, source, Quantize.model_validate(settings))
 
 
 def validate(job: Job, packages: dict[str, Made[Package]]) -> Verdict:

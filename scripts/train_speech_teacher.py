@@ -60,10 +60,17 @@ from edgelr.tasks.log_mel import LogMel, log_mel_of
 SEED = 0
 WINDOW_S = 10
 VOCABULARY = 640
-SPECIAL = (
-    "<|endoftext|> <|startoftranscript|> <|en|> <|translate|> <|transcribe|> <|startoflm|> <|startofprev|> "
-    "<|nospeech|> <|notimestamps|>"
-).split()
+SPECIAL = [
+    "<|endoftext|>",
+    "<|startoftranscript|>",
+    "<|en|>",
+    "<|translate|>",
+    "<|transcribe|>",
+    "<|startoflm|>",
+    "<|startofprev|>",
+    "<|nospeech|>",
+    "<|notimestamps|>",
+]
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 THREADS = 2
 SMOOTHING = 0.1

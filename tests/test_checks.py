@@ -71,6 +71,26 @@ def test_a_precision_that_the_device_does_not_take_is_told(tiny_recipe: Path, tm
 
 
 @pytest.mark.parametrize(
+    ("section", "refused"),
+    [
+        ("scheme: weight-int4", "weight-int4"),
+        ("scheme: int8-dynamic, layers: {'*.query': fp16, '*.key': weight-int8}", "fp16, weight-int8"),
+        ("scheme: int8-dynamic, layers: {'*.query': fp32}", "fp32"),
+        ("scheme: int8-dynamic, max_drop: {metric: cosine, value: 0.1}", "fp32"),
+    ],
+)
+def test_everything_that_a_layer_may_be_is_checked(
+    tiny_recipe: Path, tmp_path: Path, section: str, refused: str
+) -> None:
+    device = like_cpu(tmp_path, "npu", r"accepts:.*", "accepts: [int8-dynamic]")["npu"]
+    text = tiny_recipe.read_text(encoding="utf-8")
+    text = text.replace("quantize: {scheme: int8-dynamic", f"quantize: {{{section}")
+    tiny_recipe.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"'npu' does not accept {refused} \(it accepts int8-dynamic\)"):
+        check_accepts(device, load_recipe(tiny_recipe))
+
+
+@pytest.mark.parametrize(
     ("absent", "translates", "hint"),
     [
         ("torch", False, "pip install 'edgelr[build]'"),

@@ -13,7 +13,7 @@ import pytest
 
 from edgelr import __version__
 from edgelr.cli import BLOCKS, SCHEMES, STAGES, cli
-from edgelr.recipe.schema import Quantize, Scheme
+from edgelr.recipe.quantize import Quantize, Scheme
 from edgelr.terminal import run_command
 
 Run = Callable[..., tuple[int, str, str]]

@@ -39,3 +39,12 @@ def test_only_one_of_package_and_rejected_is_there(make_package, tmp_path):
     assert not (out / "package").exists()
     withdraw(out)
     assert not (out / "rejected").exists()
+
+
+def test_a_released_package_has_its_sounds(dense_speech, tmp_path):
+    where = put(dense_speech, tmp_path / "out", passed=True)
+    found = open_package(where)
+    assert found.files == dense_speech.files
+    assert found.cost == dense_speech.cost, "sounds are not shipped"
+    for file in found.files:
+        assert (where / file).read_bytes() == (dense_speech.folder / file).read_bytes()

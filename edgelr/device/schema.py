@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Evidence = Literal["run", "emulated", "static"]
-Precision = Literal["fp32", "int8-dynamic", "weight-int8", "weight-int4"]
+Precision = Literal["fp32", "int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16"]
 
 
 class Section(BaseModel):

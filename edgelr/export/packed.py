@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgelr.export.tidy import drop_unread
+from edgelr.runtime.layer_names import joined
 
 # Zeros that should cost less than the nodes they replace, estimated for AVX2: at int8 2 µs, three nodes 12.
 _MOST_ZEROS = 2**16
@@ -183,7 +184,8 @@ def _nodes(graph: onnx.GraphProto, pack: _Pack) -> list[onnx.NodeProto]:
     first = pack.group[0].product
     value, constant = f"{first.output[0]}.packed", f"{first.input[1]}.packed"
     constants = {constant: pack.matrix, f"{constant}.sizes": np.array(sizes, np.int64)}
-    nodes = [helper.make_node("MatMul", [pack.value, constant], [value], name=f"{value}.matmul")]
+    name = joined([each.product.name for each in pack.group])
+    nodes = [helper.make_node("MatMul", [pack.value, constant], [value], name=name)]
     if any(each.bias for each in pack.group):
         constants[f"{constant}.bias"] = np.concatenate(biases)
         biased = f"{value}.biased"

@@ -200,15 +200,15 @@ def _rewrite_output(chain: Chain, choice: _Choice, added: Arrays) -> dict[str, l
     if sizes[choice.up] == 0:
         inner = pivots.output[0]  # all of its rows are pivots: h itself is its output
     added[f"{chain.down.input[1]}.pivoted"] = choice.pivoted.down.T
-    nodes = {chain.down.output[0]: [_matmul(chain.down.input[0], f"{chain.down.input[1]}.pivoted", inner)]}
+    nodes = {chain.down.output[0]: [_matmul(chain.down, chain.down.input[0], inner)]}
     for up, part in zip(chain.ups, parts, strict=True):
         constant, output = f"{up.input[1]}.pivoted", up.output[0]
         if up is not pivots:
-            nodes[output] = [_matmul(inner, constant, output)]
+            nodes[output] = [_matmul(up, inner, output)]
         elif part.size:
             halves = [inner, f"{output}.rest"] if choice.leading else [f"{output}.rest", inner]
             concat = helper.make_node("Concat", halves, [output], name=f"{output}.concat", axis=-1)
-            nodes[output] = [_matmul(inner, constant, f"{output}.rest"), concat]
+            nodes[output] = [_matmul(up, inner, f"{output}.rest"), concat]
         else:
             nodes[output] = []
             continue
@@ -229,19 +229,21 @@ def _rewrite_input(chain: Chain, choice: _Choice, added: Arrays) -> dict[str, li
         added[constant] = rest
         nodes[inner] = [
             helper.make_node("Split", [x, f"{constant}.sizes"], halves, name=f"{inner}.split", axis=-1),
-            _matmul(mixed, constant, f"{inner}.product"),
+            _matmul(chain.down, mixed, f"{inner}.product"),
             helper.make_node("Add", [kept, f"{inner}.product"], [inner], name=f"{inner}.add"),
         ]
     parts = np.split(choice.pivoted.down, np.cumsum(chain.outs)[:-1], axis=1)
     for up, part in zip(chain.ups, parts, strict=True):
         added[f"{up.input[1]}.pivoted"] = part
         reads = inner if rest.size else x
-        nodes[up.output[0]] = [_matmul(reads, f"{up.input[1]}.pivoted", up.output[0])]
+        nodes[up.output[0]] = [_matmul(up, reads, up.output[0])]
     return nodes
 
 
-def _matmul(value: str, constant: str, output: str) -> onnx.NodeProto:
-    return helper.make_node("MatMul", [value, constant], [output], name=f"{output}.matmul")
+def _matmul(factor: onnx.NodeProto, value: str, output: str) -> onnx.NodeProto:
+    """The product with what a factor became, under the same name."""
+    constant = f"{factor.input[1]}.pivoted"
+    return helper.make_node("MatMul", [value, constant], [output], name=factor.name or f"{output}.matmul")
 
 
 def _replace(graph: onnx.GraphProto, nodes: Mapping[str, list[onnx.NodeProto]], added: Arrays) -> None:

@@ -9,6 +9,7 @@ import onnx
 
 from edgelr.errors import ExportError
 from edgelr.export.convert import OUTPUT_PREFIX
+from edgelr.export.names import name_layers
 from edgelr.export.tables import turn_heads
 from edgelr.tasks.task import GraphSpec
 
@@ -31,6 +32,7 @@ def tidy(model: Any, spec: GraphSpec, expected_matrices: int) -> onnx.ModelProto
     import onnx_ir.passes.common as passes
 
     passes.LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=1)(model)
+    name_layers(model)  # by the metadata that goes next
     passes.ClearMetadataAndDocStringPass()(model)
     passes.RemoveUnusedNodesPass()(model)
     proto = onnx_ir.to_proto(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageE
 from edgelr.recipe.schema import Model
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_POSITION_S = 0.02  # of Whisper's encoder
 _POINTER = b"version https://git-lfs"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # What decides the model's outputs. Model cards and other frameworks' weights do not.
@@ -119,3 +121,18 @@ def card_license(folder: Path) -> str | None:
         return None
     found = re.search(r"^license:[ \t]*[\"']?([^\s\"']+)", front[0], re.MULTILINE)
     return found.group(1) if found else None
+
+
+def window_s(folder: Path) -> float | None:
+    """How many seconds of sound a Whisper reads at once, as its configuration says; None of other models.
+
+    Args:
+        folder: The model's.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None  # whoever loads the model says what is wrong
+    positions = config.get("max_source_positions") if isinstance(config, dict) else None
+    whisper = isinstance(positions, int) and config.get("model_type") == "whisper"
+    return positions * _POSITION_S if whisper else None

@@ -10,7 +10,7 @@ from edgelr.artifact_files import read_source, write_json
 from edgelr.artifacts import SPLITS, Source, Split
 from edgelr.errors import DataError
 from edgelr.examples import AnyExample, Utterance, write_examples
-from edgelr.load.model_folder import card_license, fingerprint
+from edgelr.load.model_folder import card_license, fingerprint, window_s
 from edgelr.load.pairs_file import read_pairs
 from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
@@ -29,7 +29,7 @@ from edgelr.recipe.tasks import (
 
 # The pairs that are drawn; a recipe takes its splits from these, so that a teacher's own splits are the same.
 _CLDR_PAIRS = 45_000
-_WINDOW_S = 30.0  # of Whisper
+_LONGEST_S = 30.0  # of a sound, whatever a model reads
 
 
 def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, progress: Progress) -> Source:
@@ -52,7 +52,8 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
         "validation": data.validation,
         "test": data.test,
     }
-    splits = _splits(recipe, counts, recipe_folder, folder / "data", progress)
+    longest_s = _longest_s(recipe, model_folder)
+    splits = _splits(recipe, counts, recipe_folder, folder / "data", longest_s, progress)
     for split in SPLITS:
         write_examples(folder / "data" / f"{split}.jsonl", splits[split])
     write_json(
@@ -68,8 +69,19 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
     return read_source(folder)
 
 
+def _longest_s(recipe: Recipe, model_folder: Path) -> float:
+    """How long a sound may be: what the candidate reads at once, and the dense model."""
+    wanted = getattr(recipe.task, "window_s", None)
+    return min(each for each in (wanted, window_s(model_folder), _LONGEST_S) if each is not None)
+
+
 def _splits(
-    recipe: Recipe, counts: dict[Split, int], recipe_folder: Path, folder: Path, progress: Progress
+    recipe: Recipe,
+    counts: dict[Split, int],
+    recipe_folder: Path,
+    folder: Path,
+    longest_s: float,
+    progress: Progress,
 ) -> Mapping[Split, Sequence[AnyExample]]:
     data = recipe.task.data
     if isinstance(data, SpokenPhrases):
@@ -84,7 +96,7 @@ def _splits(
         from edgelr.load.sounds import keep_sounds, short_enough
 
         utterances = [example for example in examples if isinstance(example, Utterance)]
-        fitting = short_enough(utterances, recipe.task.window_s or _WINDOW_S, progress)
+        fitting = short_enough(utterances, longest_s, progress)
         return keep_sounds(split_by_group(fitting, counts, seed=recipe.seed), folder, progress)
     return split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
 

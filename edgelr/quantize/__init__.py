@@ -1,5 +1,7 @@
 """Stage quantize: the same package with smaller weights, checked against the graph it was made of.
 
-One module a scheme; ``vocabulary`` and ``blocks`` quantize embedding tables, which ONNX Runtime's quantizers
-leave alone.
+``graphs`` prepares a graph, whose ``layers`` have names then, and gives each its ``choice`` of ``schemes``,
+one module each; ``vocabulary`` and ``blocks`` quantize embedding tables, which ONNX Runtime's quantizers
+leave alone. ``error_list`` says what each layer loses, ``left`` what stayed fp32, ``control`` which layers to
+keep at higher precision.
 """

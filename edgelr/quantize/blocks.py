@@ -8,9 +8,11 @@ stored once, whoever reads it. Blocks are symmetric (no zero points), so that bo
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgelr.quantize.layers import read_inside
 from edgelr.quantize.vocabulary import SMALLEST_TABLE
 
 if TYPE_CHECKING:
@@ -45,12 +47,17 @@ class _Table:
         return int(self.matrix.dims[0 if self.transposed else 1])
 
 
-def quantize_shared_tables(proto: Any, settings: Blocks) -> int:  # noqa: ANN401 - onnx is not typed
+def quantize_shared_tables(
+    proto: Any,  # noqa: ANN401 - onnx is not typed
+    settings: Blocks,
+    chosen: Collection[str] | None = None,
+) -> int:
     """Replace every large fp32 table that is looked up, and the products with its transpose, in place.
 
     Args:
         proto: An ``onnx.ModelProto`` with its weights inside.
         settings: Bits and block size.
+        chosen: Names of the matrices that may be; all when None.
 
     Returns:
         How many tables were replaced.
@@ -58,7 +65,9 @@ def quantize_shared_tables(proto: Any, settings: Blocks) -> int:  # noqa: ANN401
     from onnx import helper
 
     graph = proto.graph
-    tables = _tables(graph)
+    tables = {
+        name: table for name, table in _tables(graph).items() if chosen is None or table.matrix.name in chosen
+    }
     axes = _axes(proto) if tables else {}
     for name, table in tables.items():
         _store(graph, name, table, settings)
@@ -176,7 +185,7 @@ def _turns(node: Any) -> bool:  # noqa: ANN401 - onnx is not typed
 
 def _only_such_readers(graph: Any, table: str, matrix: str) -> bool:  # noqa: ANN401 - onnx is not typed
     """Whether a table is only looked up, and its matrix else only multiplied by."""
-    if {table, matrix} & {value.name for value in graph.output}:
+    if {table, matrix} & ({value.name for value in graph.output} | read_inside(graph)):
         return False
     for node in graph.node:
         for place, name in enumerate(node.input):

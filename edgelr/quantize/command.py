@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError, UsageError
 from edgelr.progress import Progress
+from edgelr.quantize.calibration import Data, data_of_package, read_feeds
+from edgelr.quantize.schemes import CALIBRATED
 from edgelr.quantize.stage import quantize, quantize_graph
-from edgelr.recipe.schema import Quantize
+from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.package import MANIFEST, open_package
 from edgelr.terminal import say
 
@@ -18,7 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def quantize_path(path: Path, settings: Quantize, out: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
+def quantize_path(
+    path: Path, settings: Quantize, out: Path, sizes: Mapping[str, int], calibration: Path | None = None
+) -> dict[str, Any]:
     """Quantize a package into a folder, or an ONNX file into a file.
 
     Args:
@@ -26,50 +32,84 @@ def quantize_path(path: Path, settings: Quantize, out: Path, sizes: Mapping[str,
         settings: The scheme, and how far the result may be from fp32.
         out: A folder that is not there or empty; of a file, the file to write or a folder for it.
         sizes: Axis name -> size of the made-up inputs that a file is compared with; others are 16.
+        calibration: An ``.npz`` file of inputs, see ``read_feeds``. Without it, a package's examples serve.
 
     Returns:
         ``{"out", "scheme", "bytes", "bytes_before", "cosine"}``; the cosine is to fp32, by output of a file,
         and missing for a package, whose report has it.
 
     Raises:
-        UsageError: There is nothing to quantize, or ``out`` is in use.
+        UsageError: There is nothing to quantize, ``out`` is in use, or calibration data is needed.
+        DataError: Calibration data does not fit the graph, or has NaN in it.
         DamagedArtifactError: The package does not match its manifest, or the file is no ONNX model.
         QuantizeError: It is quantized already, cannot be, or is too far from fp32.
     """
     if path.is_dir() and (path / MANIFEST).is_file():
-        return _package(path, settings, out)
+        return _package(path, settings, out, calibration)
     if path.is_file():
-        return _file(path, settings, out / path.name if out.is_dir() else out, sizes)
+        return _file(path, settings, out / path.name if out.is_dir() else out, sizes, calibration)
     found = "a folder without a package.json" if path.is_dir() else "not there"
     raise UsageError(f"{path} is {found}", "give a package or an .onnx file")
 
 
-def _package(path: Path, settings: Quantize, out: Path) -> dict[str, Any]:
+def _package(path: Path, settings: Quantize, out: Path, calibration: Path | None) -> dict[str, Any]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out}: there is something already", "give a folder that is new or empty")
     before = open_package(path)
+    data = _data(before, calibration)
     out.mkdir(parents=True, exist_ok=True)
-    after = quantize(before, settings, out, Progress())
+    done = False
+    try:
+        after = quantize(before, settings, out, Progress(), data)
+        done = True
+    finally:
+        if not done:  # it was new or empty
+            shutil.rmtree(out)
     return _said(settings, out, before.cost.bytes, after.cost.bytes, {})
 
 
-def _file(path: Path, settings: Quantize, out: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _data(package: Package, calibration: Path | None) -> Data | None:
+    """Calibration data for a package: what was given, or its own examples."""
+    if package.precision != "fp32":
+        return None  # the stage says so
+    if calibration is None:
+        say(f"calibration data: the examples of {package.name} itself, which it is also tested with")
+        return data_of_package(package)
+    if len(package.graphs) > 1:
+        raise UsageError(
+            f"--calibration: {package.name} has {len(package.graphs)} graphs, each with inputs of its own",
+            "leave it out: the package's own examples are taken",
+        )
+    return Data(feeds={role: read_feeds(calibration, graph) for role, graph in package.graphs.items()})
+
+
+def _file(
+    path: Path, settings: Quantize, out: Path, sizes: Mapping[str, int], calibration: Path | None
+) -> dict[str, Any]:
     from edgelr.runtime.graph import describe_graph, graph_bytes
 
     if out.exists():
         raise UsageError(f"--out {out}: there is a file already", "give another name, or remove it")
     graph = describe_graph(path)
+    if calibration is None and settings.scheme in CALIBRATED:
+        raise UsageError(
+            f"{settings.scheme} needs calibration data, and a file has no examples",
+            "add --calibration inputs.npz, with an array for each input of the graph",
+        )
+    feeds = read_feeds(calibration, graph) if calibration is not None else ()
     dynamic = {axis for entry in graph.inputs for axis in entry.shape if isinstance(axis, str)}
     out.parent.mkdir(parents=True, exist_ok=True)
     done = False
     try:
-        quantize_graph(path, out, settings)
+        left = quantize_graph(path, out, settings, feeds)
         cosines = _cosines(path, out, {axis: sizes.get(axis, 16) for axis in dynamic} | dict(sizes))
         _check_close(path, cosines, settings.min_cosine)
         done = True
     finally:
         if not done:  # nothing that was not compared is left behind
             out.unlink(missing_ok=True)
+    for each in left[:3]:
+        say(f"  fp32 still: {each.name}, {each.bytes} bytes ({each.reason})")
     return _said(settings, out, graph_bytes(path), out.stat().st_size, cosines)
 
 

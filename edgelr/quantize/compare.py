@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError, UnsupportedModelError
 from edgelr.progress import Progress
+from edgelr.quantize.sources import sound_sources, text_sources
 from edgelr.runtime.decoder_graph import SPEECH, TEXT, GraphDecoder
 from edgelr.runtime.graph import run_graph
-from edgelr.runtime.package import FEATURES, model_path
+from edgelr.runtime.package import model_path
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgelr.examples import Utterance
     from edgelr.runtime.generation import Generation
 
     Source = dict[str, NDArray[Any]]
@@ -47,11 +49,16 @@ def compare_with_fp32(package: Package, folder: Path, progress: Progress) -> dic
         case "sentence-embedding":
             return {"model": _compare_embeddings(package, folder, progress)}
         case "translation":
-            return _compare_steps(package, folder, _sources(package), TEXT, progress)
+            from edgelr.examples import Translation, spread
+            from edgelr.runtime.examples import folder_examples
+
+            examples = spread(folder_examples(package.folder, Translation), _COMPARED)
+            return _compare_steps(package, folder, text_sources(package, examples), TEXT, progress)
         case "automatic-speech-recognition" if "model" in package.graphs:
             return {"model": _compare_letters(package, folder, progress)}
         case "automatic-speech-recognition":
-            return _compare_steps(package, folder, _windows(package), SPEECH, progress)
+            windows = sound_sources(package, _utterances(package), package.folder)
+            return _compare_steps(package, folder, windows, SPEECH, progress)
         case _:
             raise UnsupportedModelError(
                 f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"
@@ -106,38 +113,11 @@ def _compare_steps(
     return {role: float(np.concatenate(found).mean()) for role, found in cosines.items()}
 
 
-def _sources(package: Package) -> list[Source]:
-    """What the encoder of a translation package reads, of some of its examples."""
-    import numpy as np
-
-    from edgelr.examples import Translation, spread
-    from edgelr.runtime.examples import folder_examples
-    from edgelr.runtime.tokens import open_codec
-
-    codec = open_codec(package.folder, package.settings)
-    prefix = str(package.settings.get("prefix", ""))
-    found = []
-    for example in spread(folder_examples(package.folder, Translation), _COMPARED):
-        ids = np.array([codec.cut(codec.encode(prefix + example.source))], np.int64)
-        found.append({"input_ids": ids, "attention_mask": np.ones_like(ids)})
-    return found
-
-
-def _windows(package: Package) -> list[Source]:
-    """What the encoder of a speech package reads, of some of its examples."""
-    from edgelr.device.load import load_devices
-    from edgelr.device.session import open_session
+def _utterances(package: Package) -> Sequence[Utterance]:
     from edgelr.examples import Utterance, spread
-    from edgelr.runtime.examples import example_sound, folder_examples
-    from edgelr.runtime.transcribe import padded_window
+    from edgelr.runtime.examples import folder_examples
 
-    features = open_session(model_path(package, FEATURES), load_devices()["cpu-1t"])
-    size = int(package.settings["window_samples"])
-    examples = spread(folder_examples(package.folder, Utterance), _COMPARED)
-    sounds = (example_sound(package.folder, example)[:size] for example in examples)
-    if "model" in package.graphs:  # which reads as much as there is
-        return [run_graph(features, {"pcm": sound[None]}) for sound in sounds]
-    return [run_graph(features, {"pcm": padded_window(sound, size)}) for sound in sounds]
+    return spread(folder_examples(package.folder, Utterance), _COMPARED)
 
 
 def _compare_letters(package: Package, folder: Path, progress: Progress) -> float:
@@ -150,7 +130,7 @@ def _compare_letters(package: Package, folder: Path, progress: Progress) -> floa
     device = load_devices()["cpu-1t"]
     fp32 = model_path(package)
     dense, small = (open_session(path, device) for path in (fp32, folder / fp32.name))
-    values = _windows(package)
+    values = sound_sources(package, _utterances(package), package.folder)
     cosines = []
     with progress.bar("comparing with fp32", len(values)) as advance:
         for value in values:

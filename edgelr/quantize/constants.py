@@ -7,6 +7,7 @@ its own.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from edgelr.quantize.vocabulary import quantize_rows
 SMALLEST = 2**13  # numbers; below this scales and nodes are not worth it
 
 
-def store_as_int8(proto: Any) -> int:  # noqa: ANN401 - onnx is not typed
+def store_as_int8(proto: Any, kept: Collection[str] = ()) -> int:  # noqa: ANN401 - onnx is not typed
     """Store every large fp32 constant as int8 with scales, in place.
 
     Args:
         proto: An ``onnx.ModelProto`` with its weights inside, after the quantizer of matrices.
+        kept: Names of constants that stay as they are.
 
     Returns:
         How many constants were replaced.
@@ -37,6 +39,7 @@ def store_as_int8(proto: Any) -> int:  # noqa: ANN401 - onnx is not typed
         and int(np.prod(tensor.dims)) >= SMALLEST
         and sum(size > 1 for size in tensor.dims) >= 2
         and tensor.name not in outputs
+        and tensor.name not in kept
     ]
     made = []
     for tensor in large:

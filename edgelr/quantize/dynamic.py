@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgelr.quantize.quiet import quiet
 
-def quantize_matrices(source: Path, target: Path) -> None:
+
+def quantize_matrices(source: Path, target: Path, nodes: Sequence[str] | None = None) -> None:
     """Quantize every MatMul and Gemm with a constant matrix, by ONNX Runtime's own quantizer.
 
     Args:
         source: The fp32 graph.
         target: Where to write the quantized one.
+        nodes: Names of those to quantize, at least one; all when None.
     """
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with quiet():
         quantize_dynamic(
             source,
             target,
             op_types_to_quantize=["MatMul", "Gemm"],
+            nodes_to_quantize=None if nodes is None else list(nodes),
             per_channel=True,
             weight_type=QuantType.QInt8,
             # 7 bits: x86 processors without VNNI add pairs of 8-bit products in 16 bits, where full-range
@@ -45,15 +47,3 @@ def unquantized_matrices(proto: Any) -> list[str]:  # noqa: ANN401 - onnx is not
     }
     nodes = (node for node in proto.graph.node if node.op_type in {"MatMul", "Gemm"})
     return [name for node in nodes for name in node.input[:2] if name in floats]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantizer logs through the root logger that models should be pre-processed; ours are."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

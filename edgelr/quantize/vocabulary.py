@@ -8,10 +8,13 @@ fewer nodes, and the same bytes for every graph, by operators of ONNX Runtime's 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgelr.quantize.layers import read_inside
 
 # What ONNX Runtime's quantizer calls the parts of a matrix.
 _MATRIX, _SCALE, _ZERO = "_quantized", "_scale", "_zero_point"
@@ -19,11 +22,12 @@ _MATRIX, _SCALE, _ZERO = "_quantized", "_scale", "_zero_point"
 SMALLEST_TABLE = 2**16  # numbers; below this the scales and the extra nodes are not worth it
 
 
-def quantize_tables(proto: Any) -> int:  # noqa: ANN401 - onnx is not typed
+def quantize_tables(proto: Any, kept: Collection[str] = ()) -> int:  # noqa: ANN401 - onnx is not typed
     """Replace every gathered fp32 table ``[rows, dim]`` by int8 rows and scales, in place.
 
     Args:
         proto: An ``onnx.ModelProto`` with its weights inside.
+        kept: Names of tables that stay as they are.
 
     Returns:
         How many tables were replaced.
@@ -38,6 +42,7 @@ def quantize_tables(proto: Any) -> int:  # noqa: ANN401 - onnx is not typed
         if tensor.data_type == TensorProto.FLOAT
         and len(tensor.dims) == 2
         and tensor.dims[0] * tensor.dims[1] >= SMALLEST_TABLE
+        and tensor.name not in {*kept, *read_inside(graph)}
     }
     done: set[str] = set()
     nodes = []

@@ -6,27 +6,39 @@ tokens at once dynamic int8 is faster: measure it. The kernel multiplies blocks 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from edgelr.quantize.layers import subgraphs
+from edgelr.quantize.quiet import quiet
 
 _ACCURACY_LEVEL = 4  # of MatMulNBits: activations are rounded to int8, block by block
 
 
-def quantize_weights(source: Path, target: Path, *, bits: Literal[4, 8], block_size: int) -> None:
+def quantize_weights(
+    source: Path,
+    target: Path,
+    nodes: Sequence[str] | None = None,
+    *,
+    bits: Literal[4, 8],
+    block_size: int,
+) -> None:
     """Quantize every MatMul with a constant matrix, by ONNX Runtime's own quantizer.
 
     Args:
         source: The fp32 graph.
         target: Where to write the quantized one.
+        nodes: Names of those to quantize; all when None.
         bits: Of a weight.
         block_size: Weights of a column that share a scale and a zero point; the last block may be shorter.
     """
     import onnx
 
-    with _logging_as_it_is():
+    proto = onnx.load(source)
+    every = [*proto.graph.node, *(node for _, inner in subgraphs(proto.graph) for node in inner.node)]
+    others = [] if nodes is None else [node.name for node in every if node.name not in set(nodes)]
+    with quiet():
         from onnxruntime.quantization import matmul_nbits_quantizer as nbits
 
         config = nbits.DefaultWeightOnlyQuantConfig(
@@ -36,20 +48,17 @@ def quantize_weights(source: Path, target: Path, *, bits: Literal[4, 8], block_s
             op_types_to_quantize=("MatMul",),
             bits=bits,
         )
-        quantizer = nbits.MatMulNBitsQuantizer(onnx.load(source), bits=bits, algo_config=config)
+        quantizer = nbits.MatMulNBitsQuantizer(proto, bits=bits, nodes_to_exclude=others, algo_config=config)
         quantizer.process()
-    target.write_bytes(quantizer.model.model.SerializeToString(deterministic=True))
+    result = quantizer.model.model
+    _store_once(result.graph)
+    target.write_bytes(result.SerializeToString(deterministic=True))
 
 
-@contextmanager
-def _logging_as_it_is() -> Iterator[None]:
-    """The quantizer's module configures the root logger when it is imported, and logs every node."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    quantizer = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
-    quantizer.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
+def _store_once(graph: Any) -> None:  # noqa: ANN401 - onnx is not typed
+    """Of a matrix that several nodes multiply by, the quantizer adds the same blocks for each of them."""
+    first = {tensor.name: tensor for tensor in reversed(graph.initializer)}
+    if len(first) < len(graph.initializer):
+        kept = list(reversed(first.values()))
+        del graph.initializer[:]
+        graph.initializer.extend(kept)

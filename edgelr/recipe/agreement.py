@@ -98,6 +98,9 @@ def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
     quality = file.at(("compress", "keep", "quality"))
     if isinstance(quality, dict) and "metric" in quality:
         yield from _check_metric(file, ("compress", "keep", "quality"), quality, measured)
+    control = file.at(("quantize", "max_drop"))
+    if isinstance(control, dict) and "metric" in control:
+        yield from _check_metric(file, ("quantize", "max_drop"), control, measured)
     key: KeyPath = ("compress", "keep", "latency")
     latency = file.at(key)
     if not isinstance(latency, dict):
@@ -156,15 +159,16 @@ def _check_metric(
         return
     if measured.metrics is not None and metric not in measured.metrics:
         yield file.fault((*key, "metric"), _unknown("metric", metric, measured.metrics))
-    elif metric in ERRORS and "max_drop" in limits:
+    elif metric in ERRORS and ("max_drop" in limits or "max_drop" in key):
         better = f"{metric} is an error, better when lower: {_INSTEAD[str(key[0])]}"
-        yield file.fault((*key, "max_drop"), better)
+        yield file.fault((*key, "max_drop" if "max_drop" in limits else "metric"), better)
     elif metric not in ERRORS and "max_rise" in limits:
         yield file.fault((*key, "max_rise"), f"{metric} is better when higher: set max_drop")
 
 
 # Of a gate or a budget on an error.
-_INSTEAD = {"validate": "set max_rise", "compress": "take a metric such as agreement"}
+_OTHER = "take a metric such as agreement"
+_INSTEAD = {"validate": "set max_rise", "compress": _OTHER, "quantize": _OTHER}
 
 
 def _check_latency(

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from edgelr.recipe.gates import BaselineName, Gate
+from edgelr.recipe.quantize import Quantize
 from edgelr.recipe.section import Count, Name, Section
 from edgelr.recipe.tasks import TaskSettings
 from edgelr.structure import GroupForm
@@ -217,29 +218,6 @@ class Export(Section):
         False,
         description="tokens that no training or calibration text has share the row of the most similar token "
         "that one has; the tokenizer keeps its ids",
-    )
-
-
-Scheme = Literal["int8-dynamic", "weight-int8", "weight-int4"]
-
-
-class Quantize(Section):
-    """How the exported graph is quantized."""
-
-    scheme: Scheme = Field(
-        description="int8-dynamic: int8 weights and activations; weight-int8, weight-int4: blocks of weights "
-        "with a scale each, for what is bound by bytes, such as decoding"
-    )
-    block_size: Literal[16, 32, 64, 128, 256] = Field(
-        32, description="weights that share a scale, of weight-int8, weight-int4 and vocabulary"
-    )
-    vocabulary: Literal["int8", "int4"] | None = Field(
-        None,
-        description="blocks for tables of tokens, and the head that shares one, with any scheme; left out: "
-        "int8 with weight-int8 and weight-int4; a scale a row, by standard operators, with int8-dynamic",
-    )
-    min_cosine: float = Field(
-        0.98, gt=0, le=1, description="mean cosine to the fp32 graph, or the stage fails"
     )
 
 

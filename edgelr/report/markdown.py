@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgelr.report.quantization import quantization_markdown
+from edgelr.report.tables import table
+
 Row = dict[str, Any]
 VARIANTS = ("dense-fp32", "dense-int8", "candidate")
 
@@ -19,7 +22,7 @@ def report_markdown(document: Row) -> str:
         document: What ``report.json`` holds.
 
     Returns:
-        GitHub-flavored Markdown. It links ``layers.svg`` and ``latency.svg`` next to it.
+        GitHub-flavored Markdown. It links ``layers.svg``, ``latency.svg``, ``quantization.svg`` next to it.
     """
     sections = [
         f"# {document['recipe']['name']}",
@@ -30,6 +33,7 @@ def report_markdown(document: Row) -> str:
         *_section("Latency", _latency(document["latency"], _ratios(document, "p50_ms"))),
         *_section("Node placement", _placement(document)),
         *_section("Layers", _layers(document)),
+        *_section("Quantization", quantization_markdown(document.get("quantization"))),
         *_section("Stages", _stages(document["stages"])),
         *_section("Host", table(("", ""), [(key, value) for key, value in document["host"].items()])),
         *_section("Warnings", "\n".join(f"- {warning}" for warning in document["warnings"])),
@@ -81,30 +85,9 @@ def found_line(found: Row) -> str:
     return ""
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a Markdown table; figures (columns with a unit or number) are for the caller to format.
-
-    Args:
-        columns: Headings.
-        rows: Cells, shown with ``str``; a bar in a cell is escaped.
-
-    Returns:
-        The table, or "" when there are no rows.
-    """
-    if not rows:
-        return ""
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
 def _section(title: str, body: str) -> list[str]:
     """A titled section, or nothing when it would be empty."""
     return [f"## {title}", body] if body else []
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _number(value: float | None, digits: int) -> str:

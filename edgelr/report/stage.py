@@ -15,6 +15,7 @@ from edgelr.outcome import Report, StageRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.markdown import report_markdown
 from edgelr.report.pictures import latency_picture, layers_picture
+from edgelr.report.quantization import PICTURE, errors_picture, read_quantization
 from edgelr.writing import atomic_write_text
 
 FORMAT = 1
@@ -43,7 +44,8 @@ def write_report(  # noqa: PLR0913 - the report is of everything
         stages: Every stage that ran or was reused, in order.
         host: What the figures were measured on.
         warnings: What a reader should know before trusting a figure; the verdict's notes are added.
-        out: Where ``report.json``, ``report.md``, ``layers.svg`` and ``latency.svg`` go.
+        out: Where ``report.json``, ``report.md``, ``layers.svg``, ``latency.svg`` and, for a quantized
+            package, ``quantization.svg`` go.
 
     Returns:
         The report; its package is None when a gate failed.
@@ -63,6 +65,8 @@ def write_report(  # noqa: PLR0913 - the report is of everything
     )
     atomic_write_text(out / "layers.svg", layers_picture(document["layers"]))
     atomic_write_text(out / "latency.svg", latency_picture(document["latency"]))
+    if document["quantization"] is not None:
+        atomic_write_text(out / PICTURE, errors_picture(document["quantization"]["layers"]))
     atomic_write_text(out / "report.md", report_markdown(document))
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(out / "report.json", text + "\n")
@@ -95,8 +99,13 @@ def report_document(  # noqa: PLR0913 - the report is of everything
 
     Returns:
         Plain JSON values; a figure that is not finite is null.
+
+    Raises:
+        DamagedArtifactError: What the candidate says of its quantization cannot be read.
     """
     costs = {variant: package.cost for variant, package in packages.items()}
+    quantization = read_quantization(packages.get("candidate"))
+    told = [] if quantization is None else quantization["warnings"]
     latency = sorted(verdict.latency, key=lambda row: (row.device, _sizes_in(row.shape)))
     document = {
         "edgelr": FORMAT,
@@ -118,9 +127,10 @@ def report_document(  # noqa: PLR0913 - the report is of everything
             "found": plan.found,
         },
         "layers": [asdict(site) for site in plan.sites],
+        "quantization": quantization,
         "stages": [asdict(row) for row in stages],
         "host": dict(host),
-        "warnings": list(dict.fromkeys([*warnings, *verdict.notes])),
+        "warnings": list(dict.fromkeys([*warnings, *told, *verdict.notes])),
     }
     plain: dict[str, Any] = _plain(document)
     return plain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,10 @@ class GrowingCaches:
     def keep(self, binding: IOBinding) -> None:
         """Take what a step has given."""
         self._values = binding.get_outputs()[1:]
+
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        """The inputs of the next step, as they are now."""
+        return {name: value.numpy() for name, value in zip(self._past, self._values, strict=True)}
 
     def reorder(self, rows: NDArray[np.int64]) -> None:
         """Go on with these rows of the last step."""
@@ -94,6 +98,11 @@ class BufferCaches:
         """Count the token that a step has written."""
         self._length += 1
         self._count()
+
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        """The inputs of the next step, copied: it writes into them."""
+        given = {name: buffer.copy() for name, buffer in zip(self._past, self._buffers, strict=True)}
+        return given | {name: counter.copy() for name, counter in self._counters.items()}
 
     def reorder(self, rows: NDArray[np.int64]) -> None:
         """Go on with these rows of the last step."""

@@ -118,6 +118,17 @@ class GraphDecoder:
         self._caches.keep(binding)
         return self._logits
 
+    def feeds(self, tokens: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The decoder's inputs for the step that these tokens would take, by name.
+
+        Args:
+            tokens: ``[rows]``.
+        """
+        sources = zip(self._cross, self._sources, strict=True)
+        given = {name: source.numpy()[self._texts] for name, source in sources}
+        masked = {} if self._mask is None else {MASK: self._mask[self._texts]}
+        return {"input_ids": tokens[:, None], **masked, **given, **self._caches.feeds()}
+
     def reorder(self, rows: NDArray[np.int64]) -> None:
         """Go on with these rows of the last step; a row may come several times, or not at all."""
         import numpy as np

@@ -27,6 +27,7 @@ MANIFEST = "package.json"
 SESSION = "session.json"
 FEATURES = "features"  # role of the graph that makes a model's input of sound; its numbers stay exact
 SOUNDS = "audio/"
+QUANTIZATION = "quantization.json"  # of a quantized package: what each layer became, and what that costs
 UNLISTED = frozenset({MANIFEST, SESSION, "manifest.json"})
 AGAIN = "do not use this package; get it again from where it was built, or build it again"
 

@@ -32,6 +32,17 @@ _MODELS = ("whisper",)
 _START = "<|startoftranscript|>"
 
 
+class Positions(nn.Embedding):
+    """The encoder's table of positions: all rows are read at once, so that a graph has it as a constant.
+
+    With a ``forward`` of its own it is no layer to be factored, whatever ``compress.vocabulary`` says.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As of any embedding."""
+        return super().forward(input)
+
+
 def load_model(folder: Path) -> nn.Module:
     """Load an encoder-decoder of speech strictly, in evaluation mode, fp32.
 
@@ -49,6 +60,7 @@ def load_model(folder: Path) -> nn.Module:
         )
     model: Any = load_pretrained(folder, "AutoModelForSpeechSeq2Seq", "a speech model")
     model.generation_config.decoder_start_token_id = start_token(folder)
+    _set_positions(model, window_positions(model))
     return model.eval()  # type: ignore[no-any-return]
 
 
@@ -70,10 +82,14 @@ def shorten_window(model: nn.Module, seconds: float) -> None:
             f"task.window_s: {seconds:g} s were asked for, the model's window is {own:g} s",
             f"set it to at most {own:g}, or leave it out",
         )
-    table = nn.Embedding(positions, encoder.embed_positions.embedding_dim)
-    table.weight = nn.Parameter(encoder.embed_positions.weight[:positions].clone(), requires_grad=False)
-    encoder.embed_positions = table
+    _set_positions(model, positions)
     encoder.config.max_source_positions = model.config.max_source_positions = positions  # type: ignore[union-attr]
+
+
+def _set_positions(model: nn.Module, count: int) -> None:
+    encoder = model.get_encoder()  # type: ignore[operator]
+    weight = encoder.embed_positions.weight[:count].detach().clone()
+    encoder.embed_positions = Positions(count, weight.shape[1], _weight=weight, _freeze=True)  # as in transformers
 
 
 def window_positions(model: nn.Module) -> int:

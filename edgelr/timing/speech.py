@@ -13,7 +13,14 @@ from edgelr.runtime.examples import example_sound, folder_examples
 from edgelr.runtime.long_audio import Window, windows_of
 from edgelr.runtime.package import open_package
 from edgelr.runtime.tokens import open_codec
-from edgelr.runtime.transcribe import MODEL, SAMPLE_RATE, open_transcriber, timed_transcript
+from edgelr.runtime.transcribe import (
+    MODEL,
+    SAMPLE_RATE,
+    AnyTranscriber,
+    Transcriber,
+    open_transcriber,
+    timed_transcript,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,11 +47,14 @@ class TimedTranscript:
         self._package = open_package(folder)
         self._transcriber = open_transcriber(self._package, device)
         self._tokens_a_second = tokens_a_second(self._package)
+        self._most_tokens = most_tokens(self._transcriber)
         self._windows: dict[int, tuple[Window, ...]] = {}
         self.noted: dict[str, list[float]] = {name: [] for name in PARTS}
 
     def run(self, _: None, given: Mapping[str, NDArray[Any]]) -> None:
         """Transcribe ``audio_s`` seconds of speech greedily, with as many tokens as people say in that time.
+
+        There are never more than a transcript may have.
 
         Raises:
             UnsupportedModelError: ONNX Runtime fails on a graph.
@@ -55,7 +65,8 @@ class TimedTranscript:
             self._windows[seconds] = tuple(windows_of([pcm], self._transcriber.window, SAMPLE_RATE))
         spent = [0.0] * len(PARTS)
         for window in self._windows[seconds]:
-            tokens = max(1, round(self._tokens_a_second * (window.end_s - window.start_s)))
+            said = round(self._tokens_a_second * (window.end_s - window.start_s))
+            tokens = max(1, min(said, self._most_tokens))
             times = timed_transcript(self._transcriber, window.pcm, tokens)
             spent = [before + more for before, more in zip(spent, times, strict=True)]
         for name, time in zip(PARTS, spent, strict=True):
@@ -75,6 +86,14 @@ def tokens_a_second(package: Package) -> float:
     samples = sum(len(example_sound(package.folder, example)) for example in examples)
     tokens = sum(len(codec.encode_plain(example.text)) for example in examples)
     return tokens / (samples / SAMPLE_RATE)
+
+
+def most_tokens(transcriber: AnyTranscriber) -> int:
+    """How many tokens a transcript of a window may have, without start and prompt."""
+    if not isinstance(transcriber, Transcriber):
+        return 1
+    generation = transcriber.generation
+    return generation.max_length - 1 - len(generation.prompt_ids)
 
 
 def speech_of_length(package: Package, seconds: int) -> NDArray[np.float32]:

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgelr.artifacts import Package
-from edgelr.errors import DamagedArtifactError, ExportError, QuantizeError
+from edgelr.errors import DamagedArtifactError
 from edgelr.examples import Example
 from edgelr.metrics.retrieval import sentence_embedding_scores
+from edgelr.runtime.answers import check_finite, vectors_of
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.examples import folder_examples
-from edgelr.runtime.text import embed, embedding, package_tokenizer
+from edgelr.runtime.text import embedding
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
-    from tokenizers import Tokenizer
 
     from edgelr.metrics.scores import Scores
 
@@ -30,11 +30,7 @@ def score_sentences(
     """Embed the examples and score the vectors; see ``accuracy.score_variant``."""
     pairs = scored_pairs(package)
     dense_queries, dense_passages = _dense(reference, len(pairs))
-    tokenizer: Tokenizer = package_tokenizer(package)
-    queries = embed(session, tokenizer, [query for query, _ in pairs], each)
-    passages = embed(session, tokenizer, [example.passage for _, example in pairs], each)
-    for vectors in (queries, passages):
-        check_finite(vectors, package)
+    queries, passages = vectors_of(package, session, pairs, each)
     if queries.shape[1] != dense_queries.shape[1]:
         raise DamagedArtifactError(
             f"{package.folder}: vectors have {queries.shape[1]} numbers, dense ones {dense_queries.shape[1]}"
@@ -106,24 +102,3 @@ def _dense(package: Package, count: int) -> tuple[NDArray[np.float16], NDArray[n
             f"{path}: dense outputs {list(queries.shape)}, {list(passages.shape)} do not fit {count} examples"
         )
     return queries, passages
-
-
-def check_finite(values: NDArray[np.float32], package: Package) -> None:
-    """Make sure that what a graph gives are numbers.
-
-    Args:
-        values: Of any shape.
-        package: What an error names.
-
-    Raises:
-        ExportError, QuantizeError: One is NaN or infinity.
-    """
-    import numpy as np
-
-    if np.isfinite(values).all():
-        return
-    error = ExportError if package.precision == "fp32" else QuantizeError
-    raise error(
-        f"{package.folder}: the {package.precision} graph of {package.name} gives NaN or infinity",
-        "build it again with another scheme or keep share, or leave quantize out",
-    )

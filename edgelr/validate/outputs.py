@@ -1,42 +1,11 @@
-"""Outputs that come token by token: those of the dense model that are stored, and others as they come."""
+"""Texts of the dense model, which travel with every package of one build."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from edgelr.artifacts import Package
 from edgelr.errors import DamagedArtifactError
 from edgelr.runtime.arrays import read_arrays
-from edgelr.validate.embeddings import REFERENCE, check_finite
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgelr.runtime.decode import SourceDecoder
-
-
-class CheckedDecoder:
-    """A decoder whose scores are looked at: the largest of numbers that are none is a token like any other.
-
-    Args:
-        decoder: Does the work.
-        package: What an error names.
-    """
-
-    def __init__(self, decoder: SourceDecoder, package: Package) -> None:
-        self._decoder, self._package = decoder, package
-        self.read, self.start, self.reorder = decoder.read, decoder.start, decoder.reorder
-
-    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """As of the decoder.
-
-        Raises:
-            ExportError, QuantizeError: A score is not finite.
-        """
-        scores = self._decoder.step(tokens)
-        check_finite(scores, self._package)
-        return scores
+from edgelr.validate.embeddings import REFERENCE
 
 
 def dense_outputs(package: Package, count: int) -> list[str]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgelr.artifacts import Package
 from edgelr.examples import Utterance
 from edgelr.metrics.speech import speech_scores
+from edgelr.runtime.answers import transcripts_of
 from edgelr.runtime.examples import example_sound, folder_examples
-from edgelr.runtime.transcribe import Transcriber, text_of, transcribe, transcriber_of
-from edgelr.validate.outputs import CheckedDecoder, dense_outputs
+from edgelr.validate.outputs import dense_outputs
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -28,16 +27,8 @@ def score_transcripts(
     """Transcribe the examples greedily, one a call, and score them; see ``accuracy.score_variant``."""
     examples = folder_examples(package.folder, Utterance)
     dense = dense_outputs(reference, len(examples))
-    transcriber = transcriber_of(package, sessions)
-    if isinstance(transcriber, Transcriber):
-        transcriber = replace(transcriber, decoder=CheckedDecoder(transcriber.decoder, package))
-    outputs = []
-    for example in examples:
-        sound = example_sound(package.folder, example)
-        text = text_of(transcribe(transcriber, [sound], beams=1))
-        outputs.append(" ".join(text.split()))
-        if each is not None:
-            each()
+    sounds = (example_sound(package.folder, example) for example in examples)
+    outputs = transcripts_of(package, sessions, sounds, each)
     return speech_scores(outputs, [example.text for example in examples], dense)
 
 

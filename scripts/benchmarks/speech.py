@@ -41,7 +41,7 @@ from edgelr.metrics.bootstrap import difference, interval
 from edgelr.metrics.scores import Scores, mean_scores
 from edgelr.metrics.speech import speech_scores
 from edgelr.progress import Progress
-from edgelr.report.markdown import table
+from edgelr.report.tables import table
 from edgelr.runtime.audio import SAMPLE_RATE, seconds_of
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import open_package

@@ -211,7 +211,9 @@ def make_packages(
         if not found:
             for name, precision in (("dense-fp32", "fp32"), ("dense-int8", "int8-dynamic")):
                 found[name] = stages.dense_package(job, source, survey, precision).artifact.folder
-        found[variant.name] = stages.quantize(job, exported).artifact.folder
+        # With settings of its own it looks at no data: of random weights, nothing could be learned.
+        quantized = stages.quantize(job, exported, source, job.recipe.quantize)
+        found[variant.name] = quantized.artifact.folder
     return found
 
 

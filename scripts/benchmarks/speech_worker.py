@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
-from edgelr.errors import DataError, EdgelrError
+from edgelr.errors import DataError, EdgelrError, UnsupportedModelError
 from edgelr.runtime import transcribe as runtime
 from edgelr.runtime.audio import SAMPLE_RATE, read_audio
 from edgelr.runtime.decoder_graph import SPEECH
@@ -96,6 +96,8 @@ class EdgelrSide:
 
     def __init__(self, folder: Path, device: Device) -> None:
         opened = runtime.open_transcriber(open_package(folder), device)
+        if not isinstance(opened, runtime.Transcriber):
+            raise UnsupportedModelError(f"{folder} is of a model with CTC", "give a package of a Whisper")
         self._watch = Stopwatch(opened.features)
         self._transcriber = replace(opened, features=self._watch)
 

@@ -40,7 +40,15 @@ def test_the_packaged_profiles():
     for device in devices.values():
         assert device.provider == "CPUExecutionProvider"
         assert device.session.entries == {"session.intra_op.allow_spinning": "0"}
-        assert device.accepts == ("fp32", "int8-dynamic", "weight-int8", "weight-int4")
+        assert device.accepts == (
+            "fp32",
+            "int8-dynamic",
+            "int8-static",
+            "a16w8",
+            "weight-int8",
+            "weight-int4",
+            "fp16",
+        )
         assert (device.evidence, device.fallback) == ("run", "forbid")
 
 

@@ -15,7 +15,7 @@ from edgelr.progress import Progress
 from edgelr.quantize.blocks import Blocks, quantize_blocks
 from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.stage import quantize, quantize_graph
-from edgelr.recipe.schema import Quantize, Scheme
+from edgelr.recipe.quantize import Quantize, Scheme
 from edgelr.runtime.package import open_package
 from edgelr.runtime.shared_weights import WEIGHTS, share_weights
 

@@ -14,7 +14,7 @@ from edgelr.export.packed import pack_projections
 from edgelr.export.pivot import pivot_graph
 from edgelr.progress import Progress
 from edgelr.quantize.stage import quantize_graph
-from edgelr.recipe.schema import Quantize
+from edgelr.recipe.quantize import Quantize
 
 WIDTH = 32
 SHAPES = {

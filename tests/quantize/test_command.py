@@ -43,15 +43,53 @@ def graph(tmp_path):
     return path
 
 
+@pytest.fixture
+def calibration(tmp_path):
+    """Three calls of ``graph``, as normal numbers as its test input."""
+    arrays = {}
+    for call in range(3):
+        arrays[f"x.{call}"] = RANDOM.normal(size=(2, 9, 128)).astype(np.float32)
+        arrays[f"ids.{call}"] = RANDOM.integers(0, 2000, size=(2, 9))
+    path = tmp_path / "inputs.npz"
+    np.savez(path, **arrays)
+    return path
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_file_becomes_smaller_and_is_compared(scheme, graph, tmp_path, capsys):
+def test_a_file_becomes_smaller_and_is_compared(scheme, graph, calibration, tmp_path, capsys):
     out = tmp_path / "new" / "small.onnx"
-    code, document = quantize(capsys, graph, "--scheme", scheme, "--out", out, "--shape", "tokens=5")
+    options = ("--scheme", scheme, "--out", out, "--shape", "tokens=5", "--calibration", calibration)
+    code, document = quantize(capsys, graph, *options)
     assert code == 0
-    assert document["bytes"] == out.stat().st_size < 0.4 * document["bytes_before"]
+    share = 0.55 if scheme == "fp16" else 0.4
+    assert document["bytes"] == out.stat().st_size < share * document["bytes_before"]
     assert document["cosine"]["y"] > 0.98
-    code, document = quantize(capsys, out, "--scheme", scheme, "--out", tmp_path / "again.onnx")
-    assert (code, "is quantized already" in document["error"]["message"]) == (8, True)
+    if scheme != "fp16":
+        code, document = quantize(capsys, out, "--scheme", "int8-dynamic", "--out", tmp_path / "again.onnx")
+        assert (code, "is quantized already" in document["error"]["message"]) == (8, True)
+
+
+@pytest.mark.parametrize("scheme", ["int8-static", "a16w8", "fp16"])
+def test_a_file_has_no_calibration_data_of_its_own(scheme, graph, tmp_path, capsys):
+    code, document = quantize(capsys, graph, "--scheme", scheme, "--out", tmp_path / "small.onnx")
+    assert (code, "add --calibration inputs.npz" in document["error"]["message"]) == (2, True)
+
+
+def test_calibration_data_must_fit(graph, tmp_path, capsys):
+    good = {"x": np.zeros((1, 3, 128), np.float32), "ids": np.zeros((1, 3), np.int64)}
+    wrong = {
+        "has NaN or infinity": {**good, "x": np.full((1, 3, 128), np.nan, np.float32)},
+        "wants float32": {**good, "x": np.zeros((1, 3, 64), np.float32)},
+        "has no array 'ids'": {"x": good["x"]},
+        "no calibration data": {"other": good["x"]},
+    }
+    path = tmp_path / "inputs.npz"
+    for message, arrays in wrong.items():
+        np.savez(path, **arrays)
+        options = ("--scheme", "int8-static", "--out", tmp_path / "small.onnx", "--calibration", path)
+        code, document = quantize(capsys, graph, *options)
+        assert (code, message in document["error"]["message"]) == (5, True)
+    assert not (tmp_path / "small.onnx").exists()
 
 
 def test_what_is_too_far_is_not_left_behind(graph, tmp_path, capsys):

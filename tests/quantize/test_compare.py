@@ -17,7 +17,7 @@ from edgelr.progress import Progress
 from edgelr.quantize import compare
 from edgelr.quantize.compare import compare_with_fp32
 from edgelr.quantize.stage import quantize
-from edgelr.recipe.schema import Quantize
+from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.package import open_package
 from edgelr.runtime.text import INDEX
@@ -101,9 +101,9 @@ def test_the_texts_are_those_that_a_package_translates(
     read: list[list[int]] = []
     chosen = compare._Pair.chosen
 
-    def noted(self: Any, ids: np.ndarray, generation: Any) -> list[int]:
-        read.append(ids[0].tolist())
-        return chosen(self, ids, generation)
+    def noted(self: Any, source: dict[str, np.ndarray], generation: Any) -> list[int]:
+        read.append(source["input_ids"][0].tolist())
+        return chosen(self, source, generation)
 
     monkeypatch.setattr(compare._Pair, "chosen", noted)
     folder = graphs_of(dense_translator, tmp_path / "q")

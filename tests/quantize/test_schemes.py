@@ -6,7 +6,7 @@ import pytest
 from edgelr.device.schema import Precision
 from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.schemes import quantizer
-from edgelr.recipe.schema import Scheme
+from edgelr.recipe.quantize import Scheme
 
 
 @pytest.mark.parametrize("scheme", get_args(Scheme))

@@ -1,12 +1,15 @@
 import hashlib
+import json
 import shutil
+from typing import get_args
 
 import pytest
 
-from edgelr.errors import QuantizeError
+from edgelr.errors import DataError, QuantizeError
 from edgelr.progress import Progress
+from edgelr.quantize.calibration import Data, data_of_package
 from edgelr.quantize.stage import quantize
-from edgelr.recipe.schema import Quantize, Scheme
+from edgelr.recipe.quantize import Quantize, Scheme
 from edgelr.runtime.package import open_package
 
 
@@ -52,3 +55,94 @@ def test_too_far_from_fp32_fails_with_both_numbers(fp32, tmp_path):
         QuantizeError, match=r"mean cosine of int8-dynamic to fp32 is 0\.\d+, quantize.min_co"
     ):
         run(fp32, tmp_path / "a", 1.0)
+
+
+# --- with data: every scheme, what is said of the layers, accuracy control ----------------------------
+
+
+def with_data(package, folder, **settings):
+    folder.mkdir()
+    wanted = Quantize.model_validate({"min_cosine": 0.5, **settings})
+    quantized = quantize(package, wanted, folder, Progress(quiet=True), data_of_package(package))
+    assert open_package(folder) == quantized
+    return json.loads((folder / "quantization.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("scheme", get_args(Scheme))
+def test_what_became_of_each_layer_travels_with_the_package(fp32, tmp_path, scheme):
+    document = with_data(fp32, tmp_path / "q", scheme=scheme)
+    changes = [row["output_change"] for row in document["layers"]]
+    assert changes == sorted(changes, reverse=True)
+    assert {row["scheme"] for row in document["layers"]} == {scheme}
+    assert "encoder.layer.0.output.dense" in {row["layer"].removesuffix(".up") for row in document["layers"]}
+    # Tables of a model this tiny are too small to be quantized, but as fp16.
+    assert bool(document["warnings"]) is (scheme != "fp16")
+
+
+def test_globs_are_those_of_all_graphs(fp32, dense_translator, tmp_path):
+    document = with_data(
+        dense_translator,
+        tmp_path / "q",
+        scheme="weight-int8",
+        layers={"encoder.*": "fp32", "lm_head": "int8-dynamic"},
+    )
+    schemes = {(row["graph"], row["scheme"]) for row in document["layers"]}
+    assert {("encoder", "fp32"), ("decoder", "weight-int8")} <= schemes
+    with pytest.raises(QuantizeError, match="matches none of the"):
+        with_data(fp32, tmp_path / "r", scheme="fp16", layers={"decoder.*": "fp32"})
+
+
+@pytest.mark.parametrize("scheme", ["int8-static", "a16w8", "fp16"])
+def test_both_graphs_of_a_translation(dense_translator, tmp_path, scheme):
+    document = with_data(dense_translator, tmp_path / "q", scheme=scheme)
+    assert {row["graph"] for row in document["layers"]} == {"encoder", "decoder"}
+    assert all(row["alone_db"] > 20 for row in document["layers"])
+
+
+def test_accuracy_control_says_what_it_kept(fp32, tmp_path):
+    plain = with_data(fp32, tmp_path / "plain", scheme="weight-int4")
+    assert "control" not in plain
+    wanted = {"metric": "cosine", "value": 0.004}
+    document = with_data(fp32, tmp_path / "kept", scheme="weight-int4", max_drop=wanted)
+    control = document["control"]
+    assert control["drop"] <= 0.004 < control["drop_without"]
+    assert control["evaluations"] <= 25
+    kept = [
+        row["layer"] for row in document["layers"] if row["reason"].startswith("kept by quantize.max_drop")
+    ]
+    assert sorted(kept) == sorted(control["kept"])
+    assert 0 < len(kept) < len(document["layers"])
+    with pytest.raises(QuantizeError, match=r"cosine loses .* at least, 0.0 is allowed"):
+        with_data(
+            fp32,
+            tmp_path / "never",
+            scheme="int8-dynamic",
+            vocabulary="int4",
+            max_drop={**wanted, "value": 0.0},
+            layers={"encoder.*": "weight-int4"},
+        )
+
+
+def test_data_that_is_needed(fp32, tmp_path):
+    for settings, message in (
+        ({"scheme": "int8-static"}, "int8-static needs calibration data"),
+        ({"scheme": "int8-dynamic", "layers": {"*": "fp16"}}, "fp16 needs calibration data"),
+        (
+            {"scheme": "int8-dynamic", "max_drop": {"metric": "cosine", "value": 0.1}},
+            "needs validation examples",
+        ),
+    ):
+        with pytest.raises(DataError, match=message):
+            quantize(fp32, Quantize.model_validate(settings), tmp_path, Progress(quiet=True))
+    with pytest.raises(DataError, match=r"no calibration data for model.onnx"):
+        quantize(fp32, Quantize(scheme="fp16"), tmp_path, Progress(quiet=True), Data(feeds={"model": []}))
+
+
+def test_what_makes_features_of_sound_stays_exact(dense_speech, small_speech):
+    assert small_speech.precision == "int8-dynamic"
+    for file in ("features.onnx", "generation.json", "tokenizer.json", "reference.npz", "audio/00.flac"):
+        assert (small_speech.folder / file).read_bytes() == (dense_speech.folder / file).read_bytes()
+    for role in ("encoder", "decoder"):
+        assert small_speech.files[f"{role}.onnx"] != dense_speech.files[f"{role}.onnx"]
+    assert small_speech.cost.bytes < dense_speech.cost.bytes
+    assert open_package(small_speech.folder) == small_speech

@@ -96,6 +96,8 @@ def test_a_latency_budget_is_for_a_known_device_and_length(tmp_path, latency, fa
 def test_a_quality_budget_is_of_a_known_metric(tmp_path, metric, fault):
     text = f"{TASK}compress: {{keep: {{quality: {{metric: {metric}, max_drop: 0.1}}}}}}\n"
     assert faults(tmp_path, text) == [f"2: compress.keep.quality.metric: {fault}"]
+    text = f"{TASK}quantize: {{scheme: fp16, max_drop: {{metric: {metric}, value: 0.1}}}}\n"
+    assert faults(tmp_path, text) == [f"2: quantize.max_drop.metric: {fault}"]
     assert faults(tmp_path, text.replace(metric, "mrr@10")) == []
 
 

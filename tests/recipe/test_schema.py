@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from edgelr.recipe.gates import LatencyGate, MetricGate, SizeGate
-from edgelr.recipe.schema import Compress, Keep, Latency, Model, Quality, Quantize, Scheme, Validation
+from edgelr.recipe.quantize import Quantize, Scheme
+from edgelr.recipe.schema import Compress, Keep, Latency, Model, Quality, Validation
 
 
 @pytest.mark.parametrize("budget", ["parameters", "bytes", "macs"])

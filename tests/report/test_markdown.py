@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgelr.report.markdown import found_line, report_markdown, table, verdict_line
+from edgelr.report.markdown import found_line, report_markdown, verdict_line
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,3 @@ def test_what_is_not_there_leaves_no_empty_section(document: dict[str, Any]) -> 
 def test_a_figure_that_is_missing_is_a_dash(document: dict[str, Any]) -> None:
     document["accuracy"][0] |= {"value": None, "ci95": [None, None]}
     assert "– [–, –]" in section(report_markdown(document), "Accuracy")
-
-
-def test_a_table_without_rows_is_nothing() -> None:
-    assert table(("a", "b"), []) == ""
-    assert table(("a", "b"), [("x\ny", 1)]) == "| a | b |\n|---|---|\n| x y | 1 |"

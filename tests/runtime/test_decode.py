@@ -224,6 +224,27 @@ def test_tokens_are_those_of_generate(models: dict[str, PreTrainedModel], name: 
         assert_same(ours(model, generation, *alone), expected(model, config, *alone), generation)
 
 
+PROMPTED = ("greedy", "beam", "beam-short", "beam-long", "beam-no-penalty", "beam-early", "beam-many-ends")
+
+
+@pytest.mark.parametrize("case", PROMPTED)
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_prompt_is_written_first_and_does_not_count(
+    models: dict[str, PreTrainedModel], name: str, case: str
+) -> None:
+    """In the length that scores are divided by; transformers is given it with the start token."""
+    model, prompt = models[name], (11, 12, 13)
+    config = config_of(model, name, case)
+    generation = replace(generation_of(config.to_dict()), prompt_ids=prompt)
+    ids, mask = sources(sum(map(ord, case)), name)
+    begun = torch.tensor([[generation.decoder_start_token_id, *prompt]] * len(ids))
+    with torch.inference_mode():
+        wanted = model.generate(
+            input_ids=ids, attention_mask=mask, decoder_input_ids=begun, generation_config=config
+        )
+    assert_same(ours(model, generation, ids, mask), wanted, generation)
+
+
 def test_the_cases_are_of_all_kinds(models: dict[str, PreTrainedModel]) -> None:
     """Sequences that ended by themselves, at many lengths, and some that were cut, or little was compared."""
     lengths = set()

@@ -1,10 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edgelr.errors import DamagedArtifactError
-from edgelr.examples import Example, write_examples
-from edgelr.runtime.examples import folder_examples
+from edgelr.errors import DamagedArtifactError, DataError
+from edgelr.examples import Example, Utterance, write_examples
+from edgelr.runtime.audio import read_audio
+from edgelr.runtime.examples import example_sound, folder_examples
 
 
 def test_they_come_back_in_their_order(tmp_path: Path) -> None:
@@ -32,3 +35,27 @@ def test_what_is_unusable_is_named(tmp_path: Path, content: bytes, message: str)
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamagedArtifactError, match=r"examples\.jsonl cannot be read"):
         folder_examples(tmp_path, Example)
+
+
+# --- sounds -----------------------------------------------------------------------------------------
+
+
+def test_a_sound_of_a_package_is_read(sounds: Path, utterances: tuple[Utterance, ...]) -> None:
+    found = example_sound(sounds, utterances[2])
+    assert np.array_equal(found, read_audio(sounds / utterances[2].audio))
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../a.flac", "audio/../../a.flac", "examples.jsonl", "audio", "Audio/a.flac"]
+)
+def test_no_sound_is_read_from_elsewhere(sounds: Path, utterances: tuple[Utterance, ...], name: str) -> None:
+    with pytest.raises(DamagedArtifactError, match=rf"examples\.jsonl: '{name}' is not in audio/"):
+        example_sound(sounds, replace(utterances[0], audio=name))
+
+
+def test_sounds_that_were_taken_out_are_named(tmp_path: Path, utterances: tuple[Utterance, ...]) -> None:
+    with pytest.raises(DataError, match="has no audio/: the sounds that its accuracy is measured on were"):
+        example_sound(tmp_path, utterances[0])
+    (tmp_path / "audio").mkdir()
+    with pytest.raises(DataError, match=r"00\.flac cannot be read: No such file"):
+        example_sound(tmp_path, utterances[0])

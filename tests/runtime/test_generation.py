@@ -1,5 +1,5 @@
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +7,13 @@ import pytest
 from transformers import GenerationConfig
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
-from edgelr.runtime.generation import Generation, generation_of, read_generation, write_generation
+from edgelr.runtime.generation import (
+    Generation,
+    check_tokens,
+    generation_of,
+    read_generation,
+    write_generation,
+)
 
 START: dict[str, Any] = {"decoder_start_token_id": 9, "eos_token_id": 0, "pad_token_id": 9, "max_length": 512}
 FULL = Generation(
@@ -186,3 +192,51 @@ def test_what_changes_nothing_is_no_obstacle() -> None:
     assert generation_of(
         {**START, **GenerationConfig._get_default_generation_params(), "max_length": 512}
     ) == (generation_of(START))
+
+
+# --- of speech --------------------------------------------------------------------------------------
+
+
+def test_a_prompt_and_silence_are_kept(tmp_path: Path) -> None:
+    generation = generation_of({**START, "prompt_ids": [3, 7], "no_speech_token_id": 6})
+    assert (generation.prompt_ids, generation.no_speech_token_id) == ((3, 7), 6)
+    write_generation(tmp_path, generation)
+    assert read_generation(tmp_path) == generation
+
+
+def test_a_file_of_before_speech_is_read(tmp_path: Path) -> None:
+    write_generation(tmp_path, FULL)
+    path = tmp_path / "generation.json"
+    document = json.loads(path.read_text())
+    for name in ("prompt_ids", "no_speech_token_id"):
+        del document[name]
+    path.write_text(json.dumps(document))
+    assert read_generation(tmp_path) == FULL
+
+
+def test_new_tokens_are_counted_after_the_prompt() -> None:
+    generation = generation_of({**START, "prompt_ids": [3, 7], "max_new_tokens": 30, "min_new_tokens": 4})
+    assert (generation.max_length, generation.min_length) == (33, 7)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [("prompt_ids", (3, 50), 50), ("no_speech_token_id", 50, 50), ("suppress_tokens", (50,), 50)],
+)
+def test_tokens_beyond_a_model_are_named(tmp_path: Path, field: str, value: Any, found: int) -> None:
+    check_tokens(tmp_path, FULL, 12)
+    with pytest.raises(
+        DamagedArtifactError, match=rf"{field} is {found}, and the model's tokens are below 50"
+    ):
+        check_tokens(tmp_path, replace(FULL, **{field: value}), 50)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("prompt_ids", [3, -1]), ("prompt_ids", 3), ("no_speech_token_id", [6])]
+)
+def test_a_senseless_prompt_is_damage(tmp_path: Path, field: str, value: Any) -> None:
+    write_generation(tmp_path, FULL)
+    path = tmp_path / "generation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(DamagedArtifactError, match=rf"generation\.json: {field}"):
+        read_generation(tmp_path)

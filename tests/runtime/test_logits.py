@@ -85,3 +85,36 @@ def test_no_setting_is_no_work() -> None:
     assert changes_of(PLAIN, normalized=True) == ()
     assert changes_of(replace(PLAIN, min_length=1), normalized=True) == (), "the start token is one"
     assert changes_of(replace(PLAIN, min_length=5, eos_token_id=()), normalized=True) == ()
+
+
+def test_a_prompt_is_told_whatever_else_is_asked_for() -> None:
+    """Also what may never be written, and where it would end."""
+    generation = replace(
+        PLAIN, prompt_ids=(3, 2), suppress_tokens=(3,), no_repeat_ngram_size=1, begin_suppress_tokens=(2,)
+    )
+    changes = changes_of(generation, normalized=False)
+    for length, token in ((1, 3), (2, 2), (3, None)):
+        given = scores(length)
+        for change in changes:
+            change(given, history(length))
+        if token is None:
+            assert (np.isfinite(given).sum(axis=1) > 1).all(), "the prompt is over"
+            assert np.isneginf(given[:, 3]).all()
+        else:
+            assert (given.argmax(axis=1) == token).all()
+            assert (np.isfinite(given).sum(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("forced", [None, 7])
+def test_a_first_token_is_suppressed_after_the_prompt(forced: int | None) -> None:
+    """As the processor of transformers does when it is told where the prompt ends."""
+    begin = 3 + (forced is not None)
+    processor = theirs.SuppressTokensAtBeginLogitsProcessor([4], begin)
+    settings = {"prompt_ids": (5, 6), "begin_suppress_tokens": (4,), "forced_bos_token_id": forced}
+    changes = changes_of(replace(PLAIN, **settings), normalized=True)
+    for length in (begin, begin + 1, begin + 2):
+        given = scores(length)
+        expected = processor(torch.from_numpy(history(length)), torch.from_numpy(given.copy())).numpy()
+        for change in changes:
+            change(given, history(length))
+        np.testing.assert_array_equal(given, expected)

@@ -220,3 +220,51 @@ def test_a_role_is_a_file_or_an_error(package: Package) -> None:
     assert model_path(package) == package.folder / "model.onnx"
     with pytest.raises(DamagedArtifactError, match="no graph 'decoder'"):
         model_path(package, "decoder")
+
+
+# --- sounds, which only validation needs --------------------------------------------------------------
+
+
+@pytest.fixture
+def speech(dense_speech: Package, tmp_path: Path) -> Package:
+    """A copy to change."""
+    return open_package(Path(shutil.copytree(dense_speech.folder, tmp_path / "speech")))
+
+
+def test_bytes_are_those_of_an_app_without_the_sounds(speech: Package) -> None:
+    sizes = {file: (speech.folder / file).stat().st_size for file in speech.files}
+    sounds = {file for file in sizes if file.startswith("audio/")}
+    assert len(sounds) == 12
+    assert speech.cost.bytes == sum(size for file, size in sizes.items() if file not in sounds)
+
+
+def test_sounds_may_be_taken_out(speech: Package) -> None:
+    (speech.folder / "audio" / "03.flac").unlink()
+    assert open_package(speech.folder) == speech
+    shutil.rmtree(speech.folder / "audio")
+    assert open_package(speech.folder) == speech
+
+
+def test_sounds_may_not_be_changed(speech: Package) -> None:
+    path = speech.folder / "audio" / "03.flac"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedArtifactError, match=r"03\.flac was changed: its sha256 is not that of"):
+        open_package(speech.folder)
+
+
+def test_sounds_may_not_be_added_either(speech: Package) -> None:
+    (speech.folder / "audio" / "more.flac").write_bytes(b"x")
+    with pytest.raises(DamagedArtifactError, match=r"more\.flac is not in package\.json"):
+        open_package(speech.folder)
+
+
+def test_only_the_folder_of_sounds_is_optional(speech: Package) -> None:
+    (speech.folder / "features.onnx").unlink()
+    with pytest.raises(DamagedArtifactError, match=r"features\.onnx is missing"):
+        open_package(speech.folder)
+
+
+def test_a_graph_may_not_hide_among_the_sounds(speech: Package) -> None:
+    change_manifest(speech, lambda document: document["graphs"]["features"].update(file="audio/f.onnx"))
+    with pytest.raises(DamagedArtifactError, match=r"'audio/f\.onnx' is not a file of it"):
+        open_package(speech.folder)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from edgelr.errors import DataError, UnsupportedModelError, UsageError
 from edgelr.examples import Utterance
 from edgelr.runtime.audio import read_audio
+from edgelr.survey.sites import find_sites
 from edgelr.tasks.sequence_losses import TARGETS
 from edgelr.tasks.speech_folder import tokenizer_of
 from edgelr.tasks.speech_model import (
@@ -174,6 +175,20 @@ def test_a_cut_window_is_a_model_of_that_size(tiny_whisper: Path, batch: Batch) 
         assert torch.equal(cut(**inputs).logits, made(**inputs).logits)
 
 
+def test_positions_are_no_layer_to_be_factored(tiny_whisper: Path) -> None:
+    """Not even with the vocabulary: every one of them is read at any time."""
+    for seconds in (None, 1.2):
+        model = load_model(tiny_whisper)
+        if seconds is not None:
+            shorten_window(model, seconds)
+        found = find_sites(model, ("*",), (), vocabulary=True)
+        tables = [name for name, module in found.sites.items() if isinstance(module, nn.Embedding)]
+        assert tables == ["model.decoder.embed_tokens"]
+        assert {"model.encoder.embed_positions", "model.decoder.embed_positions"} <= {
+            each.name for each in found.skipped
+        }
+
+
 def test_the_whole_window_may_be_asked_for_and_no_more(tiny_whisper: Path) -> None:
     model = load_model(tiny_whisper)
     shorten_window(model, 2.0)
@@ -202,8 +217,8 @@ def test_an_extractor_with_other_bands_is_found(folder: Path, model: Any) -> Non
 
 
 def test_a_tokenizer_of_other_tokens_is_found(model: Any, folder: Path) -> None:
-    path = folder / "tokenizer.json"
-    path.write_text(path.read_text().replace("<|startoftranscript|>", "<|startofsomething|>"))
+    for path in folder.glob("tokenizer*.json"):
+        path.write_text(path.read_text().replace("<|startoftranscript|>", "<|startofsomething|>"))
     with pytest.raises(
         UnsupportedModelError, match=r"calls the first token of transcripts, 290, '<\|startofsomething\|>'"
     ):

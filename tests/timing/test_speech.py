@@ -1,0 +1,160 @@
+"""A whole transcript as one call."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgelr.artifacts import Package
+from edgelr.device.schema import Device
+from edgelr.errors import DamagedArtifactError, DataError
+from edgelr.examples import Utterance, write_examples
+from edgelr.runtime.examples import example_sound, folder_examples
+from edgelr.runtime.package import seal_package
+from edgelr.runtime.tokens import open_codec
+from edgelr.timing.feeds import feeds
+from edgelr.timing.inputs import package_inputs
+from edgelr.timing.speech import PARTS, TimedTranscript, speech_of_length, tokens_a_second
+from edgelr.timing.worker import time_calls, warm_up
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def timed(slow_speaker: Package, cpu: Device) -> TimedTranscript:
+    return TimedTranscript(slow_speaker.folder, cpu)
+
+
+@pytest.fixture(scope="module")
+def slow_speaker(dense_speech: Package, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The package with shorter transcripts: as many tokens as it has positions fill a window."""
+    folder = Path(shutil.copytree(dense_speech.folder, tmp_path_factory.mktemp("slow") / "p"))
+    examples = folder_examples(folder, Utterance)
+    write_examples(folder / "examples.jsonl", [replace(each, text="one two three") for each in examples])
+    return seal_again(dense_speech, folder)
+
+
+def seal_again(package: Package, folder: Path) -> Package:
+    return seal_package(
+        folder,
+        name=package.name,
+        task=package.task,
+        graphs=package.graphs,
+        precision=package.precision,
+        cost=package.cost,
+        settings=package.settings,
+        source=package.source,
+        gates=(),
+        accuracy={},
+    )
+
+
+@pytest.fixture
+def calls(timed: TimedTranscript, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often each part runs from now on."""
+    found = {"read": 0, "step": 0}
+    decoder = timed._transcriber.decoder
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def called(given: Any) -> Any:
+            found[name] += 1
+            return real(given)
+
+        return called
+
+    for name in found:
+        monkeypatch.setattr(decoder, name, counted(name, getattr(decoder, name)))
+    return found
+
+
+def run(timed: TimedTranscript, package: Package, seconds: int) -> None:
+    timed.run(None, feeds(package_inputs(package, seconds)))
+
+
+def test_a_call_writes_as_many_tokens_as_people_say_in_that_time(
+    timed: TimedTranscript, slow_speaker: Package, calls: dict[str, int]
+) -> None:
+    pace = tokens_a_second(slow_speaker)
+    run(timed, slow_speaker, 1)
+    prompt = 1
+    assert calls == {"read": 1, "step": prompt + round(pace)}
+    run(timed, slow_speaker, 2)
+    assert calls == {"read": 2, "step": 2 * prompt + round(pace) + round(2 * pace)}
+
+
+def test_more_than_a_window_is_several(
+    timed: TimedTranscript, slow_speaker: Package, calls: dict[str, int]
+) -> None:
+    run(timed, slow_speaker, 5)
+    assert calls["read"] >= 3
+
+
+def test_every_part_is_noted_for_every_call(timed: TimedTranscript, slow_speaker: Package) -> None:
+    before = {name: len(times) for name, times in timed.noted.items()}
+    run(timed, slow_speaker, 1)
+    run(timed, slow_speaker, 2)
+    assert tuple(timed.noted) == PARTS
+    assert {name: len(times) - before[name] for name, times in timed.noted.items()} == dict.fromkeys(PARTS, 2)
+    assert all(min(times) > 0 for times in timed.noted.values())
+
+
+def test_parts_are_less_than_the_whole(timed: TimedTranscript, slow_speaker: Package) -> None:
+    given = feeds(package_inputs(slow_speaker, 2))
+    assert warm_up(timed, given, seconds=0.0) == {"calls": 1, "settled": False}
+    times = time_calls(timed, given, seconds=0.1)
+    parts = [sum(each) for each in zip(*(timed.noted[name][-len(times) :] for name in PARTS), strict=True)]
+    assert all(0 < part < whole for part, whole in zip(parts, times, strict=True))
+
+
+def test_the_pace_is_that_of_the_examples(dense_speech: Package) -> None:
+    codec = open_codec(dense_speech.folder, dense_speech.settings)
+    examples = folder_examples(dense_speech.folder, Utterance)
+    tokens = sum(len(codec.encode_plain(example.text)) for example in examples)
+    seconds = sum(len(example_sound(dense_speech.folder, example)) for example in examples) / RATE
+    assert tokens_a_second(dense_speech) == pytest.approx(tokens / seconds)
+
+
+@pytest.mark.parametrize("seconds", [1, 3, 40])
+def test_speech_of_any_length_is_the_examples_one_after_the_other(
+    dense_speech: Package, seconds: int
+) -> None:
+    found = speech_of_length(dense_speech, seconds)
+    assert len(found) == seconds * RATE
+    examples = folder_examples(dense_speech.folder, Utterance)
+    whole = np.concatenate([example_sound(dense_speech.folder, example) for example in examples])
+    repeated = np.tile(whole, 1 + len(found) // len(whole))
+    assert np.array_equal(found, repeated[: len(found)])
+
+
+def test_a_package_that_was_changed_is_not_timed(dense_speech: Package, cpu: Device, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(dense_speech.folder, tmp_path / "p"))
+    (folder / "generation.json").write_text("{}")
+    with pytest.raises(DamagedArtifactError, match=r"generation\.json"):
+        TimedTranscript(folder, cpu)
+
+
+def test_a_package_without_its_sounds_cannot_be_timed(
+    dense_speech: Package, cpu: Device, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(dense_speech.folder, tmp_path / "p"))
+    shutil.rmtree(folder / "audio")
+    with pytest.raises(DataError, match=r"has no audio/: .* were taken out"):
+        TimedTranscript(folder, cpu)
+
+
+def test_no_more_tokens_are_written_than_a_transcript_may_have(
+    dense_speech: Package, cpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In two seconds of these sounds people would say some sixty, and the model has 32 positions."""
+    assert 2 * tokens_a_second(dense_speech) > 32
+    timed = TimedTranscript(dense_speech.folder, cpu)
+    steps: list[int] = []
+    decoder: Any = timed._transcriber.decoder
+    step = decoder.step
+    monkeypatch.setattr(decoder, "step", lambda tokens: (steps.append(1), step(tokens))[1])
+    run(timed, dense_speech, 2)
+    assert len(steps) <= 2 * (24 - 1), "of one or two windows"
