@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -15,24 +14,12 @@ from edgelr.checks import budget_device, check_accepts, check_extras
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
-from edgelr.errors import DataError, UsageError
-from edgelr.load.model_folder import find_model, fingerprint, folder_digest
-from edgelr.load.sounds import manifest_digest
+from edgelr.errors import UsageError
+from edgelr.load.model_folder import find_model, fingerprint
 from edgelr.outcome import Report, StageRow
 from edgelr.progress import Progress
-from edgelr.recipe.load import data_path, fault, load_recipe, recipe_hash
+from edgelr.recipe.load import fault, load_recipe, recipe_hash
 from edgelr.recipe.schema import Recipe, Validation
-from edgelr.recipe.tasks import (
-    CldrPairs,
-    PairsFile,
-    PythonDocs,
-    Recognize,
-    SpokenPhrases,
-    Translate,
-    TranslationsDataset,
-    TranslationsFile,
-    UtterancesFile,
-)
 from edgelr.release import withdraw
 from edgelr.store import Store, code_digest
 from edgelr.writing import writing
@@ -134,50 +121,6 @@ class Job:
         return self.recipe.validation.model_copy(
             update={"devices": tuple(device.name for device in self.devices)}
         )
-
-    @property
-    def data_digest(self) -> dict[str, str]:
-        """Hash of the user's own data, when there is any."""
-        data = self.recipe.task.data
-        if isinstance(data, TranslationsDataset):
-            folder = self.recipe_path.parent / data.id
-            return {"data": folder_digest(folder)} if folder.is_dir() else {}
-        if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile):
-            return {}
-        path = data_path(self.recipe_path, data.path)
-        try:
-            if isinstance(data, UtterancesFile):
-                return {"data": manifest_digest(path)}
-            return {"data": hashlib.sha256(path.read_bytes()).hexdigest()}
-        except OSError as error:
-            raise DataError(
-                f"task.data.path: {path} cannot be read: {error.strerror}",
-                "paths are relative to the recipe's folder",
-            ) from error
-
-    @property
-    def data_libraries(self) -> tuple[str, ...]:
-        """Packages whose content is the data."""
-        match self.recipe.task.data:
-            case PythonDocs(packages=packages):
-                return tuple(name for name in packages if name != "stdlib")
-            case CldrPairs():
-                return ("babel",)
-            case SpokenPhrases():
-                return ("espeakng-loader", "numpy", "soxr")
-            case _:
-                return ()
-
-    @property
-    def scoring_libraries(self) -> tuple[str, ...]:
-        """Packages that decide what a score is, besides those that run a package."""
-        match self.recipe.task:
-            case Translate():
-                return ("sacrebleu", "sentencepiece")
-            case Recognize():
-                return ("jiwer", "soundfile", "soxr")
-            case _:
-                return ()
 
     @property
     def recipe_hash(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgelr.artifact_files import read_factored, read_plan, read_source, read_survey, read_verdict
 from edgelr.artifacts import Factored, Package, Plan, Source, Survey, Verdict
+from edgelr.data_identity import data_digest, data_libraries, scoring_libraries
 from edgelr.errors import UsageError
 from edgelr.job import Depends, Job, Made, run_stage
 from edgelr.load.model_folder import card_license
@@ -42,7 +43,7 @@ def load(job: Job) -> Made[Source]:
         "load",
         "the dense model and its data",
         Depends(
-            inputs={"model": job.model_fingerprint, **job.data_digest},
+            inputs={"model": job.model_fingerprint, **data_digest(job.recipe.task, job.recipe_path)},
             settings={
                 "task": job.recipe.task.model_dump(mode="json"),
                 "calibration": job.recipe.compress.calibration.examples,
@@ -51,7 +52,7 @@ def load(job: Job) -> Made[Source]:
                 "model": job.recipe.model.model_dump(mode="json"),
                 "license": card_license(job.model_folder),
             },
-            libraries=job.data_libraries,
+            libraries=data_libraries(job.recipe.task),
         ),
         make=make,
         read=read_source,
@@ -215,7 +216,7 @@ def quantize(
             inputs={"package": package.key, **({"source": source.key} if looks else {})},
             # Globs in their order, which the key does not see in an object: the first that matches counts.
             settings={**chosen.model_dump(mode="json"), "globs": list(chosen.layers)},
-            libraries=("numpy", "onnx", "onnxruntime", "tokenizers", *job.scoring_libraries),
+            libraries=("numpy", "onnx", "onnxruntime", "tokenizers", *scoring_libraries(job.recipe.task)),
         ),
         make=make,
         read=open_package,
@@ -267,7 +268,7 @@ def validate(job: Job, packages: dict[str, Made[Package]]) -> Verdict:
                 "devices": [device.model_dump(mode="json") for device in job.devices],
                 "host": job.host_fingerprint,
             },
-            libraries=("numpy", "onnxruntime", "tokenizers", *job.scoring_libraries),
+            libraries=("numpy", "onnxruntime", "tokenizers", *scoring_libraries(job.recipe.task)),
         ),
         make=make,
         read=read_verdict,

@@ -4,11 +4,12 @@
     python scripts/train_speech_teacher.py --utterances 200 --steps 40 --out build/smoke    # does it run at all?
 
 The data are ``edgelr.load.spoken``: phrases spoken by espeak-ng in many voices; each time one is read, it is in
-another room and noise. Validation and test have other phrases, voices and noises. The model starts from random
-numbers. Most steps read batches of speech as long as their longest utterance; the last ones read the model's
-whole window of ten seconds, as it is used. Loss: cross entropy with label smoothing, and at first also CTC of
-the letters on the encoder's output, by a head that is thrown away: it finds the alignment in few steps. A part
-of the examples is noise without speech, whose transcript is empty and whose first token is ``<|nospeech|>``.
+another room and noise. Validation and test have other phrases, voices and noises. The model starts from
+random numbers. Most steps read batches of speech as long as their longest utterance; the last ones read the
+model's whole window of ten seconds, as it is used. Loss: cross entropy with label smoothing, and at first also
+CTC of the letters on the encoder's output, by a head that is thrown away: it finds the alignment in few steps.
+A part of the examples is noise without speech, whose transcript is empty and whose first token is
+``<|nospeech|>``.
 
 Writes the folder in Hugging Face layout (weights in fp16), ``training.log`` and the model card. A killed run
 goes on from its last checkpoint (``--work``). One machine makes the same weights of one seed and versions.
@@ -211,9 +212,7 @@ def padded_pcm(pcms: Sequence[Pcm], samples: int | None = None) -> Tensor:
 def make_model(tokenizer: WhisperTokenizer) -> WhisperForConditionalGeneration:
     """A new Whisper with random weights that knows English only."""
     torch.manual_seed(SEED)
-    end, start, silent, plain = tokenizer.convert_tokens_to_ids(
-        [SPECIAL[0], SPECIAL[1], "<|nospeech|>", "<|notimestamps|>"]
-    )
+    end, start, plain = tokenizer.convert_tokens_to_ids([SPECIAL[0], SPECIAL[1], "<|notimestamps|>"])
     config = WhisperConfig(
         vocab_size=len(tokenizer),
         num_mel_bins=80,

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from edgelr.errors import DataError, UsageError
+from edgelr.errors import UsageError
 from edgelr.job import open_job
 from edgelr.progress import Progress
 
@@ -17,7 +17,6 @@ def test_a_job_knows_its_precision_devices_and_model(tiny_recipe, tiny_model, tm
     assert found.precision == "int8-dynamic"
     assert found.validation.devices == ("cpu-all",)
     assert found.model_folder == tiny_model
-    assert set(found.data_digest) == {"data"}
 
 
 def test_a_missing_model_folder_is_named_with_its_line(tiny_recipe, tiny_model, tmp_path):
@@ -39,19 +38,3 @@ def test_a_precision_that_the_device_does_not_take_is_told(tiny_recipe, tmp_path
     (tmp_path / "devices" / "exact.yaml").write_text(profile)
     with pytest.raises(UsageError, match=r"'exact' does not accept int8-dynamic \(it accepts fp32\)"):
         job(tiny_recipe, tmp_path / "out", ("exact",))
-
-
-def test_a_package_of_documentation_counts_with_its_version(tiny_recipe, tmp_path):
-    text = tiny_recipe.read_text()
-    start, end = text.index("  data:"), text.index("\nmodel:")
-    docs = "  data: {source: python-docs, packages: [stdlib, numpy, not-there]}"
-    tiny_recipe.write_text(text[:start] + docs + text[end:])
-    found = job(tiny_recipe, tmp_path / "out")
-    assert found.data_digest == {}
-    assert found.data_libraries == ("numpy", "not-there")
-
-
-def test_a_data_file_that_is_missing_is_named(tiny_recipe, pairs_file, tmp_path):
-    tiny_recipe.write_text(tiny_recipe.read_text().replace(str(pairs_file), "nowhere.jsonl"))
-    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
-        _ = job(tiny_recipe, tmp_path / "out").data_digest

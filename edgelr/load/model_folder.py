@@ -133,6 +133,7 @@ def window_s(folder: Path) -> float | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None  # whoever loads the model says what is wrong
-    positions = config.get("max_source_positions") if isinstance(config, dict) else None
-    whisper = isinstance(positions, int) and config.get("model_type") == "whisper"
-    return positions * _POSITION_S if whisper else None
+    if not isinstance(config, dict) or config.get("model_type") != "whisper":
+        return None
+    positions = config.get("max_source_positions")
+    return positions * _POSITION_S if isinstance(positions, int) else None

@@ -89,7 +89,9 @@ def shorten_window(model: nn.Module, seconds: float) -> None:
 def _set_positions(model: nn.Module, count: int) -> None:
     encoder = model.get_encoder()  # type: ignore[operator]
     weight = encoder.embed_positions.weight[:count].detach().clone()
-    encoder.embed_positions = Positions(count, weight.shape[1], _weight=weight, _freeze=True)  # as in transformers
+    encoder.embed_positions = Positions(
+        count, weight.shape[1], _weight=weight, _freeze=True
+    )  # as in transformers
 
 
 def window_positions(model: nn.Module) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageError
-from edgelr.load.model_folder import card_license, find_model, fingerprint
+from edgelr.load.model_folder import card_license, find_model, fingerprint, window_s
 from edgelr.recipe.schema import Model
 
 
@@ -50,3 +50,12 @@ def test_the_fingerprint_follows_the_weights_and_not_the_card(tiny_model, tmp_pa
 def test_the_license_is_that_of_the_card(tiny_model, tmp_path):
     assert card_license(tiny_model) == "apache-2.0"
     assert card_license(tmp_path) is None
+
+
+def test_how_much_a_whisper_hears_at_once(tiny_whisper, tiny_model, tmp_path):
+    assert window_s(tiny_whisper) == 2.0
+    assert window_s(tiny_model) is None
+    assert window_s(tmp_path) is None
+    for content in ("{", "[]", '{"model_type": "whisper"}', '{"max_source_positions": 5}'):
+        (tmp_path / "config.json").write_text(content)
+        assert window_s(tmp_path) is None

@@ -103,11 +103,11 @@ def test_sounds_longer_than_the_model_reads_are_left_out(sounds, tiny_whisper, t
     """Their transcripts would tell what it never hears."""
     model = Path(shutil.copytree(tiny_whisper, tmp_path / "model"))
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "max_source_positions": 70}))
+    (model / "config.json").write_text(json.dumps({**config, "max_source_positions": 80}))
     (tmp_path / "sounds").symlink_to(sounds)
     data = "source: file, path: sounds/utterances.jsonl"
     for number, window in enumerate(("", "window_s: 30")):
         source = run(speech_recipe(tmp_path, data, window), model, tmp_path / f"a{number}")
         for split in SPLITS:
             for example in source.examples(split, Utterance):
-                assert len(read_audio(source.folder / "data" / example.audio)) <= 1.4 * 16_000
+                assert len(read_audio(source.folder / "data" / example.audio)) <= 1.6 * 16_000

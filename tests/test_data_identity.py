@@ -1,0 +1,56 @@
+import os
+
+import pytest
+
+from edgelr.data_identity import data_digest, data_libraries, scoring_libraries
+from edgelr.errors import DataError
+from edgelr.recipe.tasks import Recognize, SentenceEmbedding, Translate
+
+
+def embedding(**data):
+    return SentenceEmbedding.model_validate({"type": "sentence-embedding", "data": data})
+
+
+def speech(**data):
+    return Recognize.model_validate({"type": "automatic-speech-recognition", "data": data})
+
+
+def test_a_file_counts_with_its_content(tmp_path):
+    path, recipe = tmp_path / "a.jsonl", tmp_path / "r.yaml"
+    task = embedding(source="file", path="a.jsonl")
+    path.write_text("one")
+    first = data_digest(task, recipe)
+    path.write_text("two")
+    assert set(first) == {"data"}
+    assert data_digest(task, recipe) != first
+
+
+def test_a_list_of_sounds_counts_with_the_sounds(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    (tmp_path / "a.tsv").write_text("a.wav\thello\n")
+    task, recipe = speech(source="file", path="a.tsv"), tmp_path / "r.yaml"
+    first = data_digest(task, recipe)
+    assert data_digest(task, recipe) == first
+    os.utime(tmp_path / "a.wav", (1, 1))
+    assert data_digest(task, recipe) != first
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        data_digest(embedding(source="file", path="nowhere.jsonl"), tmp_path / "r.yaml")
+    with pytest.raises(DataError, match=r"nowhere\.tsv"):
+        data_digest(speech(source="file", path="nowhere.tsv"), tmp_path / "r.yaml")
+
+
+def test_packages_count_with_their_version(tmp_path):
+    docs = embedding(source="python-docs", packages=["stdlib", "numpy", "not-there"])
+    assert data_digest(docs, tmp_path / "r.yaml") == {}
+    assert data_libraries(docs) == ("numpy", "not-there")
+    assert data_libraries(speech(source="spoken-phrases")) == ("espeakng-loader", "numpy", "soxr")
+    pairs = {"type": "translation", "data": {"source": "cldr", "languages": ["en", "de"]}}
+    assert data_libraries(Translate.model_validate(pairs)) == ("babel",)
+
+
+def test_what_decides_a_score_counts_too():
+    assert "jiwer" in scoring_libraries(speech(source="spoken-phrases"))
+    assert scoring_libraries(embedding(source="python-docs")) == ()
