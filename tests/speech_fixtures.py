@@ -289,3 +289,55 @@ def small_speech(tmp_path_factory: pytest.TempPathFactory, dense_speech: Package
     folder = tmp_path_factory.mktemp("small-speech")
     settings = Quantize(scheme="int8-dynamic", min_cosine=0.5)
     return quantize(dense_speech, settings, folder, Progress(quiet=True))
+
+
+# --- models with CTC ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def make_ctc(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``make_ctc("wav2vec2")``, ``"wav2vec2-layer"`` or ``"hubert"``: a tiny random one, made once."""
+    home, made = tmp_path_factory.mktemp("ctc-models"), dict[str, Path]()
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = write_ctc(home / name, *name.partition("-")[::2])
+        return made[name]
+
+    return make
+
+
+def write_ctc(folder: Path, kind: str, norm: str) -> Path:
+    """Letters in capitals, as wav2vec2-base-960h has them; ``norm`` is that of its first layers."""
+    import torch
+    import transformers
+    from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+
+    folder.mkdir()
+    tokens = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAOINSHRDLUMWCFGYPBVK'XJQZ"]
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    layered = norm == "layer"
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=layered)
+    names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}[kind]
+    config = getattr(transformers, f"{names}Config")(
+        vocab_size=len(tokens),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        feat_extract_norm=norm or "group",
+        do_stable_layer_norm=layered,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{names}ForCTC")(config)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(30)  # letters vary along a sound
+    model.save_pretrained(folder)
+    Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))).save_pretrained(folder)
+    return folder

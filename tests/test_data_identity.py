@@ -43,11 +43,11 @@ def test_a_file_that_is_missing_is_named(tmp_path):
 
 
 def test_packages_count_with_their_version(tmp_path):
-    docs = embedding(source="python-docs", packages=["stdlib", "numpy", "not-there"])
+    docs = embedding(source="python-docs", packages=("stdlib", "numpy", "not-there"))
     assert data_digest(docs, tmp_path / "r.yaml") == {}
     assert data_libraries(docs) == ("numpy", "not-there")
     assert data_libraries(speech(source="spoken-phrases")) == ("espeakng-loader", "numpy", "soxr")
-    pairs = {"type": "translation", "data": {"source": "cldr", "languages": ["en", "de"]}}
+    pairs = {"type": "translation", "data": {"source": "cldr", "languages": ("en", "de")}}
     assert data_libraries(Translate.model_validate(pairs)) == ("babel",)
 
 

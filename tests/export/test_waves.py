@@ -18,19 +18,19 @@ def graph_of(mel: LogMel) -> onnx.ModelProto:
         nodes,
         "g",
         [helper.make_tensor_value_info("pcm", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("waves_out", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("waves_out", TensorProto.FLOAT, ["batch", "frequencies", "frames"])],
         [numpy_helper.from_array(mel.kernels.numpy(), "kernels")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-@pytest.mark.parametrize("frame", [400, 512, 25])
+@pytest.mark.parametrize("frame", [400, 512, 129])
 def test_the_rule_gives_the_kernels_to_the_last_bit(frame: int) -> None:
     mel = LogMel(torch.ones(frame // 2 + 1, 4), frame=frame, hop=16)
     dense, ruled = graph_of(mel), graph_of(mel)
     saved = tabulate_waves(ruled, frame)
     onnx.checker.check_model(ruled)
-    assert saved > 0.8 * mel.kernels.numel() * (frame > 100)
+    assert saved > 0.8 * mel.kernels.numel()
     assert len(ruled.SerializeToString()) < len(dense.SerializeToString()) - 3 * saved
     pcm = np.random.default_rng(0).normal(size=(2, 1, 3 * frame)).astype(np.float32)
     one, other = (
