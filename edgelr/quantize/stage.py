@@ -148,8 +148,11 @@ def quantize_graph(
         What stayed fp32.
 
     Raises:
+        DataError: A scheme looks at calibration data, and there is none.
         QuantizeError: It is quantized already, cannot be, a glob matches nothing, or a matrix stayed fp32.
     """
+    if not feeds:
+        _check_blind(settings)
     with tempfile.TemporaryDirectory() as scratch:
         graph = prepare_graph(source, Path(scratch))
         check_globs([layer.name for layer in graph.layers], settings)
@@ -162,10 +165,16 @@ def _check_data(package: Package, settings: Quantize, data: Data | None) -> None
     if data is not None:
         for role, graph in package.graphs.items():
             check_feeds(data.feeds.get(role, ()), graph, f"calibration data of {package.name}")
-    elif wanted := [scheme for scheme in settings.schemes if scheme in CALIBRATED]:
-        raise DataError(f"{', '.join(wanted)} needs calibration data", "give some, or choose another scheme")
+    else:
+        _check_blind(settings)
     if settings.max_drop is not None and (data is None or not data.validation):
         raise DataError("quantize.max_drop needs validation examples", "give some, or leave it out")
+
+
+def _check_blind(settings: Quantize) -> None:
+    """Make sure that no scheme looks at data."""
+    if wanted := [scheme for scheme in settings.schemes if scheme in CALIBRATED]:
+        raise DataError(f"{', '.join(wanted)} needs calibration data", "give some, or choose another scheme")
 
 
 def _copy_others(package: Package, folder: Path) -> None:
