@@ -31,6 +31,7 @@ from edgelr.runtime.package import model_path, seal_package
 from edgelr.runtime.shared_weights import WEIGHTS, share_weights
 
 _LISTED = 8  # calls of each graph that the error list is measured on, evenly over the calibration data
+_RUNS = 800  # of a graph, all layers together: fewer calls where there are hundreds of layers
 
 AllChoices = Mapping[str, Mapping[str, Choice]]
 
@@ -231,12 +232,9 @@ def _units(work: _Work, choices: AllChoices, errors: Mapping[str, Sequence[Layer
 
 
 def _errors(work: _Work, role: str, choices: AllChoices, folder: Path) -> tuple[LayerError, ...]:
-    feeds = work.feeds(role)
-    few = (
-        [feeds[number * len(feeds) // _LISTED] for number in range(_LISTED)]
-        if len(feeds) > _LISTED
-        else feeds
-    )
+    feeds, layers = work.feeds(role), len(work.graphs[role].layers)
+    taken = min(len(feeds), _LISTED, max(2, _RUNS // max(layers, 1)))
+    few = [feeds[number * len(feeds) // taken] for number in range(taken)]
     file = folder / work.package.graphs[role].file
     return list_errors(work.graphs[role], file, choices[role], few, work.progress)
 
