@@ -31,9 +31,16 @@ def name_layers(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model
 
 
 def _reads_constant(node: Any) -> bool:  # noqa: ANN401 - onnx_ir.Node
+    return any(value is not None and _is_constant(value) for value in node.inputs[:2])
+
+
+def _is_constant(value: Any) -> bool:  # noqa: ANN401 - onnx_ir.Value
     from onnx_ir.convenience import get_const_tensor
 
-    return any(value is not None and get_const_tensor(value) is not None for value in node.inputs[:2])
+    if get_const_tensor(value) is not None:
+        return True
+    maker = value.producer()  # a head that is tied to a table multiplies by its transpose
+    return bool(maker is not None and maker.op_type == "Transpose" and _is_constant(maker.inputs[0]))
 
 
 def _factor(node: Any) -> str:  # noqa: ANN401 - onnx_ir.Node

@@ -31,6 +31,7 @@ from edgelr.runtime.package import FEATURES, model_path, seal_package
 from edgelr.runtime.shared_weights import WEIGHTS, share_weights
 
 _LISTED = 8  # calls of each graph that the error list is measured on, evenly over the calibration data
+_RUNS = 800  # of a graph, all layers together: fewer calls where there are hundreds of layers
 
 AllChoices = Mapping[str, Mapping[str, Choice]]
 
@@ -148,8 +149,11 @@ def quantize_graph(
         What stayed fp32.
 
     Raises:
+        DataError: A scheme looks at calibration data, and there is none.
         QuantizeError: It is quantized already, cannot be, a glob matches nothing, or a matrix stayed fp32.
     """
+    if not feeds:
+        _check_blind(settings)
     with tempfile.TemporaryDirectory() as scratch:
         graph = prepare_graph(source, Path(scratch))
         check_globs([layer.name for layer in graph.layers], settings)
@@ -170,10 +174,16 @@ def _check_data(package: Package, settings: Quantize, data: Data | None) -> None
     if data is not None:
         for role, graph in quantized_graphs(package).items():
             check_feeds(data.feeds.get(role, ()), graph, f"calibration data of {package.name}")
-    elif wanted := [scheme for scheme in settings.schemes if scheme in CALIBRATED]:
-        raise DataError(f"{', '.join(wanted)} needs calibration data", "give some, or choose another scheme")
+    else:
+        _check_blind(settings)
     if settings.max_drop is not None and (data is None or not data.validation):
         raise DataError("quantize.max_drop needs validation examples", "give some, or leave it out")
+
+
+def _check_blind(settings: Quantize) -> None:
+    """Make sure that no scheme looks at data."""
+    if wanted := [scheme for scheme in settings.schemes if scheme in CALIBRATED]:
+        raise DataError(f"{', '.join(wanted)} needs calibration data", "give some, or choose another scheme")
 
 
 def _copy_others(package: Package, folder: Path) -> None:
@@ -231,12 +241,9 @@ def _units(work: _Work, choices: AllChoices, errors: Mapping[str, Sequence[Layer
 
 
 def _errors(work: _Work, role: str, choices: AllChoices, folder: Path) -> tuple[LayerError, ...]:
-    feeds = work.feeds(role)
-    few = (
-        [feeds[number * len(feeds) // _LISTED] for number in range(_LISTED)]
-        if len(feeds) > _LISTED
-        else feeds
-    )
+    feeds, layers = work.feeds(role), len(work.graphs[role].layers)
+    taken = min(len(feeds), _LISTED, max(2, _RUNS // max(layers, 1)))
+    few = [feeds[number * len(feeds) // taken] for number in range(taken)]
     file = folder / work.package.graphs[role].file
     return list_errors(work.graphs[role], file, choices[role], few, work.progress)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgelr.recipe.section import Section
 
@@ -48,6 +48,12 @@ class Quantize(Section):
     min_cosine: float = Field(
         0.98, gt=0, le=1, description="mean cosine to the fp32 graph, or the stage fails"
     )
+
+    @model_validator(mode="after")
+    def _has_blocks(self) -> Self:
+        if self.scheme == "fp16" and self.vocabulary is not None:
+            raise ValueError("fp16 has no blocks for 'vocabulary'; take it out, tables are fp16 as well")
+        return self
 
     @property
     def schemes(self) -> tuple[LayerScheme, ...]:

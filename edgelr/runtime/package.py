@@ -51,6 +51,25 @@ class _Manifest(BaseModel):
     files: dict[str, str]
 
 
+def precisions(package: Package) -> tuple[str, ...]:
+    """The precision of a package, and those of layers that have another.
+
+    Args:
+        package: As opened by ``open_package``.
+
+    Raises:
+        DamagedArtifactError: What it says of its layers cannot be read.
+    """
+    if QUANTIZATION not in package.files:
+        return (package.precision,)
+    path = package.folder / QUANTIZATION
+    try:
+        schemes = [str(row["scheme"]) for row in read_json(path)["layers"]]
+    except (LookupError, TypeError) as error:
+        raise DamagedArtifactError(f"{path} does not list the layers: {error!r}", AGAIN) from error
+    return tuple(dict.fromkeys((package.precision, *sorted(schemes))))
+
+
 def seal_package(  # noqa: PLR0913 - the package is of everything
     folder: Path,
     *,

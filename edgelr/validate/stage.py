@@ -16,7 +16,7 @@ from edgelr.errors import UsageError
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
 from edgelr.runtime.examples import EXAMPLES
-from edgelr.runtime.package import model_path, session_entries
+from edgelr.runtime.package import model_path, precisions, session_entries
 from edgelr.validate.accuracy import (
     accuracy_rows,
     difference_notes,
@@ -187,12 +187,16 @@ def _usable_lengths(package: Package, settings: Validation) -> tuple[list[int], 
 def _accepted(packages: Mapping[str, Package], device: Device, found: _Found) -> dict[str, Package]:
     """The packages whose precision the device takes; the candidate has to be among them."""
     accepts = ", ".join(device.accepts)
-    if packages[CANDIDATE].precision not in device.accepts:
+    other = {
+        variant: [each for each in precisions(package) if each not in device.accepts]
+        for variant, package in packages.items()
+    }
+    if other[CANDIDATE]:
         raise UsageError(
-            f"the candidate is {packages[CANDIDATE].precision}, {device.name} accepts {accepts}",
+            f"the candidate is {', '.join(other[CANDIDATE])}, {device.name} accepts {accepts}",
             "change quantize.scheme in the recipe, or choose another device",
         )
-    refused = [variant for variant, package in packages.items() if package.precision not in device.accepts]
+    refused = [variant for variant, found in other.items() if found]
     if refused:
         found.notes.append(f"not measured: {', '.join(refused)}: {device.name} accepts {accepts} only")
     return {variant: package for variant, package in packages.items() if variant not in refused}

@@ -100,7 +100,7 @@ def build(out: Path, precision: str, speedup: float, progress: Progress) -> tupl
     factored = stages.compress(job, source, survey, plan)
     fp32 = stages.export(job, source, factored, plan.artifact.candidate.macs)
     dense = stages.dense_package(job, source, survey, precision)
-    return plan.artifact, dense.artifact, stages.quantize(job, fp32).artifact
+    return plan.artifact, dense.artifact, stages.quantize(job, fp32, source).artifact
 
 
 def write_variant(out: Path, precision: str, speedup: float) -> Path:

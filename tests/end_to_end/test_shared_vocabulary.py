@@ -23,6 +23,7 @@ Array = NDArray[Any]
 Vocabulary = Literal["int8", "int4"]
 
 TOKENS, DIM, BLOCK = 1200, 96, 32
+SCHEMES = tuple(scheme for scheme in get_args(Scheme) if scheme != "fp16")  # which has no blocks
 DRAW = np.random.default_rng(0)
 TABLE = DRAW.normal(size=(TOKENS, DIM)).astype(np.float32)
 LAYERS = {name: DRAW.normal(size=(DIM, DIM)).astype(np.float32) / 10 for name in ("encoder", "decoder")}
@@ -67,7 +68,9 @@ def both(folder: Path, scheme: Scheme, vocabulary: Vocabulary | None) -> list[Pa
         place.mkdir(exist_ok=True)
     for role in LAYERS:
         paths.append(folder / f"{role}.onnx")
-        quantize_graph(write(fp32, role), paths[-1], settings)
+        source = write(fp32, role)
+        names = [entry.name for entry in onnx.load(source).graph.input]
+        quantize_graph(source, paths[-1], settings, [{name: FEEDS[name] for name in names}])
     return paths
 
 
@@ -91,7 +94,7 @@ def numbers(vocabulary: Vocabulary) -> Array:
     return ((codes.astype(np.float32) - half) * scales[..., None]).reshape(TOKENS, DIM)
 
 
-@pytest.mark.parametrize("scheme", get_args(Scheme))
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("vocabulary", get_args(Vocabulary))
 def test_rows_and_products_are_those_of_the_blocks(
     scheme: Scheme, vocabulary: Vocabulary, tmp_path: Path
@@ -102,7 +105,10 @@ def test_rows_and_products_are_those_of_the_blocks(
     encoder, decoder = both(tmp_path, scheme, vocabulary)
     for path in (encoder, decoder):
         assert unquantized_matrices(onnx.load(path)) == []
-        np.testing.assert_allclose(run(path)["found"], expected[FEEDS["ids"]], rtol=1e-6)
+        rows = expected[FEEDS["ids"]]
+        # Calibrated schemes quantize what a product reads, and here that is an output too.
+        step = np.ptp(rows) / {"int8-static": 2**8, "a16w8": 2**16}.get(scheme, np.inf)
+        np.testing.assert_allclose(run(path)["found"], rows, rtol=1e-6, atol=step)
     # The kernel rounds x to int8, block by block: half a step of 1/127 of the largest number of a block.
     steps = np.abs(FEEDS["x"]).max() / 127 / 2 * np.abs(expected).sum(axis=1)
     assert np.all(np.abs(run(decoder)["scores"] - FEEDS["x"] @ expected.T) <= steps + 1e-3)
@@ -122,14 +128,14 @@ def test_the_other_matrices_are_as_the_scheme_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize("vocabulary", get_args(Vocabulary))
 def test_every_scheme_stores_the_same_blocks(vocabulary: Vocabulary, tmp_path: Path) -> None:
     codes, scales = quantize_blocks(TABLE, Blocks(bits=4 if vocabulary == "int4" else 8, size=BLOCK))
-    for scheme in get_args(Scheme):
+    for scheme in SCHEMES:
         for path in both(tmp_path, scheme, vocabulary):
             found = stored(path, TensorProto.UINT8)
             assert sum(np.array_equal(each, codes) for each in found) == 1
             assert sum(np.array_equal(each, scales) for each in stored(path, TensorProto.FLOAT)) == 1
 
 
-@pytest.mark.parametrize("scheme", get_args(Scheme))
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("vocabulary", get_args(Vocabulary))
 def test_encoder_decoder_and_head_read_the_same_bytes(
     scheme: Scheme, vocabulary: Vocabulary, tmp_path: Path

@@ -20,3 +20,11 @@ def test_products_and_tables_are_named_as_the_sites_of_the_plan(built):
     for names in named.values():
         assert set(layers) <= names
     assert any(name.endswith(".down") for names in named.values() for name in names), "nothing was factored"
+
+
+def test_a_tied_head_and_packed_projections_have_names(dense_translator):
+    nodes = onnx.load(dense_translator.folder / "decoder.onnx").graph.node
+    names = {node.name for node in nodes if node.op_type in {"MatMul", "Gather"}}
+    assert {"lm_head", "decoder.layers.0.self_attn.q_proj+k_proj+v_proj", "decoder.layers.1.fc2"} <= names
+    encoder = {node.name for node in onnx.load(dense_translator.folder / "encoder.onnx").graph.node}
+    assert {"encoder.layers.0.fc1", "decoder.layers.1.encoder_attn.k_proj"} <= encoder

@@ -128,3 +128,29 @@ def test_what_there_is_nothing_to_quantize_in(graph, tmp_path, capsys):
     (tmp_path / "taken.onnx").write_text("mine", encoding="utf-8")
     code, _ = quantize(capsys, graph, "--scheme", "int8-dynamic", "--out", tmp_path / "taken.onnx")
     assert (code, (tmp_path / "taken.onnx").read_text(encoding="utf-8")) == (2, "mine")
+
+
+def test_a_package_is_calibrated_on_what_is_given_or_on_its_examples(make_package, tmp_path, capsys):
+    package = make_package()
+    inputs = package.folder / "reference.npz"  # its parity cases
+    options = ("--scheme", "int8-static", "--out")
+    assert run_command(cli, ["quantize", str(package.folder), *options, str(tmp_path / "own")]) == 0
+    assert "calibration data: the examples of tiny itself" in "".join(capsys.readouterr())
+    code, _ = quantize(capsys, package.folder, *options, tmp_path / "given", "--calibration", inputs)
+    assert code == 0
+    one, other = ((tmp_path / name / "model.onnx").read_bytes() for name in ("own", "given"))
+    assert one != other
+
+
+def test_inputs_of_one_graph_are_none_of_a_package_with_two(dense_translator, tmp_path, capsys):
+    inputs = dense_translator.folder / "reference.npz"
+    options = ("--scheme", "int8-static", "--out", tmp_path / "q", "--calibration", inputs)
+    code, document = quantize(capsys, dense_translator.folder, *options)
+    assert (code, "has 2 graphs, each with inputs of its own" in document["error"]["message"]) == (2, True)
+    assert not (tmp_path / "q").exists()
+
+
+def test_nothing_is_left_of_a_package_that_is_too_far_from_fp32(make_package, tmp_path, capsys):
+    options = ("--scheme", "weight-int4", "--out", tmp_path / "q", "--min-cosine", 1.0)
+    assert quantize(capsys, make_package().folder, *options)[0] == 8
+    assert not (tmp_path / "q").exists()

@@ -8,7 +8,7 @@ import pytest
 from edgelr.errors import DataError, QuantizeError
 from edgelr.progress import Progress
 from edgelr.quantize.calibration import Data, data_of_package
-from edgelr.quantize.stage import quantize
+from edgelr.quantize.stage import quantize, quantize_graph
 from edgelr.recipe.quantize import Quantize, Scheme
 from edgelr.runtime.package import open_package
 
@@ -132,6 +132,11 @@ def test_data_that_is_needed(fp32, tmp_path):
             "needs validation examples",
         ),
     ):
+        if "max_drop" not in settings:
+            with pytest.raises(DataError, match=message):
+                quantize_graph(
+                    fp32.folder / "model.onnx", tmp_path / "q.onnx", Quantize.model_validate(settings)
+                )
         with pytest.raises(DataError, match=message):
             quantize(fp32, Quantize.model_validate(settings), tmp_path, Progress(quiet=True))
     with pytest.raises(DataError, match=r"no calibration data for model.onnx"):

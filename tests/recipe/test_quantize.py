@@ -44,6 +44,7 @@ def test_the_order_of_the_globs_stays():
         {"scheme": "fp16", "max_drop": {"metric": "cosine"}},
         {"scheme": "fp16", "max_drop": {"metric": "cosine", "value": -0.1}},
         {"scheme": "int8-static", "calibration": "mse"},
+        {"scheme": "fp16", "vocabulary": "int8"},
     ],
 )
 def test_what_cannot_be_meant(settings):

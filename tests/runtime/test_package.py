@@ -10,7 +10,7 @@ import pytest
 
 from edgelr.artifacts import Package
 from edgelr.errors import DamagedArtifactError, UsageError
-from edgelr.runtime.package import model_path, open_package, session_entries
+from edgelr.runtime.package import model_path, open_package, precisions, session_entries
 
 Make = Callable[..., Package]
 
@@ -268,3 +268,16 @@ def test_a_graph_may_not_hide_among_the_sounds(speech: Package) -> None:
     change_manifest(speech, lambda document: document["graphs"]["features"].update(file="audio/f.onnx"))
     with pytest.raises(DamagedArtifactError, match=r"'audio/f\.onnx' is not a file of it"):
         open_package(speech.folder)
+
+
+def test_layers_may_have_precisions_of_their_own(package: Package, reseal: Make) -> None:
+    assert precisions(package) == ("fp32",)
+    path = package.folder / "quantization.json"
+    rows = [{"scheme": scheme} for scheme in ("weight-int4", "fp32", "weight-int8", "weight-int4")]
+    path.write_text(json.dumps({"layers": rows}), encoding="utf-8")
+    mixed = reseal(package.folder, precision="weight-int4")
+    assert precisions(mixed) == ("weight-int4", "fp32", "weight-int8")
+    for content in ("[]", '{"layers": [5]}', "{"):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(DamagedArtifactError, match=r"quantization.json"):
+            precisions(mixed)

@@ -182,3 +182,14 @@ def test_a_folder_that_cannot_be_made_is_named(make_package: Make, cpu: Device, 
     static = cpu.model_copy(update={"evidence": "static"})
     with pytest.raises(StorageError, match="a file is in the place of a folder"):
         validate({"candidate": make_package()}, [static], settings(), tmp_path / "file" / "verdict", QUIET)
+
+
+def test_a_layer_with_a_precision_that_the_device_does_not_take(
+    make_package: Callable[..., Package], reseal: Callable[..., Package], cpu: Device, tmp_path: Path
+) -> None:
+    candidate = make_package()
+    (candidate.folder / "quantization.json").write_text('{"layers": [{"scheme": "fp32"}]}', encoding="utf-8")
+    mixed = reseal(candidate.folder, precision="a16w8")
+    npu = cpu.model_copy(update={"accepts": ("a16w8",)})
+    with pytest.raises(UsageError, match="the candidate is fp32, cpu-1t accepts a16w8"):
+        validate({"candidate": mixed}, (npu,), Validation(seconds=0.1), tmp_path, Progress(quiet=True))
