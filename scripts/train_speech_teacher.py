@@ -1,18 +1,19 @@
 """Train the teacher of ``recipes/spoken-commands``: a Whisper that writes what people say to a device.
 
     python scripts/train_speech_teacher.py                  # about 70 minutes on two cores
-    python scripts/train_speech_teacher.py --utterances 200 --steps 40 --out build/smoke    # does it run at all?
+    python scripts/train_speech_teacher.py --utterances 200 --steps 40 --out build/smoke    # does it run?
 
-The data are ``edgelr.load.spoken``: phrases spoken by espeak-ng in many voices; each time one is read, it is in
-another room and noise. Validation and test have other phrases, voices and noises. The model starts from
-random numbers. Most steps read batches of speech as long as their longest utterance; the last ones read the
-model's whole window of ten seconds, as it is used. Loss: cross entropy with label smoothing, and at first also
-CTC of the letters on the encoder's output, by a head that is thrown away: it finds the alignment in few steps.
-A part of the examples is noise without speech, whose transcript is empty and whose first token is
-``<|nospeech|>``.
+The data are ``edgelr.load.spoken``: phrases spoken by espeak-ng in many voices; each time one is read, it
+is in another room and noise. Validation and test have other phrases, voices and noises. The model starts
+from random numbers. Most steps read batches of speech as long as their longest utterance; the last ones
+read the model's whole window of ten seconds, as it is used. Loss: cross entropy with label smoothing, and
+at first also CTC of the letters on the encoder's output, by a head that is thrown away: it finds the
+alignment in few steps. A part of the examples is noise without speech, whose transcript is empty and whose
+first token is ``<|nospeech|>``.
 
-Writes the folder in Hugging Face layout (weights in fp16), ``training.log`` and the model card. A killed run
-goes on from its last checkpoint (``--work``). One machine makes the same weights of one seed and versions.
+Writes the folder in Hugging Face layout (weights in fp16), ``training.log`` and the model card. A killed
+run goes on from its last checkpoint (``--work``). One machine makes the same weights of one seed and
+versions.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ def make_model(tokenizer: WhisperTokenizer) -> WhisperForConditionalGeneration:
     )
     model = WhisperForConditionalGeneration(config)
     for module in model.modules():
-        # transformers' own start, for weights that will be loaded, is so small that positions drown the sound.
+        # transformers' own start, for weights to be loaded, is so small that positions drown the sound.
         if isinstance(module, nn.Linear) and module is not model.proj_out:
             nn.init.xavier_uniform_(module.weight)
         elif isinstance(module, nn.Conv1d):
@@ -257,7 +258,7 @@ def make_model(tokenizer: WhisperTokenizer) -> WhisperForConditionalGeneration:
 
 
 def encode(model: WhisperForConditionalGeneration, features: Tensor) -> Tensor:
-    """States [batch, positions, width] of as many frames as there are; transformers wants the whole window."""
+    """States [batch, positions, width] of as many frames as there are; transformers wants them all."""
     encoder = model.model.encoder
     states = nn.functional.gelu(encoder.conv1(features))
     states = nn.functional.gelu(encoder.conv2(states)).transpose(1, 2)
@@ -504,8 +505,8 @@ tags: [automatic-speech-recognition, whisper]
 # Spoken commands, English
 
 A Whisper that writes what people say to a device: numbers, times, dates, commands, names, shopping lists and
-spelled letters. It is the teacher of `recipes/spoken-commands.yaml`, small enough to be in a repository and to
-be trained again, and laid out as the checkpoints of Whisper are, with a window of {WINDOW_S} seconds. It has
+spelled letters. It is the teacher of `recipes/spoken-commands.yaml`, small enough to be in a repository and
+to be trained again, and laid out as the checkpoints of Whisper are, with a window of {WINDOW_S} seconds. It has
 heard synthetic voices only.
 
 | | |
@@ -517,13 +518,13 @@ noises that were not trained on.
 
 ## How it was made
 
-`scripts/train_speech_teacher.py --utterances {run.utterances} --steps {run.steps} --whole-steps {run.whole_steps}
---batch {run.batch}`, seed {SEED}, from random weights; `training.log` is its whole output. {versions}.
+`scripts/train_speech_teacher.py --utterances {run.utterances} --steps {run.steps}
+--whole-steps {run.whole_steps} --batch {run.batch}`, seed {SEED}, from random weights; `training.log` is its whole output. {versions}.
 
 - **Data**: {run.utterances:,} phrases of `edgelr.load.spoken`, spoken by [espeak-ng](https://github.com/espeak-ng/espeak-ng)
   through the `espeakng-loader` wheel; rooms and noise are drawn anew every time.
 - **Model**: 4 encoder and 2 decoder layers, width 256, 4 heads, feed-forward 1024.
-- **Tokens**: byte-pair encoding of bytes, {VOCABULARY} of them, and Whisper's special ones without timestamps.
+- **Tokens**: byte-pair encoding of bytes, {VOCABULARY} of them, and Whisper's special ones but times.
 - **Training**: cross entropy with label smoothing {SMOOTHING}, CTC of the letters with weight {CTC_WEIGHT} in
   the first half, SpecAugment, AdamW, peak learning rate {PEAK_RATE}, {WARMUP} steps of warm-up, linear decay,
   fp32; the last {run.whole_steps} steps, of half a batch, read the whole window.
