@@ -5,11 +5,12 @@
 
 The data are ``edgelr.load.spoken``: phrases spoken by espeak-ng in many voices; each time one is read, it
 is in another room and noise. Validation and test have other phrases, voices and noises. The model starts
-from random numbers. Most steps read batches of speech as long as their longest utterance; the last ones
-read the model's whole window of ten seconds, as it is used. Loss: cross entropy with label smoothing, and
-at first also CTC of the letters on the encoder's output, by a head that is thrown away: it finds the
-alignment in few steps. A part of the examples is noise without speech, whose transcript is empty and whose
-first token is ``<|nospeech|>``.
+from random numbers. A first cycle reads batches as long as their longest utterance; a second one also reads
+them with silence up to the model's window of ten seconds, as it is used, and played faster or slower, which
+makes other speakers of those there are. Loss: cross entropy with label smoothing, and at first also CTC of
+the letters on the encoder's output, by a head that is thrown away: it finds the alignment in few steps. A
+part of the examples is noise without speech, whose transcript is empty and whose first token is
+``<|nospeech|>``.
 
 Writes the folder in Hugging Face layout (weights in fp16), ``training.log`` and the model card. A killed
 run goes on from its last checkpoint (``--work``). One machine makes the same weights of one seed and
@@ -77,6 +78,7 @@ LETTERS = " abcdefghijklmnopqrstuvwxyz"
 THREADS = 2
 SMOOTHING = 0.1
 PEAK_RATE, WARMUP = 1e-3, 200
+SECOND_PEAK, WIDER_SHARE, SPEEDS = 0.5, 0.5, (0.88, 1.14)
 CTC_WEIGHT = 0.5
 CLEAN_STEPS = 300
 SILENT_SHARE = 0.02
@@ -94,13 +96,13 @@ class Run:
     work: Path
     utterances: int
     steps: int
-    whole_steps: int
+    more_steps: int
     batch: int
 
     @property
     def checkpoint(self) -> Path:
         """Where it is kept: another run's must not be mistaken for it."""
-        return self.work / f"{self.utterances}-{self.steps}-{self.whole_steps}-{self.batch}.pt"
+        return self.work / f"{self.utterances}-{self.steps}-{self.more_steps}-{self.batch}.pt"
 
 
 class Log:
@@ -330,10 +332,17 @@ def masked(features: Tensor) -> Tensor:
     return features.masked_fill(hidden, 0.0)
 
 
-def rate(step: int, steps: int) -> float:
-    """The learning rate's share of its peak: a linear rise, then a linear fall to zero."""
+def rate(step: int, run: Run) -> float:
+    """The learning rate's share of its peak: a linear rise, then a linear fall to zero, in each cycle."""
+    if step < run.steps:
+        return cycle(step, run.steps)
+    return SECOND_PEAK * cycle(step - run.steps, max(run.more_steps, 1))
+
+
+def cycle(step: int, steps: int) -> float:
+    """Of one cycle."""
     warmup = min(WARMUP, steps // 4 or 1)
-    return min((step + 1) / warmup, (steps - step) / (steps - warmup))
+    return min((step + 1) / warmup, max(steps - step, 0) / (steps - warmup or 1))
 
 
 # --- training ---------------------------------------------------------------------------------------------
@@ -351,9 +360,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             weights, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: rate(step, run.steps + run.whole_steps)
-        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: rate(step, run))
 
     def save(self, step: int, seconds: float) -> None:
         """Write it beside the last checkpoint, then in its place."""
@@ -396,6 +403,7 @@ def batch_of(
 ) -> Batch:
     """What a step reads; the same for the same step."""
     rows, said, heard_pcms = [], [], []
+    second = step > trainer.run.steps
     noisy = step > CLEAN_STEPS  # at first it is hard enough to find out what speech is
     tokenizer = trainer.processor.tokenizer
     prompt = tokenizer.convert_tokens_to_ids([SPECIAL[1], "<|notimestamps|>"])
@@ -403,6 +411,8 @@ def batch_of(
         generator = np.random.default_rng([SEED, 8, step, index])
         silent = generator.random() < SILENT_SHARE
         pcm = pcms[index].astype(np.float32) / 32767
+        if second:
+            pcm = played(pcm, generator.uniform(*SPEEDS))
         if silent:
             noise = colored_noise(len(pcm), generator, slope=generator.uniform(0, 2), humps=2)
             pcm = noise * np.float32(10 ** generator.uniform(-4, -1))
@@ -411,9 +421,17 @@ def batch_of(
         said.append(text)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
         rows.append([*prompt, *ids, trainer.model.config.eos_token_id])
-    whole = step > trainer.run.steps
-    pcm = padded_pcm(heard_pcms, WINDOW_S * SAMPLE_RATE if whole else None)
+    longest, whole = max(map(len, heard_pcms)), WINDOW_S * SAMPLE_RATE
+    draw = np.random.default_rng([SEED, 9, step])
+    wider = int(draw.uniform(longest, whole)) if second and draw.random() < WIDER_SHARE else longest
+    pcm = padded_pcm(heard_pcms, min(-(-wider // FRAME) * FRAME, whole) if longest <= whole else None)
     return Batch(pcm=pcm, lengths=[len(each) for each in heard_pcms], texts=said, rows=rows, noisy=noisy)
+
+
+def played(pcm: Pcm, speed: float) -> Pcm:
+    """A recording played faster or slower: pitch and formants move with it, as of another speaker."""
+    times = np.arange(0, len(pcm) - 1, speed)
+    return np.interp(times, np.arange(len(pcm)), pcm).astype(np.float32)
 
 
 def train(run: Run, log: Log) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
@@ -425,15 +443,14 @@ def train(run: Run, log: Log) -> tuple[WhisperForConditionalGeneration, WhisperP
     log.before_s += before
     size = sum(weight.numel() for weight in trainer.model.parameters())
     log(f"resumed after step {first}" if first else f"{size:,} parameters, {len(texts)} utterances")
-    last = run.steps + run.whole_steps
+    last = run.steps + run.more_steps
     losses: list[tuple[float, float]] = []
     lengths = [len(pcm) for pcm in pcms]
     for step, chosen in zip(range(1, last + 1), batches(lengths, run.batch), strict=False):
         if step <= first:
             continue
-        taken = chosen if step <= run.steps else chosen[: run.batch // 2]
         ctc = CTC_WEIGHT if step <= run.steps // 2 else 0.0
-        losses.append(trainer.step(batch_of(trainer, texts, pcms, taken, step), ctc))
+        losses.append(trainer.step(batch_of(trainer, texts, pcms, chosen, step), ctc))
         if step % LOG_EVERY == 0 or step == last:
             loss, letters = (sum(each) / len(losses) for each in zip(*losses, strict=True))
             log(f"step {step}/{last}  loss {loss:.4f}, CTC {letters:.4f}  {log.seconds:.0f} s")
@@ -506,8 +523,8 @@ tags: [automatic-speech-recognition, whisper]
 
 A Whisper that writes what people say to a device: numbers, times, dates, commands, names, shopping lists and
 spelled letters. It is the teacher of `recipes/spoken-commands.yaml`, small enough to be in a repository and
-to be trained again, and laid out as the checkpoints of Whisper are, with a window of {WINDOW_S} seconds. It has
-heard synthetic voices only.
+to be trained again, and laid out as the checkpoints of Whisper are, with a window of {WINDOW_S} seconds. It
+has heard synthetic voices only.
 
 | | |
 |---|---|
@@ -519,7 +536,8 @@ noises that were not trained on.
 ## How it was made
 
 `scripts/train_speech_teacher.py --utterances {run.utterances} --steps {run.steps}
---whole-steps {run.whole_steps} --batch {run.batch}`, seed {SEED}, from random weights; `training.log` is its whole output. {versions}.
+--more-steps {run.more_steps} --batch {run.batch}`, seed {SEED}, from random weights; `training.log` is its whole
+output. {versions}.
 
 - **Data**: {run.utterances:,} phrases of `edgelr.load.spoken`, spoken by [espeak-ng](https://github.com/espeak-ng/espeak-ng)
   through the `espeakng-loader` wheel; rooms and noise are drawn anew every time.
@@ -527,7 +545,8 @@ noises that were not trained on.
 - **Tokens**: byte-pair encoding of bytes, {VOCABULARY} of them, and Whisper's special ones but times.
 - **Training**: cross entropy with label smoothing {SMOOTHING}, CTC of the letters with weight {CTC_WEIGHT} in
   the first half, SpecAugment, AdamW, peak learning rate {PEAK_RATE}, {WARMUP} steps of warm-up, linear decay,
-  fp32; the last {run.whole_steps} steps, of half a batch, read the whole window.
+  fp32; a second cycle of {run.more_steps} steps at {SECOND_PEAK} of the rate, half of them in wider windows, played
+  at {SPEEDS[0]} to {SPEEDS[1]} of the speed.
 """
 
 
@@ -536,14 +555,14 @@ noises that were not trained on.
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/spoken-commands-teacher"))
 @click.option("--utterances", default=20_000)
 @click.option("--steps", default=1_800)
-@click.option("--whole-steps", default=150)
+@click.option("--more-steps", default=1_100)
 @click.option("--batch", default=32)
-def main(out: Path, work: Path, utterances: int, steps: int, whole_steps: int, batch: int) -> None:
+def main(out: Path, work: Path, utterances: int, steps: int, more_steps: int, batch: int) -> None:
     """Train, save, verify."""
     torch.set_num_threads(THREADS)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    run = Run(work, utterances, steps, whole_steps, batch)
+    run = Run(work, utterances, steps, more_steps, batch)
     log = Log(out / "training.log", fresh=not run.checkpoint.is_file())
     versions = (
         f"Python {platform.python_version()}, torch {torch.__version__}, "
@@ -555,7 +574,7 @@ def main(out: Path, work: Path, utterances: int, steps: int, whole_steps: int, b
     model.half().save_pretrained(out)
     processor.save_pretrained(out)
     numbers = verify(out, log)
-    trained = f"{run.steps} + {run.whole_steps} steps in {log.seconds:.0f} s, {THREADS} threads"
+    trained = f"{run.steps} + {run.more_steps} steps in {log.seconds:.0f} s, {THREADS} threads"
     (out / "README.md").write_text(card(run, numbers | {"training": trained}, versions), encoding="utf-8")
     log(f"done in {log.seconds:.0f} s")
 

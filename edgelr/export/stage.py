@@ -114,7 +114,7 @@ def _write_graph(
     graph = convert(spec, traced_form(spec.module), settings.opset)
     fused = fuse_attention(graph)
     proto = tidy(graph, spec, matrix_count(spec.module, spec.idle))
-    _cut_heads(proto, spec.module, path.name)
+    _cut_heads(proto, spec, path.name)
     saved = _pivot(proto, path.name, progress) if settings.pivot else 0
     share_tables(proto)
     if settings.drop_unused_tokens:
@@ -135,8 +135,10 @@ def _write_graph(
     return named, saved
 
 
-def _cut_heads(proto: onnx.ModelProto, model: nn.Module, name: str) -> None:
-    narrow = sum(isinstance(module, IntoHeads | OutOfHeads) for module in model.modules()) // 2
+def _cut_heads(proto: onnx.ModelProto, spec: GraphSpec, name: str) -> None:
+    resting = {id(module) for part in spec.idle for module in part.modules()}
+    shrunk = [each for each in spec.module.modules() if isinstance(each, IntoHeads | OutOfHeads)]
+    narrow = sum(id(each.narrow) not in resting for each in shrunk) // 2
     cut = cut_zero_channels(proto)
     if cut != narrow:
         raise ExportError(

@@ -77,9 +77,9 @@ def clean(phrase: Phrase, voice: Voice, random: np.random.Generator) -> Pcm:
 def heard(pcm: Pcm, random: np.random.Generator) -> Pcm:
     """Speech as a microphone hears it: every third time in a room, always in some noise."""
     if random.random() < 1 / 3:
-        pcm = in_a_room(pcm, random, reverberation_s=random.uniform(0.1, 0.5))
+        pcm = in_a_room(pcm, random, reverberation_s=random.uniform(0.1, 0.4))
     noise = colored_noise(len(pcm), random, slope=random.uniform(0, 2), humps=int(random.integers(0, 4)))
-    return mixed(pcm, noise, decibels=random.uniform(8, 40), loudness=random.uniform(0.1, 0.9))
+    return mixed(pcm, noise, decibels=random.uniform(12, 40), loudness=random.uniform(0.1, 0.9))
 
 
 def draw_voice(split: Split, random: np.random.Generator) -> Voice:

@@ -40,7 +40,7 @@ class Subject:
         run: (model, batch) -> output, ``[batch, ...]``.
         distance: (output, reference) -> how far each example is from the reference, ``[batch]``.
         probe: output -> a scalar whose squared gradients average to the distance's curvature.
-        heads: Whether attention heads may become smaller.
+        heads: Glob of projections around attention heads that may become smaller.
     """
 
     model: nn.Module
@@ -49,7 +49,7 @@ class Subject:
     run: Callable[[nn.Module, Batch], Tensor]
     distance: Callable[[Tensor, Tensor], Tensor]
     probe: Callable[[Tensor], Tensor]
-    heads: bool = True
+    heads: str = "*"
 
 
 def check_weights(model: nn.Module) -> None:

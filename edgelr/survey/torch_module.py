@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -86,7 +87,7 @@ def survey_module(subject: Subject, compress: Compress, folder: Path, progress: 
             # What changes the matrix of one module must not leave another with the old one.
             alone = {name: site for name, site in reached.items() if name not in found.shared}
             groups = find_groups(subject.model, alone, sums.inputs)
-            usable = [group for group in groups if group.form == "joint" or subject.heads]
+            usable = [group for group in groups if group.form == "joint" or _may_shrink(group, subject.heads)]
             _measure(probe, found, usable, known, progress)
             if probe.change is not None:
                 order = list(sums.inputs)
@@ -216,6 +217,10 @@ def _site(name: str, found: Found, sums: Sums, known: _Findings) -> Site:
         kernel=kernel,
         stride=stride,
     )
+
+
+def _may_shrink(group: FoundGroup, heads: str) -> bool:
+    return all(fnmatch.fnmatchcase(name, heads) for name in group.sites)
 
 
 def _write(

@@ -27,7 +27,7 @@ from edgelr.tasks.task import Arrays, Batch, GraphSpec, Loss, Reading, Score
 __all__ = ["distance", "load_model", "run"]
 
 EXAMPLE = Example
-SHRINKS_HEADS = True
+SHRINKS_HEADS = "*"
 
 
 def tokenizer_json(folder: Path) -> str:

@@ -113,11 +113,11 @@ class Task(Protocol):
 
     Attributes:
         EXAMPLE: The kind of its examples.
-        SHRINKS_HEADS: Whether its graphs can be exported with attention heads of another size.
+        SHRINKS_HEADS: Glob of projections around attention heads that its graphs can have of another size.
     """
 
     EXAMPLE: type[AnyExample]
-    SHRINKS_HEADS: bool
+    SHRINKS_HEADS: str
 
     def load_model(self, folder: Path) -> nn.Module:
         """Load the dense model strictly, in evaluation mode, fp32."""
