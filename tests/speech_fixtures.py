@@ -341,3 +341,98 @@ def write_ctc(folder: Path, kind: str, norm: str) -> Path:
     model.save_pretrained(folder)
     Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))).save_pretrained(folder)
     return folder
+
+
+# --- Moonshine ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def make_moonshine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``make_moonshine("plain")`` or ``"odd"``, whose heads are no multiple of 8: a tiny one, made once."""
+    home, made = tmp_path_factory.mktemp("moonshines"), dict[str, Path]()
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = write_moonshine(home / name, head=12 if name == "odd" else 8)
+        return made[name]
+
+    return make
+
+
+def moonshine_tokenizer() -> Any:
+    """Byte-level fallback and spaces as "▁", as Moonshine's own has them."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<unk>", "<s>", "</s>"]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([said(number) for number in range(100)], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def write_moonshine(folder: Path, head: int) -> Path:
+    """Two and two layers of random weights, whose transcripts vary and end, saved as transformers does."""
+    import torch
+    from transformers import (
+        MoonshineConfig,
+        MoonshineForConditionalGeneration,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2Processor,
+    )
+
+    tokenizer = moonshine_tokenizer()
+    config = MoonshineConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=4 * head,
+        intermediate_size=40,
+        encoder_num_hidden_layers=2,
+        decoder_num_hidden_layers=2,
+        encoder_num_attention_heads=4,
+        decoder_num_attention_heads=4,
+        max_position_embeddings=64,
+        pad_head_dim_to_multiple_of=8,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(3)
+    model = MoonshineForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        # Its head is its embedding: without other signs here every token would be followed by itself.
+        model.model.decoder.norm.weight.copy_(torch.randn(4 * head))
+        model.model.decoder.embed_tokens.weight[2] *= 2.5  # so that some transcripts end
+    model.generation_config.max_length = 64
+    model.generation_config.no_repeat_ngram_size = 3  # or random weights would say one thing over and over
+    model.save_pretrained(folder)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
+    Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def moonshine_package(
+    make_moonshine: Callable[[str], Path],
+    sounds: Path,
+    utterances: tuple[Utterance, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Package]:
+    """``moonshine_package("plain")``: the dense fp32 package of ``make_moonshine``; not to be changed."""
+    home, made = tmp_path_factory.mktemp("moonshine-packages"), dict[str, Package]()
+
+    def make(name: str) -> Package:
+        if name not in made:
+            made[name] = export_speech(make_moonshine(name), sounds, utterances, home / name, {})
+        return made[name]
+
+    return make

@@ -59,8 +59,9 @@ def _join(model: Any, keys: Node) -> bool:  # noqa: ANN401
     if found is None:
         return False
     turned, scores, scaled, biased, context, out = found
-    values = context.inputs[1].producer()
-    flat = [_unsplit(value) for value in (scores.inputs[0], keys.inputs[1], values.inputs[1])]
+    values, made = context.inputs[1].producer(), list[Node]()
+    split = (scores.inputs[0], keys.inputs[1], values.inputs[1])
+    flat = [_unsplit(value) or _joined(value, made) for value in split]
     scale = 1.0 if scaled is None else _scale(scaled, scores)
     heads = keys.inputs[0].shape[1] if keys.inputs[0].shape else None
     if None in flat or scale is None or not isinstance(heads, int) or _perm(turned) != [0, 1, 3, 2]:
@@ -76,7 +77,7 @@ def _join(model: Any, keys: Node) -> bool:  # noqa: ANN401
         domain="com.microsoft",
         num_outputs=3,
     )
-    model.graph.insert_after(out, node)
+    model.graph.insert_after(out, [*made, node])
     model.graph.opset_imports.setdefault("com.microsoft", 1)
     for old, new in zip((out.outputs[0], keys.outputs[0], values.outputs[0]), node.outputs, strict=True):
         new.type, new.shape = old.type, old.shape
@@ -162,6 +163,29 @@ def _unsplit(value: Value) -> Value | None:
     split = turn.inputs[0].producer()
     whole = split.inputs[0] if split is not None and split.op_type == "Reshape" else None
     return whole if _rank(whole) == 3 else None
+
+
+def _joined(value: Value, made: list[Node]) -> Value | None:
+    """``[batch, 1, dim]`` of what is ``[batch, heads, 1, size]``, such as keys with a position in them.
+
+    Args:
+        value: Of one token: its heads follow each other in memory as they are.
+        made: Where the nodes go.
+    """
+    import onnx_ir
+
+    sizes = list(value.shape or ())
+    if len(sizes) != 4 or sizes[2] != 1 or not all(isinstance(sizes[axis], int) for axis in (1, 3)):
+        return None
+    shape = onnx_ir.tensor([0, 1, sizes[1] * sizes[3]], dtype=onnx_ir.DataType.INT64)
+    target = onnx_ir.node("Constant", [], {"value": shape})
+    join = onnx_ir.node("Reshape", [value, target.outputs[0]])
+    join.outputs[0].dtype, join.outputs[0].shape = (
+        value.dtype,
+        onnx_ir.Shape([sizes[0], *shape.numpy()[1:].tolist()]),
+    )
+    made += [target, join]
+    return join.outputs[0]
 
 
 def _unturned(value: Value) -> Value | None:

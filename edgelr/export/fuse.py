@@ -26,6 +26,7 @@ def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     from onnxscript.rewriter.ort_fusions import shape_optimization
     from onnxscript.rewriter.ort_fusions.mha import fuse_mha1, fuse_mha2
     from onnxscript.rewriter.ort_fusions.sdpa import fuse_sdpa
+    from onnxscript.rewriter.ort_fusions.sdpa_via_mha import replace_sdpa_by_mha
 
     # First of all: once constants are folded, a factor that layers share is a copy for each of them.
     passes.CommonSubexpressionEliminationPass()(model)
@@ -38,6 +39,7 @@ def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     fuse_sdpa(model, apply_shape_inference=True)
     fuse_mha1(model)
     fuse_mha2(model)
+    replace_sdpa_by_mha(model)  # where queries and keys are rotated between their projections and the product
     _share_bias(model)
     feed_cached_keys(model)
     optimize(model)  # inlines what was half fused, drops what is unused

@@ -12,7 +12,7 @@ from edgelr.errors import DataError, UnsupportedModelError
 from edgelr.examples import AnyExample, Example, Translation, Utterance, spread
 from edgelr.quantize.sources import sound_sources, text_sources
 from edgelr.quantize.static import Feeds
-from edgelr.runtime.decoder_graph import SPEECH, TEXT
+from edgelr.runtime.decoder_graph import TEXT, heard_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +107,8 @@ def feeds_of(package: Package, examples: Sequence[AnyExample], sounds: Path) -> 
             if "model" in package.graphs:
                 return {"model": list(sound_sources(package, spread(heard, _WINDOWS), sounds))}
             windows = sound_sources(package, spread(heard, _SOURCES), sounds)
-            return _step_feeds(package, windows, SPEECH)
+            reads = heard_by(entry.name for entry in package.graphs["encoder"].inputs)
+            return _step_feeds(package, windows, reads)
         case _:
             raise UnsupportedModelError(
                 f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"

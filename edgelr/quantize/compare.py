@@ -10,7 +10,7 @@ from edgelr.artifacts import Package
 from edgelr.errors import QuantizeError, UnsupportedModelError
 from edgelr.progress import Progress
 from edgelr.quantize.sources import sound_sources, text_sources
-from edgelr.runtime.decoder_graph import SPEECH, TEXT, GraphDecoder
+from edgelr.runtime.decoder_graph import TEXT, GraphDecoder, heard_by
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.package import model_path
 
@@ -58,7 +58,8 @@ def compare_with_fp32(package: Package, folder: Path, progress: Progress) -> dic
             return {"model": _compare_letters(package, folder, progress)}
         case "automatic-speech-recognition":
             windows = sound_sources(package, _utterances(package), package.folder)
-            return _compare_steps(package, folder, windows, SPEECH, progress)
+            reads = heard_by(entry.name for entry in package.graphs["encoder"].inputs)
+            return _compare_steps(package, folder, windows, reads, progress)
         case _:
             raise UnsupportedModelError(
                 f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"

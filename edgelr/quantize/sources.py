@@ -37,7 +37,7 @@ def text_sources(package: Package, examples: Sequence[Translation]) -> list[Sour
 
 
 def sound_sources(package: Package, examples: Iterable[Utterance], sounds: Path) -> list[Source]:
-    """Features of each sound: of its first window, or of as much as there is for a model with CTC.
+    """Features of each sound: of its first window, or of as much as there is where a model reads any length.
 
     Args:
         package: Of speech, in fp32.
@@ -46,15 +46,19 @@ def sound_sources(package: Package, examples: Iterable[Utterance], sounds: Path)
     """
     from edgelr.device.load import load_devices
     from edgelr.device.session import open_session
+    from edgelr.runtime.decoder_graph import WAVEFORM, heard_by
     from edgelr.runtime.examples import example_sound
     from edgelr.runtime.graph import run_graph
-    from edgelr.runtime.transcribe import MODEL, padded_window
+    from edgelr.runtime.long_audio import padded_window
+    from edgelr.runtime.transcribe import MODEL, SHORTEST
 
     features = open_session(model_path(package, FEATURES), load_devices()["cpu-1t"])
     size = int(package.settings["window_samples"])
+    graph = package.graphs.get(MODEL) or package.graphs["encoder"]
+    unpadded = heard_by(entry.name for entry in graph.inputs) == WAVEFORM
     found: list[Source] = []
     for example in examples:
         sound = example_sound(sounds, example)[:size]
-        pcm = sound[None] if MODEL in package.graphs else padded_window(sound, size)
+        pcm = padded_window(sound, max(len(sound), SHORTEST) if unpadded else size)
         found.append(dict(run_graph(features, {"pcm": pcm})))
     return found

@@ -124,7 +124,7 @@ class UtterancesFile(Section):
 
 
 class Recognize(Section):
-    """Sounds to the text that is said in them: Whisper."""
+    """Sounds to the text that is said in them: Whisper, Moonshine, wav2vec2 and HuBERT with CTC."""
 
     type: Literal["automatic-speech-recognition"]
     data: Annotated[SpokenPhrases | UtterancesFile, Field(discriminator="source")]

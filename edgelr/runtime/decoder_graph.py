@@ -2,9 +2,9 @@
 
 The contract, with layers i from 0; tokens and masks are int64, all else is float32:
 
-- ``encoder`` takes ``input_ids`` and ``attention_mask`` ``[batch, source]`` of texts, or ``input_features``
-  ``[batch, mels, frames]`` of speech, and gives ``cross_key_i`` and ``cross_value_i`` ``[batch, heads,
-  source, size]``.
+- ``encoder`` takes ``input_ids`` and ``attention_mask`` ``[batch, source]`` of texts, or of speech
+  ``input_features`` ``[batch, mels, frames]`` or ``input_values`` ``[batch, samples]``, and gives
+  ``cross_key_i`` and ``cross_value_i`` ``[batch, heads, source, size]``.
 - ``decoder`` takes ``input_ids`` ``[batch, 1]``, the encoder's ``attention_mask`` where that has one and its
   outputs, ``past_key_i`` and ``past_value_i`` ``[batch, heads, past, size]``, where past is 0 at first. It
   gives ``logits`` ``[batch, 1, vocabulary]``, ``present_key_i`` and ``present_value_i`` ``[batch, heads,
@@ -15,7 +15,7 @@ The contract, with layers i from 0; tokens and masks are int64, all else is floa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
@@ -31,6 +31,12 @@ AGAIN = "export the model again"
 MASK = "attention_mask"
 TEXT = ("input_ids", MASK)  # what an encoder of texts reads
 SPEECH = ("input_features",)
+WAVEFORM = ("input_values",)
+
+
+def heard_by(inputs: Iterable[str]) -> tuple[str, ...]:
+    """What an encoder of speech reads: ``WAVEFORM`` where it has such an input, else ``SPEECH``."""
+    return WAVEFORM if WAVEFORM[0] in inputs else SPEECH
 
 
 class GraphDecoder:

@@ -83,6 +83,18 @@ def windows_of(blocks: Iterable[Pcm], window: int, rate: int) -> Iterator[Window
         yield _window(np.concatenate(pieces), start, shared, rate)
 
 
+def padded_window(pcm: Pcm, window: int) -> NDArray[np.float32]:
+    """A sound filled with silence to a whole window, ``[1, window]``.
+
+    Args:
+        pcm: ``[samples]``, at most a window.
+        window: Samples of a window.
+    """
+    padded = np.zeros((1, window), np.float32)
+    padded[0, : len(pcm)] = pcm
+    return padded
+
+
 def join_texts(first: str, second: str, overlapped: bool) -> str:
     """Join the transcripts of a window and the next; words that both have at the seam are kept once.
 

@@ -13,17 +13,16 @@ from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.runtime.ctc import Letters, check_letters, likeliest, prefix_beam_search, read_letters
 from edgelr.runtime.decode import SourceDecoder, beam_search, greedy, greedy_steps
-from edgelr.runtime.decoder_graph import SPEECH, GraphDecoder
+from edgelr.runtime.decoder_graph import SPEECH, GraphDecoder, heard_by
 from edgelr.runtime.generation import Generation, check_tokens, read_generation
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.logits import log_softmax
-from edgelr.runtime.long_audio import Pcm, join_texts, windows_of
+from edgelr.runtime.long_audio import Pcm, join_texts, padded_window, windows_of
 from edgelr.runtime.package import FEATURES, MANIFEST, model_path, session_entries
 from edgelr.runtime.silence import Listening
 from edgelr.runtime.tokens import Codec, check_codec, open_codec
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
 
@@ -31,7 +30,7 @@ ENCODER, DECODER = "encoder", "decoder"
 ROLES = (FEATURES, ENCODER, DECODER)
 MODEL = "model"  # of a package with CTC, beside its features
 SAMPLE_RATE = 16_000
-_SHORTEST = 800  # samples: the filters of wav2vec2 take 400 of them
+SHORTEST = 895  # samples: what the filters of Moonshine take; those of wav2vec2 take 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +43,7 @@ class Transcriber:
         features: Session of what makes features of samples.
         decoder: Its other graphs.
         window: Samples that it reads at once.
+        reads: What its encoder reads: features of a whole window, or as many samples as there are.
     """
 
     codec: Codec
@@ -51,6 +51,7 @@ class Transcriber:
     features: InferenceSession
     decoder: SourceDecoder
     window: int
+    reads: str = SPEECH[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +134,17 @@ def transcriber_of(package: Package, sessions: Mapping[str, InferenceSession]) -
         )
     codec = open_codec(package.folder, package.settings)
     generation = read_generation(package.folder)
-    graphs = GraphDecoder(sessions[ENCODER], sessions[DECODER], SPEECH)
+    reads = heard_by(entry.name for entry in sessions[ENCODER].get_inputs())
+    graphs = GraphDecoder(sessions[ENCODER], sessions[DECODER], reads)
     check_codec(codec, graphs.vocabulary)
     check_tokens(package.folder, generation, graphs.vocabulary)
     return Transcriber(
-        codec=codec, generation=generation, features=sessions[FEATURES], decoder=graphs, window=window
+        codec=codec,
+        generation=generation,
+        features=sessions[FEATURES],
+        decoder=graphs,
+        window=window,
+        reads=reads[0],
     )
 
 
@@ -207,7 +214,7 @@ def letters_of(transcriber: CtcTranscriber, pcm: Pcm, *, beams: int) -> str:
 
 def _loud(transcriber: CtcTranscriber, pcm: Pcm) -> dict[str, NDArray[Any]]:
     """Inputs of the model; what is shorter than its first filters is filled with silence."""
-    padded = padded_window(pcm, max(len(pcm), _SHORTEST))
+    padded = padded_window(pcm, max(len(pcm), SHORTEST))
     return dict(run_graph(transcriber.features, {"pcm": padded}))
 
 
@@ -230,7 +237,7 @@ def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int 
     generation, prompt = transcriber.generation, len(transcriber.generation.prompt_ids)
     max_tokens = None if max_tokens is None else max_tokens + prompt
     decoder = Listening(transcriber.decoder, generation)
-    transcriber.decoder.read({SPEECH[0]: _features(transcriber, pcm)})
+    transcriber.decoder.read(_features(transcriber, pcm))
     if beams == 1:
         (found,) = greedy(decoder, 1, generation, max_tokens)
     else:
@@ -265,7 +272,7 @@ def timed_transcript(transcriber: AnyTranscriber, pcm: Pcm, new_tokens: int) -> 
     start = time.perf_counter()
     features = _features(transcriber, pcm)
     made = time.perf_counter()
-    transcriber.decoder.read({SPEECH[0]: features})
+    transcriber.decoder.read(features)
     read = time.perf_counter()
     for _ in greedy_steps(transcriber.decoder, 1, endless):
         pass
@@ -282,19 +289,7 @@ def _timed_letters(transcriber: CtcTranscriber, pcm: Pcm) -> tuple[float, float,
     return made - start, read - made, time.perf_counter() - read
 
 
-def _features(transcriber: Transcriber, pcm: Pcm) -> NDArray[Any]:
-    return run_graph(transcriber.features, {"pcm": padded_window(pcm, transcriber.window)})[SPEECH[0]]
-
-
-def padded_window(pcm: Pcm, window: int) -> NDArray[np.float32]:
-    """A sound filled with silence to a whole window, ``[1, window]``.
-
-    Args:
-        pcm: ``[samples]``, at most a window.
-        window: Samples of a window.
-    """
-    import numpy as np
-
-    padded = np.zeros((1, window), np.float32)
-    padded[0, : len(pcm)] = pcm
-    return padded
+def _features(transcriber: Transcriber, pcm: Pcm) -> dict[str, NDArray[Any]]:
+    whole = transcriber.reads == SPEECH[0]
+    padded = padded_window(pcm, transcriber.window if whole else max(len(pcm), SHORTEST))
+    return {transcriber.reads: run_graph(transcriber.features, {"pcm": padded})[transcriber.reads]}

@@ -23,6 +23,9 @@ from edgelr.tasks.task import Batch, Outputs, Reading
 
 VALUES, SAMPLES = "input_values", "samples_mask"
 _IGNORED = -100  # of labels: what is no target
+_LONGEST_S = 30
+_PARITY_S = (1.0, 0.5, 1.5)  # lengths of the parity cases
+_JOINED = 16  # examples that they are made of
 MODELS = ("wav2vec2", "hubert")
 
 
@@ -91,6 +94,27 @@ class Loudness(nn.Module):
 def loudness_of(reading: Reading) -> Loudness:
     """What the folder's feature extractor does with samples."""
     return Loudness(normalize=bool(_extractor_of(reading).do_normalize))
+
+
+def parity_sounds(reading: Reading, examples: Sequence[Utterance]) -> list[Tensor]:
+    """Samples of several lengths ``[batch, samples]`` for parity cases; the first is traced."""
+    joined = torch.cat([torch.from_numpy(sound_of(reading, each)) for each in examples[:_JOINED]])
+    cases = []
+    for seconds, rows in zip(_PARITY_S, (2, 1, 3), strict=True):
+        samples = int(seconds * SAMPLE_RATE)
+        repeated = joined.repeat(1 + rows * samples // len(joined))
+        cases.append(repeated[: rows * samples].reshape(rows, samples))
+    return cases
+
+
+def package_settings(model: nn.Module, reading: Reading) -> dict[str, int | str]:
+    """How much sound is read at once; shorter sounds cost less."""
+    return {"max_tokens": reading.max_tokens, "window_samples": longest_samples(reading)}
+
+
+def longest_samples(reading: Reading) -> int:
+    """Samples that are read at once at most, by a model that reads any number."""
+    return round((reading.window_s or _LONGEST_S) * SAMPLE_RATE)
 
 
 def check_reach(model: nn.Module, reading: Reading) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,22 +25,32 @@ from edgelr.tasks.ctc_model import (
     letters_of,
     load_model,
     loudness_of,
+    package_settings,
+    parity_sounds,
     run,
     token_table,
     tokenizer_of,
     transcribed,
 )
-from edgelr.tasks.sequence_losses import TARGETS, Sequences, sequence_losses
+from edgelr.tasks.sequence_losses import Sequences, sequence_losses
+from edgelr.tasks.sequence_scores import as_lines, nearness, scored, texts_of
 from edgelr.tasks.speech_files import copy_sounds
-from edgelr.tasks.speech_model import sound_of
+from edgelr.tasks.speech_graphs import features_spec
 from edgelr.tasks.task import Arrays, GraphSpec, Loss, Reading, Score
 from edgelr.tasks.translation_model import distance, probe
 
-__all__ = ["check_reach", "distance", "example_batches", "load_model", "probe", "run", "token_table"]
+__all__ = [
+    "check_reach",
+    "distance",
+    "example_batches",
+    "load_model",
+    "package_settings",
+    "probe",
+    "run",
+    "token_table",
+]
 
 _BATCH = 16
-_LONGEST_S = 30
-_PARITY_S = (1.0, 0.5, 1.5)  # lengths of the parity cases; the first is traced
 
 
 def seen_tokens(reading: Reading, examples: Sequence[Utterance]) -> set[int]:
@@ -76,33 +85,13 @@ def validator(
     dense: nn.Module, reading: Reading, examples: Sequence[Utterance]
 ) -> Callable[[nn.Module], float]:
     """Minus the mean divergence from the dense model, a position: smooth, and without any search."""
-    batches = example_batches(reading, examples, _BATCH)
-    with torch.inference_mode():
-        references = [run(dense, batch).result for batch in batches]
-    positions = sum(int(batch[TARGETS].sum()) for batch in batches)
-
-    @torch.inference_mode()
-    def score(model: nn.Module) -> float:
-        device = next(model.parameters()).device
-        lost = 0.0
-        for batch, reference in zip(batches, references, strict=True):
-            moved = {name: tensor.to(device) for name, tensor in batch.items()}
-            lost += float(distance(run(model, moved).result, reference.to(device)).double().sum())
-        return -lost / positions
-
-    return score
+    return nearness(dense, run, example_batches(reading, examples, _BATCH))
 
 
 def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Utterance]) -> Score:
     """Every metric of the likeliest letters, as ``validate`` measures them of packages."""
     references = [example.text for example in examples]
-    dense_outputs = transcribed(dense, reading, examples)
-
-    def score(model: nn.Module) -> dict[str, float]:
-        own = dense_outputs if model is dense else transcribed(model, reading, examples)
-        return {name: found.value for name, found in speech_scores(own, references, dense_outputs).items()}
-
-    return score
+    return scored(dense, lambda model: transcribed(model, reading, examples), references, speech_scores)
 
 
 class CtcGraph(nn.Module):
@@ -124,26 +113,13 @@ class CtcGraph(nn.Module):
 
 def graphs(model: nn.Module, reading: Reading, examples: Sequence[Utterance]) -> list[GraphSpec]:
     """What makes the loudness right, and the model; of any number of samples."""
-    joined = torch.from_numpy(np.concatenate([sound_of(reading, each) for each in examples[:_BATCH]]))
-    cases = []
-    for seconds, rows in zip(_PARITY_S, (2, 1, 3), strict=True):
-        samples = int(seconds * 16_000)
-        repeated = joined.repeat(1 + rows * samples // len(joined))
-        cases.append(repeated[: rows * samples].reshape(rows, samples))
+    cases = parity_sounds(reading, examples)
     loud = loudness_of(reading)
     with torch.inference_mode():
         values = [loud(pcm) for pcm in cases]
     axes = {0: "batch", 1: "samples"}
     return [
-        GraphSpec(
-            role="features",
-            module=loud,
-            cases=tuple({"pcm": pcm} for pcm in cases),
-            dynamic_axes={"pcm": axes},
-            outputs=(VALUES,),
-            output_axes={VALUES: axes},
-            travels=False,
-        ),
+        features_spec(loud, VALUES, axes, cases),
         GraphSpec(
             role="model",
             module=CtcGraph(model),
@@ -154,12 +130,6 @@ def graphs(model: nn.Module, reading: Reading, examples: Sequence[Utterance]) ->
             travels=False,
         ),
     ]
-
-
-def package_settings(model: nn.Module, reading: Reading) -> dict[str, int | str]:
-    """How much sound is read at once; shorter sounds cost less."""
-    seconds = reading.window_s or _LONGEST_S
-    return {"max_tokens": reading.max_tokens, "window_samples": round(seconds * 16_000)}
 
 
 def furnish(
@@ -173,10 +143,6 @@ def furnish(
     """Write the letters and the sounds; return the dense model's transcripts; see ``Task``."""
     write_json(folder / LETTERS, letters_of(model, reading))
     copy_sounds(folder, reading, examples)
-    with progress.bar("transcripts of the dense model", len(examples)) as advance:
-        lines = []
-        for example in examples:
-            (text,) = transcribed(dense, reading, [example])
-            lines.append(" ".join(text.split()))
-            advance()
-    return {"dense_outputs": np.frombuffer("\n".join(lines).encode(), np.uint8)}
+    label = "transcripts of the dense model"
+    texts = texts_of(examples, lambda part: transcribed(dense, reading, part), 1, label, progress)
+    return as_lines(texts)

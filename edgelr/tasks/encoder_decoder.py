@@ -97,12 +97,27 @@ def next_token(
         decoder_input_ids=input_ids,
         decoder_attention_mask=_nothing_masked(),
         # Only its shape is read: the layers look at the keys and values of the cache.
-        encoder_outputs=(torch.zeros(rows, source, _width(model)),),
+        encoder_outputs=_Read((torch.zeros(rows, source, _width(model)),)),
         past_key_values=both,
         use_cache=True,
         **given,
     )
     return (out.logits, *_flat(both.self_attention_cache))
+
+
+class _Read(tuple[Tensor, ...]):
+    """What an encoder gave: most models take the first of it, Moonshine takes it by name, with a mask."""
+
+    __slots__ = ()
+    hidden_states = attentions = None
+
+    @property
+    def last_hidden_state(self) -> Tensor:
+        return self[0]
+
+    @property
+    def attention_mask(self) -> Tensor:
+        return _nothing_masked()
 
 
 def _nothing_masked() -> Tensor:
@@ -194,7 +209,7 @@ def encoder_spec(
     with torch.inference_mode():
         layers = len(graph(**cases[0])) // 2
     cross = _names("cross", layers)
-    lengths = {_SOURCE} & {axis for named in axes.values() for axis in named.values()}
+    lengths = {_SOURCE} if any(axis > 0 for named in axes.values() for axis in named) else set[str]()
     return GraphSpec(
         role="encoder",
         module=graph,

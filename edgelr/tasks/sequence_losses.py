@@ -23,6 +23,21 @@ _SEQUENCES = "sequences.jsonl"  # the dense model's outputs, in the scratch fold
 _GENERATED = 32  # examples whose outputs are generated together
 
 
+def outputs_from(out: Any, batch: Batch, *, hidden: bool, attention: bool) -> Outputs:  # noqa: ANN401
+    """What is kept of what an encoder-decoder of transformers gives; logits are 0 where there is padding.
+
+    Args:
+        out: What the model gave.
+        batch: What it was given.
+        hidden: Whether to keep the states of every layer, first the encoder's, then the decoder's.
+        attention: Whether to keep what the decoder looks at.
+    """
+    padding = batch[TARGETS].unsqueeze(-1) == 0
+    states = (*out.encoder_hidden_states[1:], *out.decoder_hidden_states[1:]) if hidden else ()
+    looks = tuple(out.cross_attentions) if attention else ()
+    return Outputs(result=out.logits.masked_fill(padding, 0.0), hidden=states, attention=looks)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
     """How the examples of a task become batches and outputs.

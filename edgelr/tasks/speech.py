@@ -1,7 +1,8 @@
 """Task ``automatic-speech-recognition``: the functions of the kind of model that a folder holds.
 
-Whisper writes one token after the other (``speech_recognition.py``); wav2vec2 and HuBERT write a letter for
-every position (``ctc_recognition.py``). A recipe need not say which one it is.
+Whisper and Moonshine write one token after the other (``speech_recognition.py``,
+``moonshine_recognition.py``); wav2vec2 and HuBERT write a letter for every position (``ctc_recognition.py``).
+A recipe need not say which one it is.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from torch import nn
 from edgelr.examples import Utterance
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune
-from edgelr.tasks import ctc_recognition, speech_recognition
-from edgelr.tasks.ctc_model import MODELS
+from edgelr.tasks import (
+    ctc_model,
+    ctc_recognition,
+    moonshine_model,
+    moonshine_recognition,
+    speech_recognition,
+)
 from edgelr.tasks.pretrained import read_json
 from edgelr.tasks.task import Arrays, Batch, GraphSpec, Loss, Outputs, Reading, Score
 from edgelr.tasks.translation_model import distance, probe
@@ -24,18 +30,23 @@ from edgelr.tasks.translation_model import distance, probe
 __all__ = ["distance", "probe"]
 
 EXAMPLE = Utterance
-SHRINKS_HEADS = False
+SHRINKS_HEADS = "*encoder.layers.*"  # the decoder's keys and values come from outside its graph
+
+_MODULES = {
+    **dict.fromkeys(ctc_model.MODELS, ctc_recognition),
+    **dict.fromkeys(moonshine_model.MODELS, moonshine_recognition),
+}
 
 
 def _of(folder: Path) -> ModuleType:
     config = read_json(folder / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
-    return ctc_recognition if kind in MODELS else speech_recognition
+    return _MODULES.get(str(kind), speech_recognition)
 
 
 def _for(model: nn.Module) -> ModuleType:
     kind = model.config.model_type  # type: ignore[union-attr]
-    return ctc_recognition if kind in MODELS else speech_recognition
+    return _MODULES.get(str(kind), speech_recognition)
 
 
 def load_model(folder: Path) -> nn.Module:

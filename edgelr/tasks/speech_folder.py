@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from edgelr.errors import UnsupportedModelError
+from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.runtime.audio import SAMPLE_RATE
 from edgelr.tasks.log_mel import LogMel, log_mel_of
 from edgelr.tasks.pretrained import reason_of
@@ -32,6 +32,33 @@ def tokenizer_of(reading: Reading) -> Any:  # noqa: ANN401 - transformers is not
             "get the model's tokenizer files again",
         )
     return of_folder(reading.folder, AutoTokenizer, "tokenizer")
+
+
+def check_vocabulary(reading: Reading, known: int) -> None:
+    """Check that a model has every token of the tokenizer.
+
+    Raises:
+        UnsupportedModelError: It knows fewer.
+    """
+    highest = max(tokenizer_of(reading).get_vocab().values())
+    if highest >= known:
+        raise UnsupportedModelError(
+            f"the tokenizer has a token {highest}, and the model knows {known} tokens",
+            "tokenizer and weights do not belong together; get the model again",
+        )
+
+
+def check_positions(reading: Reading, positions: int) -> None:
+    """Check that a decoder has room for the longest transcript.
+
+    Raises:
+        UsageError: It has fewer positions than ``max_tokens``.
+    """
+    if reading.max_tokens > positions:
+        raise UsageError(
+            f"task.max_tokens: {reading.max_tokens} was asked for, the model has {positions} positions",
+            f"set it to at most {positions}",
+        )
 
 
 @functools.lru_cache(maxsize=4)

@@ -20,8 +20,8 @@ from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.examples import Utterance
 from edgelr.runtime.audio import SAMPLE_RATE, read_audio
 from edgelr.tasks.pretrained import load_pretrained, read_json
-from edgelr.tasks.sequence_losses import TARGETS
-from edgelr.tasks.speech_folder import HOP, features_of, tokenizer_of
+from edgelr.tasks.sequence_losses import TARGETS, outputs_from
+from edgelr.tasks.speech_folder import HOP, check_positions, check_vocabulary, features_of, tokenizer_of
 from edgelr.tasks.task import Batch, Outputs, Reading
 from edgelr.tasks.translation_model import start_token
 
@@ -151,15 +151,9 @@ def check_reach(model: nn.Module, reading: Reading) -> None:
         UsageError: The model has fewer target positions than ``max_tokens``, or another language.
         UnsupportedModelError: The model has fewer tokens than the tokenizer, or reads other features.
     """
-    tokenizer = tokenizer_of(reading)
-    known, highest = int(token_table(model).weight.shape[0]), max(tokenizer.get_vocab().values())
-    if highest >= known:
-        raise UnsupportedModelError(
-            f"the tokenizer has a token {highest}, and the model knows {known} tokens",
-            "tokenizer and weights do not belong together; get the model again",
-        )
+    check_vocabulary(reading, len(token_table(model).weight))
     start = start_token(reading.folder)
-    name = tokenizer.convert_ids_to_tokens(start)
+    name = tokenizer_of(reading).convert_ids_to_tokens(start)
     if name != _START:
         raise UnsupportedModelError(
             f"the tokenizer calls the first token of transcripts, {start}, {name!r}, not {_START}",
@@ -172,12 +166,7 @@ def check_reach(model: nn.Module, reading: Reading) -> None:
             f"the feature extractor gives {mels} mel bands, and the model reads {config.num_mel_bins}",
             "feature extractor and weights do not belong together; get the model again",
         )
-    if reading.max_tokens > config.max_target_positions:
-        raise UsageError(
-            f"task.max_tokens: {reading.max_tokens} was asked for, "
-            f"the model has {config.max_target_positions} positions",
-            f"set it to at most {config.max_target_positions}",
-        )
+    check_positions(reading, config.max_target_positions)
     prompt_of(model, reading)
 
 
@@ -209,6 +198,26 @@ def collate(reading: Reading, examples: Sequence[Utterance]) -> Batch:
         ``input_features`` ``[batch, mels, frames]`` of the dense model's whole window; ``decoder_input_ids``,
         ``labels`` (-100 for padding) and ``decoder_attention_mask`` ``[batch, target]``.
     """
+    samples = window_samples(_dense(reading))
+    return {
+        FEATURES: features_of(reading)(padded_sounds(reading, examples, samples)),
+        **targets_of(reading, examples),
+    }
+
+
+def targets_of(reading: Reading, examples: Sequence[Utterance], positions: int | None = None) -> Batch:
+    """The transcripts of examples, padded.
+
+    Args:
+        reading: How texts become tokens.
+        examples: At least one.
+        positions: Of the encoder, where these have a mask: targets are not as many. A mask belongs to
+            whatever has its shape.
+
+    Returns:
+        ``decoder_input_ids``, ``labels`` (-100 for padding) and ``decoder_attention_mask`` ``[batch,
+        target]``.
+    """
     model = _dense(reading)
     tokenizer, start = tokenizer_of(reading), start_token(reading.folder)
     end = int(model.generation_config.eos_token_id)
@@ -217,8 +226,8 @@ def collate(reading: Reading, examples: Sequence[Utterance]) -> Batch:
     texts = [tokenizer(each.text, add_special_tokens=False)["input_ids"][:room] for each in examples]
     rows = [[start, *prompt, *ids, end] for ids in texts]
     length = max(map(len, rows)) - 1
+    length += length == positions
     return {
-        FEATURES: features_of(reading)(padded_sounds(reading, examples, window_samples(model))),
         "decoder_input_ids": _padded([row[:-1] for row in rows], length, end),
         TARGETS: _padded([[1] * (len(row) - 1) for row in rows], length, 0),
         "labels": _padded([row[1:] for row in rows], length, _IGNORED),
@@ -267,7 +276,4 @@ def run(model: nn.Module, batch: Batch, *, hidden: bool = False, attention: bool
         output_hidden_states=hidden,
         output_attentions=attention,
     )
-    padding = batch[TARGETS].unsqueeze(-1) == 0
-    states = (*out.encoder_hidden_states[1:], *out.decoder_hidden_states[1:]) if hidden else ()
-    looks = tuple(out.cross_attentions) if attention else ()
-    return Outputs(result=out.logits.masked_fill(padding, 0.0), hidden=states, attention=looks)
+    return outputs_from(out, batch, hidden=hidden, attention=attention)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from edgelr.examples import Utterance
 from edgelr.metrics.speech import speech_scores
 from edgelr.progress import Progress
-from edgelr.tasks.sequence_losses import TARGETS
+from edgelr.tasks.sequence_scores import as_lines, nearness, scored, texts_of
 from edgelr.tasks.speech_files import write_speech_files
 from edgelr.tasks.speech_folder import features_of, tokenizer_of
 from edgelr.tasks.speech_graphs import graph_specs
@@ -42,7 +41,6 @@ __all__ = [
 ]
 
 EXAMPLE = Utterance
-SHRINKS_HEADS = False  # the decoder's keys and values come from outside its graph
 
 _BATCH = 16
 _STEPS = 8  # tokens of the decoder that parity cases have
@@ -61,21 +59,7 @@ def validator(
     dense: nn.Module, reading: Reading, examples: Sequence[Utterance]
 ) -> Callable[[nn.Module], float]:
     """Minus the mean divergence from the dense model, a token: smooth, and without any search."""
-    batches = example_batches(reading, examples, _BATCH)
-    with torch.inference_mode():
-        references = [run(dense, batch).result for batch in batches]
-    tokens = sum(int(batch[TARGETS].sum()) for batch in batches)
-
-    @torch.inference_mode()
-    def score(model: nn.Module) -> float:
-        device = next(model.parameters()).device
-        lost = 0.0
-        for batch, reference in zip(batches, references, strict=True):
-            moved = {name: tensor.to(device) for name, tensor in batch.items()}
-            lost += float(distance(run(model, moved).result, reference.to(device)).double().sum())
-        return -lost / tokens
-
-    return score
+    return nearness(dense, run, example_batches(reading, examples, _BATCH))
 
 
 def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Utterance]) -> Score:
@@ -84,16 +68,9 @@ def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Utterance]) ->
     references = [example.text for example in ordered]
 
     def outputs(model: nn.Module) -> list[str]:
-        parts = (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
-        return [text for part in parts for text in transcribed(model, reading, part)]
+        return texts_of(ordered, lambda part: transcribed(model, reading, part), _BATCH)
 
-    dense_outputs = outputs(dense)
-
-    def score(model: nn.Module) -> dict[str, float]:
-        own = dense_outputs if model is dense else outputs(model)
-        return {name: found.value for name, found in speech_scores(own, references, dense_outputs).items()}
-
-    return score
+    return scored(dense, outputs, references, speech_scores)
 
 
 def graphs(model: nn.Module, reading: Reading, examples: Sequence[Utterance]) -> list[GraphSpec]:
@@ -131,18 +108,8 @@ def furnish(
     key = (reading, tuple(examples))
     if key not in _dense_outputs:
         _dense_outputs.clear()
-        _dense_outputs[key] = _transcribed(dense, reading, examples, progress)
-    lines = [" ".join(text.split()) for text in _dense_outputs[key]]
-    return {"dense_outputs": np.frombuffer("\n".join(lines).encode(), np.uint8)}
-
-
-def _transcribed(
-    model: nn.Module, reading: Reading, examples: Sequence[Utterance], progress: Progress
-) -> list[str]:
-    found: list[str] = []
-    with progress.bar("transcripts of the dense model", len(examples)) as advance:
-        for start in range(0, len(examples), _BATCH):
-            part = examples[start : start + _BATCH]
-            found += transcribed(model, reading, part)
-            advance(len(part))
-    return found
+        label = "transcripts of the dense model"
+        _dense_outputs[key] = texts_of(
+            examples, lambda part: transcribed(dense, reading, part), _BATCH, label, progress
+        )
+    return as_lines(_dense_outputs[key])

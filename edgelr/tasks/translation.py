@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from edgelr.examples import Translation
 from edgelr.metrics.translation import translation_scores
 from edgelr.progress import Progress
-from edgelr.tasks.sequence_losses import TARGETS
+from edgelr.tasks.sequence_scores import as_lines, nearness, scored, texts_of
 from edgelr.tasks.task import Arrays, GraphSpec, Reading, Score
 from edgelr.tasks.translation_files import write_text_files
 from edgelr.tasks.translation_graphs import graph_specs
@@ -40,7 +39,7 @@ __all__ = [
 ]
 
 EXAMPLE = Translation
-SHRINKS_HEADS = False  # the decoder's keys and values come from outside its graph
+SHRINKS_HEADS = ""  # the decoder's keys and values come from outside its graph
 
 _BATCH = 64
 # What the dense model makes of the last examples: two packages of one build hold the same.
@@ -60,21 +59,7 @@ def validator(
     dense: nn.Module, reading: Reading, examples: Sequence[Translation]
 ) -> Callable[[nn.Module], float]:
     """Minus the mean divergence from the dense model, a token: smooth, and without any search."""
-    batches = example_batches(reading, examples, _BATCH)
-    with torch.inference_mode():
-        references = [run(dense, batch).result for batch in batches]
-    tokens = sum(int(batch[TARGETS].sum()) for batch in batches)
-
-    @torch.inference_mode()
-    def score(model: nn.Module) -> float:
-        device = next(model.parameters()).device
-        lost = 0.0
-        for batch, reference in zip(batches, references, strict=True):
-            moved = {name: tensor.to(device) for name, tensor in batch.items()}
-            lost += float(distance(run(model, moved).result, reference.to(device)).double().sum())
-        return -lost / tokens
-
-    return score
+    return nearness(dense, run, example_batches(reading, examples, _BATCH))
 
 
 def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Translation]) -> Score:
@@ -83,17 +68,9 @@ def scorer(dense: nn.Module, reading: Reading, examples: Sequence[Translation]) 
     references = [example.target for example in ordered]
 
     def outputs(model: nn.Module) -> list[str]:
-        parts = (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
-        return [text for part in parts for text in generated(model, reading, part)]
+        return texts_of(ordered, lambda part: generated(model, reading, part), _BATCH)
 
-    dense_outputs = outputs(dense)
-
-    def score(model: nn.Module) -> dict[str, float]:
-        own = dense_outputs if model is dense else outputs(model)
-        scores = translation_scores(own, references, dense_outputs)
-        return {name: found.value for name, found in scores.items()}
-
-    return score
+    return scored(dense, outputs, references, translation_scores)
 
 
 def graphs(model: nn.Module, reading: Reading, examples: Sequence[Translation]) -> list[GraphSpec]:
@@ -136,19 +113,14 @@ def furnish(
     if key not in _dense_outputs:
         _dense_outputs.clear()
         _dense_outputs[key] = _translated(dense, reading, examples, progress)
-    lines = [" ".join(text.split()) for text in _dense_outputs[key]]
-    return {"dense_outputs": np.frombuffer("\n".join(lines).encode(), np.uint8)}
+    return as_lines(_dense_outputs[key])
 
 
 def _translated(
     model: nn.Module, reading: Reading, examples: Sequence[Translation], progress: Progress
 ) -> list[str]:
     ordered = sorted(examples, key=lambda example: (len(example.source), example.id))
-    found: dict[str, str] = {}
-    with progress.bar("translations of the dense model", len(ordered)) as advance:
-        for start in range(0, len(ordered), _BATCH):
-            part = ordered[start : start + _BATCH]
-            texts = generated(model, reading, part)
-            found |= {example.id: text for example, text in zip(part, texts, strict=True)}
-            advance(len(part))
+    label = "translations of the dense model"
+    texts = texts_of(ordered, lambda part: generated(model, reading, part), _BATCH, label, progress)
+    found = {example.id: text for example, text in zip(ordered, texts, strict=True)}
     return [found[example.id] for example in examples]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.examples import Translation
 from edgelr.tasks.pretrained import load_pretrained, read_json, reason_of
-from edgelr.tasks.sequence_losses import TARGETS
+from edgelr.tasks.sequence_losses import TARGETS, outputs_from
 from edgelr.tasks.task import Batch, Outputs, Reading
 
 _IGNORED = -100  # of labels: what is no target
@@ -209,10 +209,7 @@ def run(model: nn.Module, batch: Batch, *, hidden: bool = False, attention: bool
         output_hidden_states=hidden,
         output_attentions=attention,
     )
-    padding = batch[TARGETS].unsqueeze(-1) == 0
-    states = (*out.encoder_hidden_states[1:], *out.decoder_hidden_states[1:]) if hidden else ()
-    looks = tuple(out.cross_attentions) if attention else ()
-    return Outputs(result=out.logits.masked_fill(padding, 0.0), hidden=states, attention=looks)
+    return outputs_from(out, batch, hidden=hidden, attention=attention)
 
 
 def distance(result: Tensor, reference: Tensor) -> Tensor:

@@ -154,6 +154,22 @@ def test_what_reads_the_cache_of_a_joined_step_goes_on_with_it() -> None:
     check_equal(step, proto)
 
 
+def rotated(step: Step) -> None:
+    """A position is rotated into queries and keys: anything that is done to them in their heads."""
+    step.constants["angle"] = np.linspace(0.5, 1.5, SIZE)
+    for part in "qk":
+        entries = dict(step.nodes)
+        step.add("Mul", [f"{part}_heads", "angle"], f"{part}_turned")
+        turned = step.nodes.pop(f"{part}_turned")
+        step.nodes = {}
+        for name, node in entries.items():
+            step.nodes[name] = node
+            if name == f"{part}_heads":
+                step.nodes[f"{part}_turned"] = turned
+    step.nodes["scores"].input[0] = "q_turned"
+    step.nodes["present_key"].input[1] = "k_turned"
+
+
 # --- anything else ----------------------------------------------------------------------------------
 
 
@@ -217,10 +233,8 @@ OTHERS: dict[str, tuple[Callable[[Step], object], dict[str, Any]]] = {
     "scale a head": (lambda step: step.constants.update(factor=np.array([0.2, 0.3]).reshape(2, 1, 1)), {}),
     "scale over scores": (lambda step: step.add("Div", ["factor", "scores"], "scaled"), {"scale": "Div"}),
     "context in another order": (lambda step: turn(step, "back", 0, 2, 3, 1), {}),
-    "queries in another order": (sideways, {}),
     "softmax over heads": (lambda step: step.add("Softmax", ["scaled"], "weights", axis=1), {}),
     "a flat result": (flat_result, {}),
-    "flat layers": (flat_layer, {}),
     "a bias of two axes": (bias_of_two_axes, {"bias": True}),
     "a bias of one number": (bias_of_one_number, {"bias": True}),
     "two new tokens": (twice, {}),
@@ -235,6 +249,16 @@ def test_anything_else_is_left_alone(name: str) -> None:
     count, proto = joined(step)
     assert count == 0
     assert "MultiHeadAttention" not in kinds(proto)
+    check_equal(step, proto)
+
+
+@pytest.mark.parametrize("change", [rotated, sideways, flat_layer])
+def test_of_one_token_heads_are_joined_whatever_was_done_to_them(change: Callable[[Step], None]) -> None:
+    step = Step()
+    change(step)
+    count, proto = joined(step)
+    assert count == 1
+    assert kinds(proto).count("MultiHeadAttention") == 1
     check_equal(step, proto)
 
 

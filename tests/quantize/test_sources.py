@@ -4,7 +4,7 @@ import numpy as np
 
 from edgelr.examples import Utterance
 from edgelr.quantize.sources import sound_sources, text_sources
-from edgelr.runtime.examples import folder_examples
+from edgelr.runtime.examples import example_sound, folder_examples
 
 
 def test_texts_are_tokens_with_a_mask(dense_translator, translations):
@@ -21,3 +21,12 @@ def test_sounds_are_features_of_a_window(dense_speech):
     assert [source["input_features"].shape for source in sources] == [(1, 80, 200)] * 3
     assert all(np.isfinite(source["input_features"]).all() for source in sources)
     assert not np.array_equal(sources[0]["input_features"], sources[2]["input_features"])
+
+
+def test_a_model_of_samples_reads_as_many_as_there_are(moonshine_package):
+    package = moonshine_package("plain")
+    examples = folder_examples(package.folder, Utterance)[:3]
+    sources = sound_sources(package, examples, package.folder)
+    lengths = [len(example_sound(package.folder, each)) for each in examples]
+    assert [source["input_values"].shape for source in sources] == [(1, length) for length in lengths]
+    assert lengths == sorted(set(lengths))

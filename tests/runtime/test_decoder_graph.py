@@ -19,7 +19,7 @@ from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.in_place import keep_caches_in_place
 from edgelr.runtime import caches
-from edgelr.runtime.decoder_graph import GraphDecoder
+from edgelr.runtime.decoder_graph import SPEECH, WAVEFORM, GraphDecoder, heard_by
 
 IDS = np.array([[5, 6, 7, 8, 0], [9, 10, 0, 3, 3]])
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
@@ -227,3 +227,9 @@ def test_a_graph_of_another_task_is_no_decoder(make_package: Callable[..., Packa
     session = open_session(make_package().folder / "model.onnx", cpu)
     with pytest.raises(DamagedArtifactError, match="the outputs of the graph 'encoder'"):
         GraphDecoder(session, session)
+
+
+def test_what_an_encoder_of_speech_reads_is_its_input() -> None:
+    assert heard_by(["input_values"]) == WAVEFORM
+    assert heard_by(["input_features"]) == SPEECH
+    assert heard_by([]) == SPEECH, "what is missing is named then"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgelr.errors import UnsupportedModelError
-from edgelr.tasks import ctc_recognition, speech, speech_recognition
+from edgelr.tasks import ctc_recognition, moonshine_recognition, speech, speech_recognition
 from edgelr.tasks.speech_model import collate
 from edgelr.tasks.task import Reading, Task, get_task
 
@@ -26,7 +26,12 @@ def test_it_has_every_function_of_a_task() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "module"),
-    [("whisper", speech_recognition), ("wav2vec2", ctc_recognition), ("hubert", ctc_recognition)],
+    [
+        ("whisper", speech_recognition),
+        ("moonshine", moonshine_recognition),
+        ("wav2vec2", ctc_recognition),
+        ("hubert", ctc_recognition),
+    ],
 )
 def test_the_kind_of_model_decides(
     kind: str, module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -60,10 +60,11 @@ def test_a_reading_is_what_the_recipe_says(tmp_path: Path) -> None:
     source = Source(
         folder=tmp_path / "s", model_folder=tmp_path, fingerprint="f", title="m", license=None, counts={}
     )
-    assert reading_of(source, plain) == Reading(folder=tmp_path, max_tokens=32, fingerprint="f")
+    expected = Reading(folder=tmp_path, max_tokens=32, fingerprint="f", sounds=tmp_path / "s" / "data")
+    assert reading_of(source, plain) == expected
     more = {"prefix": "a: ", "source_language": "en", "target_language": "de"}
     full = plain.model_copy(update=more)
-    assert reading_of(source, full) == Reading(folder=tmp_path, max_tokens=32, fingerprint="f", **more)
+    assert reading_of(source, full) == replace(expected, **more)
 
 
 def test_nothing_is_remembered_of_a_folder_that_was_changed(tiny_translator: Path, tmp_path: Path) -> None:
