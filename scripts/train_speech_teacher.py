@@ -536,17 +536,18 @@ noises that were not trained on.
 ## How it was made
 
 `scripts/train_speech_teacher.py --utterances {run.utterances} --steps {run.steps}
---more-steps {run.more_steps} --batch {run.batch}`, seed {SEED}, from random weights; `training.log` is its whole
-output. {versions}.
+--more-steps {run.more_steps} --batch {run.batch}`, seed {SEED}, from random weights; `training.log` is its
+whole output. {versions}.
 
 - **Data**: {run.utterances:,} phrases of `edgelr.load.spoken`, spoken by
-  [espeak-ng](https://github.com/espeak-ng/espeak-ng) through the `espeakng-loader` wheel; rooms and noise are drawn anew every time.
+  [espeak-ng](https://github.com/espeak-ng/espeak-ng) through the `espeakng-loader` wheel; rooms and noise
+  are drawn anew every time.
 - **Model**: 4 encoder and 2 decoder layers, width 256, 4 heads, feed-forward 1024.
 - **Tokens**: byte-pair encoding of bytes, {VOCABULARY} of them, and Whisper's special ones but times.
-- **Training**: cross entropy with label smoothing {SMOOTHING}, CTC of the letters with weight {CTC_WEIGHT} in
-  the first half, SpecAugment, AdamW, peak learning rate {PEAK_RATE}, {WARMUP} steps of warm-up, linear decay,
-  fp32; a second cycle of {run.more_steps} steps at {SECOND_PEAK} of the rate, half of them in wider windows,
-  played at {SPEEDS[0]} to {SPEEDS[1]} of the speed.
+- **Training**: cross entropy with label smoothing {SMOOTHING}, CTC of the letters with weight
+  {CTC_WEIGHT} in the first half, SpecAugment, AdamW, peak learning rate {PEAK_RATE}, {WARMUP} steps of
+  warm-up, linear decay, fp32; a second cycle of {run.more_steps} steps at {SECOND_PEAK} of the rate, half
+  of them in wider windows, played at {SPEEDS[0]} to {SPEEDS[1]} of the speed.
 """
 
 
