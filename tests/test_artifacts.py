@@ -47,5 +47,8 @@ def test_a_row_shows_only_what_its_task_has():
         threads=1,
     )
     speed = {"tokens_per_s": 80.0, "first_token_ms": 12.5}
-    assert row.figures() == {name: value for name, value in vars(row).items() if name not in speed}
-    assert replace(row, **speed).figures() == {**row.figures(), **speed}
+    heard = {"rtf": 0.01, "features_ms": 1.0, "encoder_ms": 2.0, "decoder_ms": 3.0}
+    own = {name: value for name, value in vars(row).items() if name not in speed | heard}
+    assert row.figures() == own
+    for more in (speed, heard):
+        assert replace(row, **more).figures() == {**own, **more}
