@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -46,7 +48,8 @@ def finetune(
     loss = task.losses(teacher, reading, train, settings, recipe.seed, scratch, progress)
     validate = task.validator(teacher, reading, validation)
     loss_of_step = _of_process(loss, accelerator, bf16=uses_bf16(settings.precision))
-    history = tune(student, loss_of_step, validate, settings, scratch, accelerator, progress)
+    with same_sums():
+        history = tune(student, loss_of_step, validate, settings, scratch, accelerator, progress)
     tuned = save_factored(
         student,
         folder,
@@ -56,6 +59,21 @@ def finetune(
     )
     write_json(folder / "history.json", history)
     return tuned
+
+
+@contextmanager
+def same_sums() -> Iterator[None]:
+    """Sums in one order, so that a tuning has the same bytes again.
+
+    The gradient of a table that is read by index, such as Whisper's positions, is otherwise added up in
+    whatever order the threads come.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _of_process(loss: Loss, accelerator: Accelerator, *, bf16: bool) -> Loss:

@@ -22,3 +22,13 @@ def test_a_build_tunes_what_was_compressed(built):
     scores = [row["score"] for row in history if "score" in row]
     assert after.metrics["cosine"] == pytest.approx(max(scores))
     assert max(scores) >= scores[0]
+
+
+def test_sums_are_in_one_order_while_it_tunes_and_as_before_afterwards():
+    import torch
+
+    from edgelr.finetune.stage import same_sums
+
+    with same_sums():
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
