@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelr.errors import DamagedArtifactError, DataError, GateError, UnsupportedModelError, UsageError
+from edgelr.errors import DamagedArtifactError, GateError, UsageError
 from edgelr.terminal import columns, failure, say
 
 if TYPE_CHECKING:
     from edgelr.artifacts import LatencyRow, Package, Verdict
-    from edgelr.device.schema import Device
     from edgelr.recipe.schema import Validation
-
-STANDARD_INPUT = "-"
-# Options of ``edgelr run`` by task.
-OPTIONS = {
-    "sentence-embedding": ("top", "vectors"),
-    "translation": ("file", "beam", "max_tokens"),
-    "automatic-speech-recognition": ("beam", "max_tokens", "segments"),
-}
-NO_INPUT = "give a text in quotes, or - to read lines from standard input"
-PASSAGE_WIDTH = 200
 
 
 def answer(folder: Path, inputs: Sequence[str], *, device: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -37,71 +24,35 @@ def answer(folder: Path, inputs: Sequence[str], *, device: str, **options: Any) 
         folder: The package.
         inputs: Texts; ``-`` stands for the lines of standard input.
         device: Name or file of the profile to run as.
-        options: Those of the package's task; None or False is not given. ``top`` and ``vectors`` are of
-            sentence-embedding; ``file``, ``beam`` and ``max_tokens`` are of translation; ``beam``,
-            ``max_tokens`` and ``segments`` are of automatic-speech-recognition, whose inputs are sound files.
+        options: Those of the package's kind, see its module in ``kinds/``; None or False is not given.
 
     Returns:
-        ``{"vectors": [{"input", "vector"}]}``, ``{"answers": [{"input", "matches": [{"id", "score",
-        "passage"}]}]}``, ``{"translations": [{"input", "output"}]}`` or ``{"transcripts": [{"input",
-        "output", "seconds", "segments": [{"start_s", "end_s", "text"}]}]}``, in the order of the inputs.
+        What the kind's ``use`` gives, in the order of the inputs.
 
     Raises:
         UsageError: There is no input, no such package or no such device, or an option is of another task.
-        DataError: Standard input is empty.
+        DataError: An input is unusable.
         UnsupportedModelError: The package is for an unknown task.
     """
     from edgelr.device.load import find_device
+    from edgelr.kinds.kind import kind_of
     from edgelr.runtime.package import open_package
 
     package = open_package(folder)
-    if package.task not in OPTIONS:
-        raise UnsupportedModelError(f"{folder} is a package for {package.task}", "update edgelr to run it")
+    kind = kind_of(package)
     given = {name: value for name, value in options.items() if value is not None and value is not False}
-    _check_options(package, given)
-    match package.task:
-        case "translation":
-            from edgelr.use_translation import translate_inputs
-
-            return translate_inputs(package, inputs, find_device(device), **given)
-        case "automatic-speech-recognition":
-            from edgelr.use_speech import transcribe_files
-
-            return transcribe_files(package, inputs, find_device(device), **given)
-        case _:
-            return _search(package, inputs, find_device(device), **given)
+    _check_options(package, kind.OPTIONS, given)
+    return kind.use(package, inputs, find_device(device), **given)
 
 
-def _check_options(package: Package, given: Mapping[str, object]) -> None:
+def _check_options(package: Package, known: Sequence[str], given: Mapping[str, object]) -> None:
     for name in given:
-        if name not in OPTIONS[package.task]:
+        if name not in known:
             option = "--" + name.replace("_", "-")
-            own = ", ".join("--" + each.replace("_", "-") for each in OPTIONS[package.task])
+            own = ", ".join("--" + each.replace("_", "-") for each in known)
             raise UsageError(
                 f"{option} is not for {package.folder}, a package for {package.task}", f"it has {own}"
             )
-
-
-def _search(
-    package: Package, inputs: Sequence[str], device: Device, *, top: int = 3, vectors: bool = False
-) -> dict[str, Any]:
-    """Embed every input, and print its vector or the passages of the package that match it best."""
-    from edgelr.runtime.text import embed, nearest, open_text_package
-
-    texts = _texts(inputs)
-    session, tokenizer = open_text_package(package, device)
-    found = embed(session, tokenizer, texts)
-    if vectors:
-        rows = [[float(f"{number:.7g}") for number in vector] for vector in found.tolist()]
-        say("\n".join(json.dumps(row) for row in rows))
-        pairs = zip(texts, rows, strict=True)
-        return {"vectors": [{"input": text, "vector": row} for text, row in pairs]}
-    answers = []
-    for text, vector in zip(texts, found, strict=True):
-        matches = [asdict(match) for match in nearest(package, vector, top)]
-        answers.append({"input": text, "matches": matches})
-        _print_matches(text if len(texts) > 1 else None, matches)
-    return {"answers": answers}
 
 
 def check(
@@ -143,30 +94,6 @@ def check(
             GateError(f"{len(failed)} of {len(verdict.gates)} gates failed: {'; '.join(failed)}")
         )
     return document
-
-
-def _texts(inputs: Sequence[str]) -> list[str]:
-    """The inputs, with the lines of standard input in the place of ``-``; empty lines are left out."""
-    if not inputs:
-        raise UsageError("there is no input", NO_INPUT)
-    texts: list[str] = []
-    for text in inputs:
-        if text == STANDARD_INPUT:
-            lines = sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
-            texts += [line for line in lines if line.strip()]
-        else:
-            texts.append(text)
-    if not texts:
-        raise DataError("standard input holds no text", "give one text a line")
-    return texts
-
-
-def _print_matches(title: str | None, matches: Sequence[Mapping[str, Any]]) -> None:
-    if title is not None:
-        say(f"{title}\n")
-    for match in matches:
-        passage = textwrap.shorten(match["passage"], PASSAGE_WIDTH, placeholder=" …")
-        say(f"{match['score']:.3f}  {match['id']}\n{textwrap.indent(textwrap.fill(passage, 100), ' ' * 7)}\n")
 
 
 def _baselines(folders: Sequence[Path]) -> dict[str, Package]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelr.errors import UsageError
 from edgelr.terminal import leave_broken_pipe, say, say_line
-from edgelr.use import NO_INPUT, STANDARD_INPUT
+from edgelr.text_inputs import NO_INPUT, STANDARD_INPUT
 
 if TYPE_CHECKING:
     from edgelr.artifacts import Package

@@ -1,6 +1,5 @@
 """Running and validating a package as an app would."""
 
-import io
 import json
 import re
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 
 from edgelr.artifacts import Package, Verdict
 from edgelr.cli import cli
-from edgelr.errors import DamagedArtifactError, DataError, UnsupportedModelError, UsageError
+from edgelr.errors import DamagedArtifactError, UnsupportedModelError, UsageError
 from edgelr.terminal import run_command
 from edgelr.use import answer, check
 from edgelr.validate.stage import validate as measure
@@ -41,59 +40,6 @@ def validate(*arguments: str | Path) -> int:
     return run_command(cli, line)
 
 
-def test_a_query_finds_its_passage(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    document = answer(package, ["copy a file"], top=2, vectors=False, device="cpu-1t")
-    (found,) = document["answers"]
-    assert found["input"] == "copy a file"
-    best, second = found["matches"]
-    assert best["id"] == "shutil.copy"
-    assert best["score"] > second["score"]
-    lines = capsys.readouterr().out.splitlines()
-    expected = [
-        f"{best['score']:.3f}  shutil.copy",
-        "       Copy data and mode bits of one file to another place.",
-    ]
-    assert lines[:2] == expected
-
-
-def test_a_long_passage_is_shortened_on_the_screen_only(
-    package: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    queries = ["copy", "remove"]
-    document = answer(package, queries, top=12, vectors=False, device="cpu-1t")
-    assert [len(row["matches"]) for row in document["answers"]] == [12, 12], "at most as many as there are"
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line in queries] == queries, "several inputs are told apart"
-    assert max(map(len, lines)) <= 110
-
-
-def test_vectors_are_one_json_array_a_line(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    texts = ["copy a file", "wait wait"]
-    document = answer(package, texts, top=1, vectors=True, device="cpu-1t")
-    vectors = [row["vector"] for row in document["vectors"]]
-    assert [row["input"] for row in document["vectors"]] == texts
-    # The graph's last step scales to unit length, in float32.
-    assert [sum(number**2 for number in vector) for vector in vectors] == pytest.approx([1, 1], abs=1e-5)
-    lines = capsys.readouterr().out.splitlines()
-    assert [json.loads(line) for line in lines] == vectors
-
-
-def test_a_dash_reads_lines(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = "wait some seconds\n\n  \r\ncompile a caf\xe9\n".encode("latin-1")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
-    document = answer(package, ["copy a file", "-"], top=1, vectors=False, device="cpu-1t")
-    inputs = ["copy a file", "wait some seconds", "compile a caf\ufffd"]
-    assert [row["input"] for row in document["answers"]] == inputs
-
-
-def test_no_input_and_empty_input_say_what_to_give(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="there is no input"):
-        answer(package, [], top=1, vectors=False, device="cpu-1t")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
-    with pytest.raises(DataError, match="standard input holds no text"):
-        answer(package, ["-"], top=1, vectors=False, device="cpu-1t")
-
-
 def test_an_unknown_device_names_those_known(package: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown device 'cpu-1'.*\n.*cpu-1t"):
         answer(package, ["copy"], top=1, vectors=False, device="cpu-1")
@@ -108,7 +54,7 @@ def test_a_users_own_profile_is_named_by_its_file(package: Path, tmp_path: Path)
 
 def test_another_task_is_not_guessed(package: Path, reseal: MakePackage) -> None:
     reseal(package, task="speech")
-    with pytest.raises(UnsupportedModelError, match="a package for speech"):
+    with pytest.raises(UnsupportedModelError, match="the task 'speech' is unknown"):
         answer(package, ["copy"], top=1, vectors=False, device="cpu-1t")
 
 

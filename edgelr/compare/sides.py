@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelr.errors import UsageError
+from edgelr.kinds.kind import kind_of
 from edgelr.runtime.graph import describe_graph, graph_bytes
 from edgelr.runtime.package import MANIFEST, model_path, open_package, session_entries
-from edgelr.timing.inputs import made_up_inputs, package_inputs
+from edgelr.timing.inputs import made_up_inputs
 
 if TYPE_CHECKING:
     from edgelr.artifacts import Graph, Package
@@ -91,7 +92,7 @@ def common_inputs(base: Side, candidate: Side, tokens: int, sizes: Mapping[str, 
     """
     _check_alike(base, candidate)
     if base.package is not None and candidate.package is not None:
-        return package_inputs(base.package, tokens)
+        return kind_of(base.package).timed_inputs(base.package, tokens)
     return made_up_inputs(base.path, base.graph, sizes)
 
 

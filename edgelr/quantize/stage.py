@@ -12,10 +12,10 @@ from pathlib import Path
 from edgelr.artifact_files import write_json
 from edgelr.artifacts import Graph, Package
 from edgelr.errors import DataError, QuantizeError
+from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.quantize.calibration import Data, check_feeds
 from edgelr.quantize.choice import Choice, check_globs, choose
-from edgelr.quantize.compare import compare_with_fp32
 from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.control import Controlled, Unit, control
 from edgelr.quantize.drop import drop_of
@@ -276,7 +276,7 @@ def _explain(
 
 
 def _check_close(package: Package, settings: Quantize, folder: Path, progress: Progress) -> None:
-    for role, cosine in compare_with_fp32(package, folder, progress).items():
+    for role, cosine in kind_of(package).compare(package, folder, progress).items():
         graph = package.graphs[role]
         progress.note(f"{graph.file}: {settings.scheme}, cosine {cosine:.4f} to fp32")
         if not cosine >= settings.min_cosine:

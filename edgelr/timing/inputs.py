@@ -1,87 +1,18 @@
-"""What a package is timed with, one input of its own examples; and a graph, random numbers and ones."""
+"""What a graph is timed with that nothing is known of: random numbers and ones."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgelr.artifacts import Graph, Package, Tensor
+from edgelr.artifacts import Graph, Tensor
 from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.runtime.caches import COUNTERS, TOTAL
-from edgelr.runtime.examples import folder_examples
-from edgelr.runtime.text import batch_tokens, package_tokenizer
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
 
 # ONNX's words for types, and NumPy's.
 _FLOATS = {"float": "float32", "float16": "float16", "double": "float64"}
 _INTEGERS = {"int64": "int64", "int32": "int32", "bool": "bool"}
-
-
-def package_inputs(package: Package, length: int) -> dict[str, Any]:
-    """Inputs of one text or sound, as nested lists.
-
-    Args:
-        package: Any package.
-        length: In tokens; of a sound in seconds.
-
-    Raises:
-        UnsupportedModelError: The package's task is unknown.
-    """
-    match package.task:
-        case "sentence-embedding":
-            from edgelr.examples import Example
-
-            texts = [example.passage for example in folder_examples(package.folder, Example)]
-            return tokens_of_length(package_tokenizer(package), texts, length)
-        case "translation":
-            return _source_of_length(package, length)
-        case "automatic-speech-recognition":
-            return {"audio_s": length}
-        case _:
-            raise UnsupportedModelError(
-                f"{package.folder}: the task {package.task!r} is unknown", "update edgelr"
-            )
-
-
-def _source_of_length(package: Package, tokens: int) -> dict[str, Any]:
-    """A source of ``tokens`` tokens, to be translated into as many."""
-    from edgelr.examples import Translation
-    from edgelr.runtime.tokens import open_codec
-
-    codec = open_codec(package.folder, package.settings)
-    joined: list[int] = []
-    end: list[int] = []
-    for example in itertools.cycle(folder_examples(package.folder, Translation)):
-        *words, last = codec.encode(example.source)
-        joined, end = [*joined, *words], [last]
-        if len(joined) >= tokens:
-            break
-    return {"input_ids": [[*joined[: tokens - 1], *end]], "new_tokens": tokens}
-
-
-def tokens_of_length(tokenizer: Tokenizer, texts: Sequence[str], tokens: int) -> dict[str, Any]:
-    """One input of exactly ``tokens`` tokens: ``texts`` one after the other, repeated where they end.
-
-    Args:
-        tokenizer: As loaded by ``runtime/text.py``.
-        texts: At least one.
-        tokens: Length.
-
-    Returns:
-        ``input_ids`` and ``attention_mask``, both nested lists ``[1, tokens]``.
-    """
-    joined: list[int] = []
-    for text in texts:
-        joined += batch_tokens(tokenizer, [text])["input_ids"][0].tolist()
-        if len(joined) >= tokens:
-            break
-    ids = [joined[place % len(joined)] for place in range(tokens)]
-    return {"input_ids": [ids], "attention_mask": [[1] * tokens]}
 
 
 def made_up_inputs(path: Path, graph: Graph, sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import Any
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
+from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.runtime.package import model_path, session_entries
-from edgelr.timing.inputs import package_inputs
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
 
 ROUNDS = 10
@@ -62,7 +62,7 @@ def package_case(package: Package, device: Device, *, tokens: int, seconds: floa
     return Case(
         name=name,
         model=model_path(package),
-        inputs=package_inputs(package, tokens),
+        inputs=kind_of(package).timed_inputs(package, tokens),
         seconds=seconds,
         entries=session_entries(package, device.name),
     )

@@ -15,16 +15,13 @@ from typing import Any
 
 from edgelr.artifacts import LatencyRow, Package
 from edgelr.device.schema import Device
+from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
-from edgelr.runtime.package import model_path, session_entries
-from edgelr.timing.inputs import package_inputs
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
 
 ROUNDS = 10
 LEAST_ROUNDS = 3
 WARM_SHARE = 0.25  # of a case's time, at most, for its warm-up; on top of the budget
-
-SPEECH = "automatic-speech-recognition"
 
 Case = tuple[str, int]
 """A variant and a length, in tokens or seconds."""
@@ -44,11 +41,6 @@ class _Measured:
 def shape_text(length: int, unit: str = "tokens") -> str:
     """What a latency row calls an input of one text, or sound, of this length."""
     return f"1 x {length} {unit}"
-
-
-def unit_of(package: Package) -> str:
-    """What the lengths of a package's inputs are counted in."""
-    return "s" if package.task == SPEECH else "tokens"
 
 
 def measure_latency(
@@ -102,31 +94,26 @@ def measure_latency(
                     advance()
                 if done + 1 >= LEAST_ROUNDS and _spent_seconds(measured) >= seconds:
                     break
-        units = {variant: unit_of(package) for variant, package in packages.items()}
+        units = {variant: kind_of(package).UNIT for variant, package in packages.items()}
         rows = tuple(_row(measured, case, device, units[case[0]]) for case in cases)
     return rows, _notes(measured, device, units)
 
 
 def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) -> None:
     for variant, package in packages.items():
-        request = {"do": "open", "device": device.model_dump(mode="json"), **_what(package, device)}
+        request = {
+            "do": "open",
+            "device": device.model_dump(mode="json"),
+            **kind_of(package).timed(package, device),
+        }
         reply = ask(measured.workers[variant], request, seconds=PATIENCE_SECONDS)
         measured.load_ms[variant] = reply["load_ms"]
         measured.threads[variant] = reply["threads"]
 
 
-def _what(package: Package, device: Device) -> dict[str, Any]:
-    """What a call is: of some packages a whole translation or transcript, else one run of its graph."""
-    if package.task == "translation":
-        return {"translation": str(package.folder)}
-    if package.task == SPEECH:
-        return {"transcript": str(package.folder)}
-    return {"model": str(model_path(package)), "entries": session_entries(package, device.name)}
-
-
 def _warm(measured: _Measured, package: Package, case: Case, share: float) -> None:
     variant, length = case
-    measured.inputs[case] = package_inputs(package, length)
+    measured.inputs[case] = kind_of(package).timed_inputs(package, length)
     measured.times_ms[case] = []
     budget = WARM_SHARE * share
     request = {"do": "warm", "inputs": measured.inputs[case], "seconds": budget}

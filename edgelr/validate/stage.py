@@ -13,6 +13,7 @@ from edgelr.device.host import threads_note
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import UsageError
+from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
 from edgelr.runtime.examples import EXAMPLES
@@ -20,14 +21,12 @@ from edgelr.runtime.package import model_path, precisions, session_entries
 from edgelr.validate.accuracy import (
     accuracy_rows,
     difference_notes,
-    parity_difference,
     reference_scores,
+    runs_to_score,
     score_variant,
-    scoring_notes,
-    texts_to_score,
 )
 from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates
-from edgelr.validate.latency import measure_latency, unit_of
+from edgelr.validate.latency import measure_latency
 from edgelr.validate.placement import RECORD, placement_rows
 from edgelr.writing import writing
 
@@ -75,7 +74,7 @@ def validate(
     for device in devices:
         _measure(_accepted(ordered, device, found), device, lengths, settings.seconds, found, progress)
     if found.accuracy:
-        found.notes.extend(scoring_notes(ordered[CANDIDATE]))
+        found.notes.extend(kind_of(ordered[CANDIDATE]).notes())
     sizes = {variant: package.cost.bytes for variant, package in ordered.items()}
     measured = Measurements(
         accuracy=tuple(found.accuracy),
@@ -126,7 +125,7 @@ def _measure(
 def _run(packages: Mapping[str, Package], device: Device, found: _Found, progress: Progress) -> None:
     """Accuracy, parity and placement: the sessions of one variant after another, here in this process."""
     scores = {}
-    total = sum(texts_to_score(package) for package in packages.values())
+    total = sum(runs_to_score(package) for package in packages.values())
     with progress.bar(f"accuracy on {device.name}", total) as advance:
         for variant, package in packages.items():
             entries = {**session_entries(package, device.name), **RECORD}
@@ -135,7 +134,7 @@ def _run(packages: Mapping[str, Package], device: Device, found: _Found, progres
                 for role in package.graphs
             }
             found.placement.extend(placement_rows(*sessions.values(), variant=variant, device=device.name))
-            difference = parity_difference(package, sessions)
+            difference = kind_of(package).parity(package, sessions)
             if difference is not None and package.precision == "fp32":
                 found.notes.append(
                     f"{variant} differs from torch by at most {difference:.1e} ({device.name}, parity cases)"
@@ -169,7 +168,7 @@ def _check_variants(packages: Mapping[str, Package]) -> dict[str, Package]:
 
 def _usable_lengths(package: Package, settings: Validation) -> tuple[list[int], list[str]]:
     """Lengths that the package takes, and a note on those it does not."""
-    if unit_of(package) == "s":
+    if kind_of(package).UNIT == "s":
         return sorted(set(settings.audio_s)), []  # longer sounds than a window are several
     tokens = settings.tokens
     limit = package.settings.get("max_tokens")

@@ -37,6 +37,7 @@ import numpy as np
 from edgelr.device.host import describe_host, host_state
 from edgelr.errors import EdgelrError
 from edgelr.examples import Utterance
+from edgelr.kinds.outputs import dense_texts
 from edgelr.metrics.bootstrap import difference, interval
 from edgelr.metrics.scores import Scores, mean_scores
 from edgelr.metrics.speech import speech_scores
@@ -46,7 +47,6 @@ from edgelr.runtime.audio import SAMPLE_RATE, seconds_of
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import open_package
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
-from edgelr.validate.outputs import dense_outputs
 
 CTRANSLATE2 = "ctranslate2-int8"
 DENSE, DENSE_INT8, CANDIDATE = "dense-fp32", "dense-int8", "package"
@@ -466,7 +466,7 @@ def package_rows(times: Mapping[str, list[tuple[float, Calls]]], threads: int) -
 def word_errors(package: Path, texts: Mapping[str, list[str]]) -> dict[str, Scores]:
     """Word error rates, the dense model's by the transcripts that the package has of it."""
     references = [example.text for example in folder_examples(package, Utterance)]
-    dense = dense_outputs(open_package(package), len(references))
+    dense = dense_texts(open_package(package), len(references))
     return {
         name: speech_scores(outputs, references, dense)["wer"]
         for name, outputs in {DENSE: dense, **texts}.items()

@@ -4,59 +4,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgelr.device.load import find_device
-from edgelr.device.session import open_session
-from edgelr.errors import DamagedArtifactError, DataError, UnsupportedModelError
-from edgelr.examples import Example, Translation
+from edgelr.errors import DamagedArtifactError, DataError
+from edgelr.examples import Example
 from edgelr.quantize.calibration import (
-    check_feeds,
-    data_of_package,
     data_of_source,
-    feeds_of,
     read_feeds,
 )
 from edgelr.runtime.arrays import write_arrays
-from edgelr.runtime.graph import describe_graph, run_graph
-from edgelr.runtime.package import model_path
-
-
-def test_a_text_is_a_call(make_package):
-    package = make_package()
-    texts = [
-        Example(id=f"{n}", group="g", query="copy a file" if n else None, passage="a list") for n in range(3)
-    ]
-    feeds = feeds_of(package, texts, package.folder)["model"]
-    assert [given["input_ids"].shape for given in feeds] == [(1, 4), (1, 5), (1, 4), (1, 5), (1, 4)]
-    check_feeds(feeds, package.graphs["model"], "here")
-
-
-def test_many_texts_are_some_evenly_over_their_order(make_package):
-    texts = [Example(id=f"{n}", group="g", passage="a " * (1 + n // 100)) for n in range(1000)]
-    made = make_package()
-    feeds = feeds_of(made, texts, made.folder)["model"]
-    lengths = [given["input_ids"].shape[1] for given in feeds]
-    assert len(feeds) == 128
-    assert lengths == sorted(lengths)
-    assert set(lengths) == set(range(3, 13))
-
-
-def test_a_decoder_is_fed_with_its_own_tokens(dense_translator):
-    """Step by step, in the state that its own search would be in."""
-    data = data_of_package(dense_translator)
-    assert len(data.validation) == 24
-    for role, graph in dense_translator.graphs.items():
-        check_feeds(data.feeds[role], graph, role)
-    session = open_session(model_path(dense_translator, "decoder"), find_device("cpu-1t"))
-    steps = data.feeds["decoder"][:8]
-    chosen = [int(run_graph(session, given)["logits"].argmax()) for given in steps]
-    assert [int(given["input_ids"][0, 0]) for given in steps[1:]] == chosen[:-1]
-
-
-def test_a_decoder_whose_caches_grow(translation_package):
-    texts = [Translation(id=f"{n}", group="g", source="a file", target="x") for n in range(2)]
-    steps = feeds_of(translation_package, texts, translation_package.folder)["decoder"]
-    check_feeds(steps, translation_package.graphs["decoder"], "here")
-    assert [given["past_key_0"].shape[2] for given in steps] == [*range(8), *range(8)]
+from edgelr.runtime.graph import describe_graph
 
 
 def test_splits_of_a_source(make_package):
@@ -69,12 +24,6 @@ def test_splits_of_a_source(make_package):
     data = data_of_source(make_package(), source)
     assert [row.id for row in data.validation] == ["validation"]
     assert len(data.feeds["model"]) == 2
-
-
-def test_an_unknown_task(make_package, reseal):
-    package = reseal(make_package().folder, task="vision")
-    with pytest.raises(UnsupportedModelError, match="the task 'vision' is unknown"):
-        feeds_of(package, (), package.folder)
 
 
 @pytest.mark.parametrize("names", [("x", "ids"), ("x.0", "ids.0"), ("x.7", "ids.7")])

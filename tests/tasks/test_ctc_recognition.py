@@ -24,7 +24,7 @@ from edgelr.runtime.transcribe import CtcTranscriber, text_of, timed_transcript,
 from edgelr.tasks import ctc_recognition as task
 from edgelr.tasks.ctc_model import load_model, transcribed
 from edgelr.tasks.task import Reading
-from edgelr.validate.transcripts import score_transcripts
+from edgelr.validate.accuracy import score_variant
 
 Utterances = tuple[Utterance, ...]
 QUIET = Progress(quiet=True)
@@ -101,7 +101,7 @@ def test_of_a_quantized_one_only_the_model_is_another(package: Package, tmp_path
     sessions = {
         role: open_session(model_path(small, role), load_devices()["cpu-1t"]) for role in small.graphs
     }
-    assert score_transcripts(small, sessions, package, None)["wer_to_dense"].value < 60
+    assert score_variant(small, sessions, package)["wer_to_dense"].value < 60
 
 
 def test_the_teacher_itself_has_no_loss(reading: Reading, utterances: Utterances, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ from edgelr.tasks.moonshine_model import collate, load_model, transcribed
 from edgelr.tasks.speech_graphs import SpeechDecoderGraph, WaveformEncoderGraph
 from edgelr.tasks.task import Reading
 from edgelr.timing.speech import TimedTranscript
-from edgelr.validate.transcripts import score_transcripts
+from edgelr.validate.accuracy import score_variant
 
 Utterances = tuple[Utterance, ...]
 QUIET = Progress(quiet=True)
@@ -264,7 +264,7 @@ def test_a_quantized_one_is_near(
     assert small.files["features.onnx"] == package.files["features.onnx"]
     assert small.cost.bytes < 0.8 * package.cost.bytes
     sessions = {role: open_session(model_path(small, role), cpu, entries={}) for role in small.graphs}
-    scores = score_transcripts(small, sessions, package, None)
+    scores = score_variant(small, sessions, package)
     assert {"wer", "agreement"} <= set(scores)
 
 

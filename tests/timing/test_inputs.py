@@ -1,59 +1,15 @@
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgelr.artifacts import Graph, Package, Tensor
 from edgelr.errors import UnsupportedModelError, UsageError
-from edgelr.examples import Translation
 from edgelr.runtime.caches import counters_of
-from edgelr.runtime.examples import folder_examples
-from edgelr.runtime.text import package_tokenizer
-from edgelr.runtime.tokens import open_codec
 from edgelr.timing.feeds import feeds
-from edgelr.timing.inputs import made_up_inputs, package_inputs, tokens_of_length
+from edgelr.timing.inputs import made_up_inputs
 
 Make = Callable[..., Package]
-
-
-def test_inputs_have_exactly_the_length_asked_for(make_package: Make) -> None:
-    tokenizer = package_tokenizer(make_package())
-    whole = tokenizer.encode("copy a file").ids
-    for tokens in (1, len(whole), 3 * len(whole) + 1):
-        inputs = tokens_of_length(tokenizer, ["copy a file"], tokens)
-        assert inputs["input_ids"] == [(whole * 4)[:tokens]]
-        assert inputs["attention_mask"] == [[1] * tokens]
-    both = tokens_of_length(tokenizer, ["copy", "delete a file"], 7)["input_ids"][0]
-    assert both[:3] == tokenizer.encode("copy").ids
-    assert both[3:] == tokenizer.encode("delete a file").ids[:4]
-
-
-def test_the_text_of_a_package_is_its_own(make_package: Make) -> None:
-    package = make_package()
-    inputs = package_inputs(package, 5)
-    start = package_tokenizer(package).encode("Copy data and mode bits").ids[:5]
-    assert inputs == {"input_ids": [start], "attention_mask": [[1] * 5]}
-
-
-def test_a_source_has_the_length_asked_for_and_ends_as_one(dense_translator: Package) -> None:
-    examples = folder_examples(dense_translator.folder, Translation)
-    codec = open_codec(dense_translator.folder, dense_translator.settings)
-    *first, end = codec.encode(examples[0].source)
-    second = codec.encode(examples[1].source)
-    for tokens in (1, len(first), len(first) + 3, 300):
-        inputs = package_inputs(dense_translator, tokens)
-        assert inputs["new_tokens"] == tokens, "as many are written"
-        (ids,) = inputs["input_ids"]
-        assert len(ids) == tokens
-        assert ids[-1] == end == 0
-        assert ids[:-1] == [*first, *second[:-1]][: tokens - 1] or tokens == 300
-        assert 0 not in ids[:-1], "one end"
-
-
-def test_an_unknown_task_is_named(make_package: Make) -> None:
-    with pytest.raises(UnsupportedModelError, match="the task 'summary' is unknown"):
-        package_inputs(replace(make_package(), task="summary"), 4)
 
 
 def graph(**inputs: tuple[str, tuple[int | str, ...]]) -> Graph:

@@ -6,9 +6,9 @@ import pytest
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError, UsageError
+from edgelr.kinds.sentence_embedding import timed_inputs
 from edgelr.progress import Progress
 from edgelr.runtime.package import model_path
-from edgelr.timing.inputs import package_inputs
 from edgelr.timing.rounds import ROUNDS, Case, measure_model, measure_rounds, package_case
 
 Make = Callable[..., Package]
@@ -22,7 +22,7 @@ def test_a_package_is_a_case(make_package: Make, cpu: Device) -> None:
     assert case == Case(
         name="dense",
         model=model_path(package),
-        inputs=package_inputs(package, 6),
+        inputs=timed_inputs(package, 6),
         seconds=0.5,
         entries={"session.disable_prepacking": "1"},
     )

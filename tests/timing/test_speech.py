@@ -13,11 +13,11 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError, DataError
 from edgelr.examples import Utterance, write_examples
+from edgelr.kinds.speech import timed_inputs
 from edgelr.runtime.examples import example_sound, folder_examples
 from edgelr.runtime.package import seal_package
 from edgelr.runtime.tokens import open_codec
 from edgelr.timing.feeds import feeds
-from edgelr.timing.inputs import package_inputs
 from edgelr.timing.speech import PARTS, TimedTranscript, speech_of_length, tokens_a_second
 from edgelr.timing.worker import time_calls, warm_up
 
@@ -63,7 +63,7 @@ def calls(timed: TimedTranscript, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 
 def run(timed: TimedTranscript, package: Package, seconds: int) -> None:
-    timed.run(None, feeds(package_inputs(package, seconds)))
+    timed.run(None, feeds(timed_inputs(package, seconds)))
 
 
 def test_a_call_writes_as_many_tokens_as_people_say_in_that_time(
@@ -94,7 +94,7 @@ def test_every_part_is_noted_for_every_call(timed: TimedTranscript, dense_speech
 
 
 def test_parts_are_less_than_the_whole(timed: TimedTranscript, dense_speech: Package) -> None:
-    given = feeds(package_inputs(dense_speech, 2))
+    given = feeds(timed_inputs(dense_speech, 2))
     assert warm_up(timed, given, seconds=0.0) == {"calls": 1, "settled": False}
     times = time_calls(timed, given, seconds=0.1)
     parts = [sum(each) for each in zip(*(timed.noted[name][-len(times) :] for name in PARTS), strict=True)]

@@ -10,8 +10,8 @@ import pytest
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.kinds.translation import timed_inputs
 from edgelr.timing.feeds import feeds
-from edgelr.timing.inputs import package_inputs
 from edgelr.timing.translation import TimedTranslation
 from edgelr.timing.worker import time_calls, warm_up
 
@@ -36,7 +36,7 @@ def test_a_call_writes_as_many_tokens_as_it_is_told(
     steps, before = steps_of(timed, monkeypatch), len(timed.noted["first_ms"])
     for tokens in (1, 5, 40):
         steps.clear()
-        timed.run(None, feeds(package_inputs(dense_translator, tokens)))
+        timed.run(None, feeds(timed_inputs(dense_translator, tokens)))
         assert steps == [1] * tokens
     assert len(timed.noted["first_ms"]) == before + 3
 
@@ -48,7 +48,7 @@ def test_a_batch_is_one_call(timed: TimedTranslation, monkeypatch: pytest.Monkey
 
 
 def test_the_first_token_comes_before_the_last(timed: TimedTranslation, dense_translator: Package) -> None:
-    given = feeds(package_inputs(dense_translator, 40))
+    given = feeds(timed_inputs(dense_translator, 40))
     assert warm_up(timed, given, seconds=0.0) == {"calls": 1, "settled": False}
     calls = len(timed.noted["first_ms"])
     times = time_calls(timed, given, seconds=0.2)

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
+from edgelr.kinds.translation import timed_inputs
 from edgelr.runtime.package import model_path
-from edgelr.timing.inputs import package_inputs
 from edgelr.timing.worker import SETTLING_CALLS, serve, time_calls, warm_up
 
 INPUTS = {"input_ids": [[2, 5, 6, 3]], "attention_mask": [[1, 1, 1, 1]]}
@@ -60,7 +60,7 @@ def test_a_call_may_be_a_whole_translation(
 ) -> None:
     """Next to graphs that are timed one by one."""
     whole = {"do": "open", "device": cpu.model_dump(mode="json"), "session": "whole"}
-    given = package_inputs(dense_translator, 12)
+    given = timed_inputs(dense_translator, 12)
     opened, _, warm, timed, graph, memory = conversation(
         {**whole, "translation": str(dense_translator.folder)},
         opening(make_package(), cpu),
@@ -81,7 +81,7 @@ def test_a_call_may_be_a_whole_translation(
 
 def test_a_translation_that_fails_is_a_reply(dense_translator: Package, cpu: Device) -> None:
     whole = {"do": "open", "device": cpu.model_dump(mode="json"), "translation": str(dense_translator.folder)}
-    too_many = {**package_inputs(dense_translator, 4), "new_tokens": 100}
+    too_many = {**timed_inputs(dense_translator, 4), "new_tokens": 100}
     lost, _, failed = conversation(
         {**whole, "translation": "/nowhere"}, whole, {"do": "warm", "inputs": too_many, "seconds": 0.1}
     )

@@ -10,6 +10,7 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import UnsupportedModelError
+from edgelr.kinds.kind import kind_of
 from edgelr.metrics import METRICS
 from edgelr.metrics.scores import mean_scores
 from edgelr.metrics.translation import translation_scores
@@ -17,11 +18,9 @@ from edgelr.runtime.package import model_path
 from edgelr.validate.accuracy import (
     accuracy_rows,
     difference_notes,
-    parity_difference,
     reference_scores,
+    runs_to_score,
     score_variant,
-    scoring_notes,
-    texts_to_score,
 )
 
 Make = Callable[..., Package]
@@ -40,7 +39,7 @@ def test_every_text_is_counted(make_package: Make, open_model: Open, dense_trans
     for package, texts in ((make_package(), 24), (dense_translator, 24)):
         calls: list[int] = []
         score_variant(package, open_model(package), package, lambda calls=calls: calls.append(1))
-        assert len(calls) == texts_to_score(package) == texts
+        assert len(calls) == runs_to_score(package) == texts
 
 
 def test_each_task_has_its_metrics_and_the_dense_model_scores_like_its_stored_outputs(
@@ -58,8 +57,8 @@ def test_parity_cases_are_those_of_embeddings(
     make_package: Make, open_model: Open, dense_translator: Package
 ) -> None:
     package = make_package()
-    assert parity_difference(package, open_model(package)) == 0.0, "the same graph made the reference"
-    assert parity_difference(dense_translator, open_model(dense_translator)) is None
+    assert kind_of(package).parity(package, open_model(package)) == 0.0, "the same graph made the reference"
+    assert kind_of(dense_translator).parity(dense_translator, open_model(dense_translator)) is None
 
 
 def test_rows_have_an_interval_around_their_value(make_package: Make, open_model: Open) -> None:
@@ -83,8 +82,8 @@ def test_a_pair_is_compared_example_by_example() -> None:
 
 def test_metrics_are_only_explained_where_others_publish_them_too(make_package: Make) -> None:
     package = make_package()
-    assert scoring_notes(package) == ()
-    bleu, chrf = scoring_notes(replace(package, task="translation"))
+    assert kind_of(package).notes() == ()
+    bleu, chrf = kind_of(replace(package, task="translation")).notes()
     assert bleu.startswith("bleu by sacrebleu: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     assert chrf.startswith("chrf, chrf_to_dense by sacrebleu: nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no")
 

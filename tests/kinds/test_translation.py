@@ -18,12 +18,14 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, EdgelrError, ExportError, QuantizeError
 from edgelr.examples import Translation, write_examples
+from edgelr.kinds.translation import timed_inputs
 from edgelr.metrics import METRICS
 from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import model_path
+from edgelr.runtime.tokens import open_codec
 from edgelr.runtime.translate import open_translator, translate
-from edgelr.validate.translations import score_dense_translations, score_translations
+from edgelr.validate.accuracy import reference_scores, score_variant
 
 Sessions = dict[str, InferenceSession]
 
@@ -56,7 +58,7 @@ def test_scores_that_are_no_numbers_are_an_error_not_a_translation(
     broken = replace(package, precision=precision)
     opened = {role: open_session(model_path(broken, role), cpu, entries={}) for role in broken.graphs}
     with pytest.raises(error, match="gives NaN or infinity"):
-        score_translations(broken, opened, broken, None)
+        score_variant(broken, opened, broken)
 
 
 def change_lines(package: Package, change: Callable[[list[str]], list[str]]) -> None:
@@ -71,7 +73,7 @@ def store(package: Package, content: bytes) -> None:
 
 def test_the_dense_graphs_say_what_torch_said(package: Package, sessions: Sessions) -> None:
     """Another implementation of the same search, on other graphs, one text a call."""
-    scores = score_translations(package, sessions, package, None)
+    scores = score_variant(package, sessions, package)
     assert tuple(scores) == METRICS["translation"]
     assert scores["agreement"].value == 1.0
     assert scores["chrf_to_dense"].value == 100.0
@@ -79,18 +81,16 @@ def test_the_dense_graphs_say_what_torch_said(package: Package, sessions: Sessio
 
 
 def test_scores_of_the_dense_model_need_no_graph(package: Package, sessions: Sessions) -> None:
-    run = score_translations(package, sessions, package, None)
+    run = score_variant(package, sessions, package)
     for role in package.graphs:
         model_path(package, role).unlink()
-    stored = score_dense_translations(package)
-    assert {name: found.value for name, found in stored.items()} == {
-        name: found.value for name, found in run.items()
-    }
+    stored = reference_scores(package)
+    assert stored == {name: found.value for name, found in run.items()}
 
 
 def test_every_text_is_counted_as_soon_as_it_is_translated(package: Package, sessions: Sessions) -> None:
     calls: list[int] = []
-    score_translations(package, sessions, package, lambda: calls.append(1))
+    score_variant(package, sessions, package, lambda: calls.append(1))
     assert len(calls) == 24
 
 
@@ -98,8 +98,8 @@ def test_the_dense_model_is_that_of_the_package_given_for_it(
     package: Package, sessions: Sessions, dense_translator: Package
 ) -> None:
     change_lines(package, lambda lines: ["something else", *lines[1:]])
-    assert score_translations(dense_translator, sessions, package, None)["agreement"].value == 23 / 24
-    assert score_translations(package, sessions, dense_translator, None)["agreement"].value == 1.0
+    assert score_variant(dense_translator, sessions, package)["agreement"].value == 23 / 24
+    assert score_variant(package, sessions, dense_translator)["agreement"].value == 1.0
 
 
 def test_references_are_the_examples_targets(package: Package, sessions: Sessions, cpu: Device) -> None:
@@ -111,23 +111,23 @@ def test_references_are_the_examples_targets(package: Package, sessions: Session
         for each, text in zip(examples, said, strict=True)
     ]
     write_examples(package.folder / "examples.jsonl", right)
-    scores = score_translations(package, sessions, package, None)
+    scores = score_variant(package, sessions, package)
     assert scores["exact_match"].value == 1.0
-    assert score_dense_translations(package)["exact_match"].value == 1.0
+    assert reference_scores(package)["exact_match"] == 1.0
 
 
 def test_the_search_is_greedy_whatever_the_packages_beams(package: Package, sessions: Sessions) -> None:
     path = package.folder / "generation.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_beams": 4}))
-    assert score_translations(package, sessions, package, None)["agreement"].value == 1.0
+    assert score_variant(package, sessions, package)["agreement"].value == 1.0
 
 
 def test_an_empty_translation_is_one_like_any_other(package: Package, sessions: Sessions) -> None:
     change_lines(package, lambda lines: [""] * len(lines))
-    found = score_dense_translations(package)
-    assert found["agreement"].value == 1.0
-    assert found["exact_match"].value == 0.0
-    outputs = score_translations(package, sessions, package, None)
+    found = reference_scores(package)
+    assert found["agreement"] == 1.0
+    assert found["exact_match"] == 0.0
+    outputs = score_variant(package, sessions, package)
     assert outputs["agreement"].value < 0.5
 
 
@@ -141,20 +141,35 @@ def test_an_empty_translation_is_one_like_any_other(package: Package, sessions: 
 def test_a_reference_of_other_examples_is_named(package: Package, change: Any, message: str) -> None:
     change_lines(package, change)
     with pytest.raises(DamagedArtifactError, match=message) as caught:
-        score_dense_translations(package)
+        reference_scores(package)
     assert "reference.npz" in str(caught.value)
 
 
 def test_a_reference_that_is_no_text_is_named(package: Package) -> None:
     store(package, b"\xff\n" * 23)
     with pytest.raises(DamagedArtifactError, match="dense_outputs is no text"):
-        score_dense_translations(package)
+        reference_scores(package)
     write_arrays(package.folder / "reference.npz", {"other": np.zeros(1)})
     with pytest.raises(DamagedArtifactError, match="no array dense_outputs"):
-        score_dense_translations(package)
+        reference_scores(package)
 
 
 def test_numbers_are_no_text(package: Package) -> None:
     write_arrays(package.folder / "reference.npz", {"dense_outputs": np.full(24, 0.1)})
     with pytest.raises(DamagedArtifactError, match="reference"):
-        score_dense_translations(package)
+        reference_scores(package)
+
+
+def test_a_source_has_the_length_asked_for_and_ends_as_one(dense_translator: Package) -> None:
+    examples = folder_examples(dense_translator.folder, Translation)
+    codec = open_codec(dense_translator.folder, dense_translator.settings)
+    *first, end = codec.encode(examples[0].source)
+    second = codec.encode(examples[1].source)
+    for tokens in (1, len(first), len(first) + 3, 300):
+        inputs = timed_inputs(dense_translator, tokens)
+        assert inputs["new_tokens"] == tokens, "as many are written"
+        (ids,) = inputs["input_ids"]
+        assert len(ids) == tokens
+        assert ids[-1] == end == 0
+        assert ids[:-1] == [*first, *second[:-1]][: tokens - 1] or tokens == 300
+        assert 0 not in ids[:-1], "one end"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgelr.examples import Utterance
-from edgelr.quantize.sources import sound_sources, text_sources
+from edgelr.kinds.sources import sound_sources, text_sources
 from edgelr.runtime.examples import example_sound, folder_examples
 
 

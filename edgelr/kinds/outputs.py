@@ -5,10 +5,11 @@ from __future__ import annotations
 from edgelr.artifacts import Package
 from edgelr.errors import DamagedArtifactError
 from edgelr.runtime.arrays import read_arrays
-from edgelr.validate.embeddings import REFERENCE
+
+REFERENCE = "reference.npz"
 
 
-def dense_outputs(package: Package, count: int) -> list[str]:
+def dense_texts(package: Package, count: int) -> list[str]:
     """What the dense model says of a package's examples: a line each, kept as the bytes of one text.
 
     Args:

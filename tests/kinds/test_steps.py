@@ -1,7 +1,6 @@
-"""How far quantized graphs of a package are from fp32."""
+"""What writes token by token: how far its quantized graphs are from fp32."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,52 +8,30 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from graph_copies import change_weights, graphs_of, noisy
 from onnx import numpy_helper
 
 from edgelr.artifacts import Package
-from edgelr.errors import QuantizeError, UnsupportedModelError
+from edgelr.device.load import find_device
+from edgelr.device.session import open_session
+from edgelr.errors import QuantizeError
+from edgelr.examples import Translation
+from edgelr.kinds import steps, translation
 from edgelr.progress import Progress
-from edgelr.quantize import compare
-from edgelr.quantize.compare import compare_with_fp32
+from edgelr.quantize.calibration import check_feeds, data_of_package
 from edgelr.quantize.stage import quantize
 from edgelr.recipe.quantize import Quantize
-from edgelr.runtime.arrays import read_arrays
-from edgelr.runtime.package import open_package
-from edgelr.runtime.text import INDEX
+from edgelr.runtime.graph import run_graph
+from edgelr.runtime.package import model_path, open_package
 
 QUIET = Progress(quiet=True)
-Change = Callable[[np.ndarray], np.ndarray]
-
-
-def graphs_of(package: Package, folder: Path) -> Path:
-    """Copies of the graphs, to stand for quantized ones."""
-    folder.mkdir()
-    for graph in package.graphs.values():
-        shutil.copyfile(package.folder / graph.file, folder / graph.file)
-    return folder
-
-
-def change_weights(path: Path, change: Change) -> None:
-    """Change the last matrix that a graph multiplies by: of a decoder its head."""
-    proto = onnx.load(path)
-    matrices = {each.name: each for each in proto.graph.initializer if len(each.dims) == 2}
-    products = (node.input[1] for node in proto.graph.node if node.op_type == "MatMul")
-    last = [matrices[name] for name in products if name in matrices][-1]
-    array = change(numpy_helper.to_array(last).copy())
-    last.CopyFrom(numpy_helper.from_array(array.astype(np.float32), last.name))
-    onnx.save(proto, path)
-
-
-def noisy(share: float) -> Change:
-    draw = np.random.default_rng(0)
-    return lambda array: array + share * array.std() * draw.normal(size=array.shape)
 
 
 # --- translations -----------------------------------------------------------------------------------
 
 
 def test_the_same_graphs_are_the_same(dense_translator: Package, tmp_path: Path) -> None:
-    found = compare_with_fp32(dense_translator, graphs_of(dense_translator, tmp_path / "q"), QUIET)
+    found = translation.compare(dense_translator, graphs_of(dense_translator, tmp_path / "q"), QUIET)
     assert found == pytest.approx({"encoder": 1.0, "decoder": 1.0}, abs=1e-6)
 
 
@@ -62,12 +39,12 @@ def test_each_graph_has_its_own_cosine(dense_translator: Package, tmp_path: Path
     """What an encoder gives is what its decoder reads, so that a decoder answers for both."""
     folder = graphs_of(dense_translator, tmp_path / "q")
     change_weights(folder / "decoder.onnx", noisy(0.3))
-    decoder = compare_with_fp32(dense_translator, folder, QUIET)
+    decoder = translation.compare(dense_translator, folder, QUIET)
     assert decoder["encoder"] == pytest.approx(1.0, abs=1e-6)
     assert 0.5 < decoder["decoder"] < 0.99
     shutil.copyfile(dense_translator.folder / "decoder.onnx", folder / "decoder.onnx")
     change_weights(folder / "encoder.onnx", noisy(0.3))
-    encoder = compare_with_fp32(dense_translator, folder, QUIET)
+    encoder = translation.compare(dense_translator, folder, QUIET)
     assert encoder["encoder"] < 0.999
     assert encoder["decoder"] < 0.9999
 
@@ -77,7 +54,7 @@ def test_more_noise_is_further_away(dense_translator: Package, tmp_path: Path) -
     for share in (0.05, 0.2, 0.8):
         folder = graphs_of(dense_translator, tmp_path / f"q{share}")
         change_weights(folder / "decoder.onnx", noisy(share))
-        cosines.append(compare_with_fp32(dense_translator, folder, QUIET)["decoder"])
+        cosines.append(translation.compare(dense_translator, folder, QUIET)["decoder"])
     assert cosines == sorted(cosines, reverse=True)
 
 
@@ -90,7 +67,7 @@ def test_what_changes_no_probability_changes_no_cosine(dense_translator: Package
     proto.graph.initializer.append(numpy_helper.from_array(np.array(50.0, np.float32), "fifty"))
     proto.graph.node.append(onnx.helper.make_node("Add", ["inner", "fifty"], ["logits"]))
     onnx.save(proto, folder / "decoder.onnx")
-    found = compare_with_fp32(dense_translator, folder, QUIET)
+    found = translation.compare(dense_translator, folder, QUIET)
     assert found["decoder"] == pytest.approx(1.0, abs=1e-6)
 
 
@@ -99,19 +76,19 @@ def test_the_texts_are_those_that_a_package_translates(
 ) -> None:
     """With its prefix, and no longer than it takes."""
     read: list[list[int]] = []
-    chosen = compare._Pair.chosen
+    chosen = steps._Pair.chosen
 
     def noted(self: Any, source: dict[str, np.ndarray], generation: Any) -> list[int]:
         read.append(source["input_ids"][0].tolist())
         return chosen(self, source, generation)
 
-    monkeypatch.setattr(compare._Pair, "chosen", noted)
+    monkeypatch.setattr(steps._Pair, "chosen", noted)
     folder = graphs_of(dense_translator, tmp_path / "q")
-    compare_with_fp32(dense_translator, folder, QUIET)
+    translation.compare(dense_translator, folder, QUIET)
     plain, read[:] = list(read), []
     assert len(plain) == 24
     settings = {**dense_translator.settings, "prefix": "one two ", "max_tokens": 6}
-    compare_with_fp32(replace(dense_translator, settings=settings), folder, QUIET)
+    translation.compare(replace(dense_translator, settings=settings), folder, QUIET)
     prefix = read[0][:2]
     assert {tuple(ids[:2]) for ids in read} == {tuple(prefix)}
     assert max(map(len, read)) == 6
@@ -125,7 +102,7 @@ def test_values_that_are_not_finite_name_their_graph(
     folder = graphs_of(dense_translator, tmp_path / "q")
     change_weights(folder / f"{role}.onnx", lambda array: array * np.nan)
     with pytest.raises(QuantizeError, match=rf"{role}\.onnx: the quantized graph gives values that are not"):
-        compare_with_fp32(dense_translator, folder, QUIET)
+        translation.compare(dense_translator, folder, QUIET)
 
 
 @pytest.mark.parametrize(
@@ -152,23 +129,23 @@ def test_a_translation_package_is_quantized_and_opens(
         quantize(dense_translator, settings.model_copy(update={"min_cosine": 1.0}), tmp_path / "again", QUIET)
 
 
-# --- embeddings -------------------------------------------------------------------------------------
+# --- calibration --------------------------------------------------------------------------------
 
 
-def test_embeddings_are_compared_and_their_index_is_made_anew(
-    make_package: Callable[..., Package], tmp_path: Path
-) -> None:
-    package = make_package()
-    folder = graphs_of(package, tmp_path / "q")
-    same = compare_with_fp32(package, folder, QUIET)
-    assert same == pytest.approx({"model": 1.0}, abs=1e-6)
-    before = read_arrays(folder / INDEX)["passages"]
-    np.testing.assert_array_equal(before, read_arrays(package.folder / INDEX)["passages"])
-    change_weights(folder / "model.onnx", noisy(0.5))
-    assert compare_with_fp32(package, folder, QUIET)["model"] < 0.98
-    assert np.abs(read_arrays(folder / INDEX)["passages"] - before).max() > 0.01
+def test_a_decoder_is_fed_with_its_own_tokens(dense_translator):
+    """Step by step, in the state that its own search would be in."""
+    data = data_of_package(dense_translator)
+    assert len(data.validation) == 24
+    for role, graph in dense_translator.graphs.items():
+        check_feeds(data.feeds[role], graph, role)
+    session = open_session(model_path(dense_translator, "decoder"), find_device("cpu-1t"))
+    steps = data.feeds["decoder"][:8]
+    chosen = [int(run_graph(session, given)["logits"].argmax()) for given in steps]
+    assert [int(given["input_ids"][0, 0]) for given in steps[1:]] == chosen[:-1]
 
 
-def test_an_unknown_task_is_named(make_package: Callable[..., Package], tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match="the task 'summary' is unknown"):
-        compare_with_fp32(replace(make_package(), task="summary"), tmp_path, QUIET)
+def test_a_decoder_whose_caches_grow(translation_package):
+    texts = [Translation(id=f"{n}", group="g", source="a file", target="x") for n in range(2)]
+    steps = translation.feeds(translation_package, texts, translation_package.folder)["decoder"]
+    check_feeds(steps, translation_package.graphs["decoder"], "here")
+    assert [given["past_key_0"].shape[2] for given in steps] == [*range(8), *range(8)]
