@@ -31,7 +31,15 @@ _FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
     "load": ("load", "runtime.audio"),
     "survey": ("survey", "lowrank", "tasks", "runtime.text", "runtime.arrays", "runtime.audio"),
-    "kernels": ("plan.kernels", "plan.kernel_graph", "quantize.dynamic", "runtime", "timing", "device"),
+    "kernels": (
+        "plan.kernels",
+        "plan.kernel_graph",
+        "quantize.dynamic",
+        "runtime",
+        "timing",
+        "kinds",
+        "device",
+    ),
     "quality": (
         "budgets",
         "plan",
@@ -46,8 +54,8 @@ _CODE: dict[str, tuple[str, ...]] = {
     "compress": ("compress", "lowrank", "tasks"),
     "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "runtime.audio"),
     "export": ("export", "lowrank", "tasks", "runtime"),
-    "quantize": ("quantize", "lowrank.rotate", "runtime", "metrics", "device"),
-    "validate": ("validate", "runtime", "metrics", "timing", "device"),
+    "quantize": ("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device"),
+    "validate": ("validate", "kinds", "runtime", "metrics", "timing", "device"),
 }
 
 
