@@ -38,12 +38,14 @@ def describe_host() -> dict[str, str | int]:
 
 
 def host_state() -> dict[str, float | str]:
-    """What this host does now, as far as it says: load of the last minute, clock governor, temperature."""
+    """What this host does now, as far as it says: load of the last minute, clock and its governor, heat."""
     found: dict[str, float | str] = {}
     if hasattr(os, "getloadavg"):
         found["load_1min"] = round(os.getloadavg()[0], 2)
     if governor := _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"):
         found["governor"] = governor
+    if mhz := _clock_mhz():
+        found["clock_mhz"] = mhz
     if (millidegrees := _read("/sys/class/thermal/thermal_zone0/temp")).lstrip("-").isdecimal():
         found["temperature_c"] = int(millidegrees) / 1000
     return found
@@ -146,6 +148,17 @@ def _cpu_model() -> str:
     text = path.read_text(errors="replace") if path.is_file() else ""
     found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
     return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def _clock_mhz() -> float:
+    """Of the fastest core now; 0 where the system does not say."""
+    current = [
+        _read(str(path)) for path in Path("/sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_cur_freq")
+    ]
+    if khz := [int(text) for text in current if text.isdecimal()]:
+        return max(khz) / 1e3
+    found = re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return max(map(float, found), default=0.0)
 
 
 def _memory_bytes() -> int:

@@ -156,7 +156,7 @@ def generate(
 
 def timed_translation(
     translator: Translator, sources: Sequence[Sequence[int]], new_tokens: int
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Time a greedy translation of a batch with a fixed number of target tokens, wherever it would end.
 
     Args:
@@ -165,7 +165,7 @@ def timed_translation(
         new_tokens: How many tokens to generate; at least 1.
 
     Returns:
-        Seconds until the first token is known, encoder included, and until the last one is.
+        Seconds until the source is read, until the first token is known, and until the last one is.
 
     Raises:
         UnsupportedModelError: ONNX Runtime fails on a graph, such as on a position it does not have.
@@ -178,12 +178,13 @@ def timed_translation(
     )
     begin = time.perf_counter()
     translator.decoder.read(_padded(sources, endless.pad_token_id))
+    read = time.perf_counter() - begin
     steps = greedy_steps(translator.decoder, len(sources), endless)
     next(steps)
     first = time.perf_counter() - begin
     for _ in steps:
         pass
-    return first, time.perf_counter() - begin
+    return read, first, time.perf_counter() - begin
 
 
 def _source_pieces(translator: Translator, text: str, number: int, note: Note | None) -> list[list[int]]:

@@ -23,6 +23,10 @@ _END_SECONDS = 5.0  # for a worker whose requests have ended
 _TAIL_LINES = 3
 
 
+class LostProcessError(UnsupportedModelError):
+    """The process itself ended without a word: it may be the host's fault, and may not happen again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Worker:
     """A running worker.
@@ -79,7 +83,8 @@ def ask(worker: Worker, request: dict[str, Any], *, seconds: float) -> dict[str,
         The reply.
 
     Raises:
-        UnsupportedModelError: The worker ended, or did not answer in time.
+        LostProcessError: The worker ended.
+        UnsupportedModelError: It did not answer in time.
         EdgelrError: What the worker reports: the class with its exit code.
     """
     assert worker.process.stdin is not None
@@ -121,14 +126,14 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _ended(worker: Worker, doing: str) -> UnsupportedModelError:
+def _ended(worker: Worker, doing: str) -> LostProcessError:
     _end(worker.process)
     code = worker.process.returncode
     how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
     worker.log.seek(0)
     tail = worker.log.read().strip().splitlines()[-_TAIL_LINES:]
     hint = "perhaps the host ran out of memory" if how.endswith("SIGKILL") else None
-    return UnsupportedModelError(
+    return LostProcessError(
         f"{worker.label}: the measuring process ended with {how} at {doing!r}", "; ".join(tail) or hint
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +12,20 @@ from edgelr.device.schema import Device
 from edgelr.examples import Utterance
 from edgelr.runtime.examples import example_sound, folder_examples
 from edgelr.runtime.long_audio import Window, windows_of
-from edgelr.runtime.package import open_package
+from edgelr.runtime.package import FEATURES, open_package
 from edgelr.runtime.tokens import open_codec
 from edgelr.runtime.transcribe import (
     MODEL,
+    ROLES,
     SAMPLE_RATE,
     AnyTranscriber,
     Transcriber,
-    open_transcriber,
     timed_transcript,
+    transcriber_of,
 )
+from edgelr.timing.sessions import package_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -38,14 +39,21 @@ class TimedTranscript:
     Args:
         folder: The package.
         device: Where it runs.
+        entries: Session settings on top of the package's and the device's.
+        profile: Start of the names of its sessions' profiles, when there are to be some.
 
     Attributes:
+        sessions: Of its graphs, by role.
         noted: Milliseconds of each part of every call so far.
     """
 
-    def __init__(self, folder: Path, device: Device) -> None:
+    def __init__(
+        self, folder: Path, device: Device, entries: Mapping[str, str] = {}, profile: Path | None = None
+    ) -> None:
         self._package = open_package(folder)
-        self._transcriber = open_transcriber(self._package, device)
+        roles = (FEATURES, MODEL) if MODEL in self._package.graphs else ROLES
+        self.sessions = package_sessions(self._package, device, roles, entries, profile)
+        self._transcriber = transcriber_of(self._package, self.sessions)
         self._tokens_a_second = tokens_a_second(self._package)
         self._most_tokens = most_tokens(self._transcriber)
         self._windows: dict[int, tuple[Window, ...]] = {}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelr.device.schema import Device
 from edgelr.runtime.package import open_package
-from edgelr.runtime.translate import open_translator, timed_translation
+from edgelr.runtime.translate import DECODER, ENCODER, timed_translation, translator_of
+from edgelr.timing.sessions import package_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
+
+PARTS = ("first_ms", "encoder_ms", "decoder_ms")
 
 
 class TimedTranslation:
@@ -21,14 +23,21 @@ class TimedTranslation:
     Args:
         folder: The package.
         device: Where it runs.
+        entries: Session settings on top of the package's and the device's.
+        profile: Start of the names of its sessions' profiles, when there are to be some.
 
     Attributes:
-        noted: ``first_ms``: milliseconds to the first token of every call so far.
+        sessions: Of its graphs, by role.
+        noted: Milliseconds to the first token, of the encoder and of the decoder, of every call so far.
     """
 
-    def __init__(self, folder: Path, device: Device) -> None:
-        self._translator = open_translator(open_package(folder), device)
-        self.noted: dict[str, list[float]] = {"first_ms": []}
+    def __init__(
+        self, folder: Path, device: Device, entries: Mapping[str, str] = {}, profile: Path | None = None
+    ) -> None:
+        package = open_package(folder)
+        self.sessions = package_sessions(package, device, (ENCODER, DECODER), entries, profile)
+        self._translator = translator_of(package, self.sessions)
+        self.noted: dict[str, list[float]] = {name: [] for name in PARTS}
 
     def run(self, _: None, given: Mapping[str, NDArray[Any]]) -> None:
         """Translate ``input_ids [batch, source]`` greedily into as many tokens as ``new_tokens`` says.
@@ -37,5 +46,6 @@ class TimedTranslation:
             UnsupportedModelError: ONNX Runtime fails on a graph.
         """
         ids = given["input_ids"].tolist()
-        first, _total = timed_translation(self._translator, ids, int(given["new_tokens"]))
-        self.noted["first_ms"].append(first * 1e3)
+        read, first, total = timed_translation(self._translator, ids, int(given["new_tokens"]))
+        for name, seconds in zip(PARTS, (first, read, total - read), strict=True):
+            self.noted[name].append(seconds * 1e3)

@@ -4,13 +4,18 @@ A variant that is validated has a process of its own, so that its threads, its m
 own; the many small graphs of ``rounds.py`` share one and have names. The one who asks (``process.py``) lets
 one worker at a time measure. Requests and replies:
 
+* ``{"do": "ready", "cpus": [numbers]}`` gives ``{"pinned"}`` once the process runs on these CPUs only, where
+  that is allowed, and ONNX Runtime is loaded; it may be left out
 * ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``; with
-  ``"translation": folder`` or ``"transcript": folder`` in place of model and entries, calls are whole
-  translations or transcripts by that package
+  ``"translation": folder`` or ``"transcript": folder`` in place of the model, calls are whole translations or
+  transcripts by that package, and its own settings come before the entries
+* ``{"do": "first", "inputs": {...}}`` gives ``{"first_ms"}``: of a call, the first one if nothing came before
 * ``{"do": "warm", "inputs": {name: nested list}, "seconds": cap}`` gives ``{"calls", "settled"}``
 * ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...], "noted": {...}}``: of
-  translations ``"first_ms"``, the times to their first token; of transcripts those of their parts
+  translations ``"first_ms"``, the times to their first token, and those of their parts; of transcripts too
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
+* ``{"do": "placement"}`` gives ``{"nodes": {"role/node (kind)": provider}}``, of a session that was opened to
+  record it
 * ``{"do": "profile", "inputs": {...}, "seconds": budget}`` gives ``{"ms": {operator: per call}}``, of a
   session that was opened with ``"profile": true``; it is of no use afterwards
 
@@ -33,7 +38,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
@@ -42,8 +46,11 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import EdgelrError
 from edgelr.runtime.graph import run_graph
+from edgelr.timing.affinity import pin
 from edgelr.timing.feeds import feeds
 from edgelr.timing.memory import peak_resident_bytes
+from edgelr.timing.placed import placed_nodes
+from edgelr.timing.profile import operator_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +80,9 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         request = json.loads(line)
         name = request.get("session", "")
         try:
-            if request["do"] == "open":
+            if request["do"] == "ready":
+                reply = get_ready(request["cpus"])
+            elif request["do"] == "open":
                 sessions[name], reply = open_timed(request)
             else:
                 reply = answer(sessions[name], request)
@@ -83,11 +92,23 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         replies.flush()
 
 
+def get_ready(cpus: list[int]) -> dict[str, Any]:
+    """Stay on some CPUs, and load what is the same for every model, so that no one's load time has it.
+
+    Args:
+        cpus: As of ``affinity.choose_cpus``.
+    """
+    pinned = pin(cpus)
+    import onnxruntime  # noqa: F401
+
+    return {"pinned": pinned}
+
+
 def open_timed(request: dict[str, Any]) -> tuple[Timed, dict[str, Any]]:
     """Open the session and say how long that took.
 
     Args:
-        request: ``device``, and ``model`` and ``entries`` or ``translation``.
+        request: See the module's docstring.
 
     Raises:
         EdgelrError: The model cannot be opened on the device.
@@ -95,18 +116,19 @@ def open_timed(request: dict[str, Any]) -> tuple[Timed, dict[str, Any]]:
     device = Device.model_validate_json(json.dumps(request["device"]))
     # The prefix of a file; this process removes it with the folder when it ends.
     profile = Path(_scratch()) / "profile" if request.get("profile") else None
+    entries = request.get("entries", {})
     start = time.perf_counter()
     session: Timed
     if "translation" in request:
         from edgelr.timing.translation import TimedTranslation
 
-        session = TimedTranslation(Path(request["translation"]), device)
+        session = TimedTranslation(Path(request["translation"]), device, entries, profile)
     elif "transcript" in request:
         from edgelr.timing.speech import TimedTranscript
 
-        session = TimedTranscript(Path(request["transcript"]), device)
+        session = TimedTranscript(Path(request["transcript"]), device, entries, profile)
     else:
-        session = open_session(Path(request["model"]), device, entries=request["entries"], profile=profile)
+        session = open_session(Path(request["model"]), device, entries=entries, profile=profile)
     load_ms = (time.perf_counter() - start) * 1e3
     return session, {"load_ms": load_ms, "threads": threads_used(device)}
 
@@ -122,18 +144,19 @@ def answer(session: Timed, request: dict[str, Any]) -> dict[str, Any]:
         UnsupportedModelError: The graph fails on the inputs.
     """
     match request["do"]:
+        case "first":
+            return {"first_ms": first_call_ms(session, feeds(request["inputs"]))}
         case "warm":
             return warm_up(session, feeds(request["inputs"]), seconds=request["seconds"])
         case "time":
             return _timed(session, feeds(request["inputs"]), seconds=request["seconds"])
         case "memory":
             return {"peak_bytes": peak_resident_bytes()}
+        case "placement":
+            return {"nodes": placed_nodes(sessions_of(session))}
         case "profile":
-            return {
-                "ms": profile_operators(
-                    cast("InferenceSession", session), feeds(request["inputs"]), seconds=request["seconds"]
-                )
-            }
+            times = time_calls(session, feeds(request["inputs"]), seconds=request["seconds"])
+            return {"ms": operator_times(sessions_of(session), len(times) + SETTLING_CALLS)}
         case unknown:
             raise ValueError(f"unknown request {unknown!r}")
 
@@ -158,7 +181,7 @@ def warm_up(session: Timed, given: Feeds, *, seconds: float) -> dict[str, Any]:
     Raises:
         UnsupportedModelError: The graph fails on the inputs.
     """
-    _first_call(session, given)
+    first_call_ms(session, given)
     end = time.perf_counter() + seconds
     before, calls = float("inf"), 1
     while time.perf_counter() < end:
@@ -196,23 +219,10 @@ def time_calls(session: Timed, given: Feeds, *, seconds: float) -> list[float]:
         gc.enable()
 
 
-def profile_operators(session: InferenceSession, given: Feeds, *, seconds: float) -> dict[str, float]:
-    """Milliseconds a call that each kind of operator takes, by ONNX Runtime's own profile.
-
-    Args:
-        session: Opened with a profile.
-        given: Graph inputs.
-        seconds: Time to fill.
-    """
-    calls = len(time_calls(session, given, seconds=seconds)) + SETTLING_CALLS
-    path = Path(session.end_profiling())
-    events = json.loads(path.read_text(encoding="utf-8"))
-    path.unlink()
-    spent: Counter[str] = Counter()
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            spent[event["args"]["op_name"]] += event["dur"]
-    return {name: micros / 1e3 / calls for name, micros in spent.items()}
+def sessions_of(timed: Timed) -> dict[str, InferenceSession]:
+    """The sessions that a call runs, by role; a graph alone has the role ``""``."""
+    found: dict[str, InferenceSession] = getattr(timed, "sessions", {"": timed})
+    return found
 
 
 @functools.cache
@@ -222,12 +232,22 @@ def _scratch() -> str:
     return folder
 
 
-def _first_call(session: Timed, given: Feeds) -> None:
-    """One call whose faults are said in words."""
+def first_call_ms(session: Timed, given: Feeds) -> float:
+    """One call whose faults are said in words.
+
+    Args:
+        session: The open session.
+        given: Graph inputs.
+
+    Raises:
+        UnsupportedModelError: The graph fails on the inputs.
+    """
+    start = time.perf_counter_ns()
     if hasattr(session, "noted"):  # a whole package, which says them itself
         session.run(None, given)
     else:
         run_graph(cast("InferenceSession", session), given)
+    return (time.perf_counter_ns() - start) / 1e6
 
 
 def _call_ms(session: Timed, given: Feeds) -> float:

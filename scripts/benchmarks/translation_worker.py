@@ -88,7 +88,7 @@ def open_edgelr(folder: Path, threads: int, spinning: bool) -> tuple[Translate, 
 
     def translate(ids: Ids, new_tokens: int, beams: int) -> tuple[float, float]:
         if beams == 1:
-            return runtime.timed_translation(translator, ids, new_tokens)
+            return runtime.timed_translation(translator, ids, new_tokens)[1:]
         searching = replace(translator, generation=endless)
         start = time.perf_counter()
         runtime.generate(searching, ids, beams=beams, max_tokens=new_tokens)

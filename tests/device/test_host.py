@@ -113,10 +113,11 @@ def test_a_static_profile_needs_no_provider():
 
 
 def test_what_the_host_does_now_is_said_as_far_as_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"scaling_governor": "performance", "temp": "45500"}
+    files = {"scaling_governor": "performance", "temp": "45500", "cpuinfo": "cpu MHz\t\t: 2596.146"}
     monkeypatch.setattr("edgelr.device.host._read", lambda path: files.get(path.rsplit("/", 1)[1], ""))
     found = host_state()
     assert found["load_1min"] >= 0
     assert (found["governor"], found["temperature_c"]) == ("performance", 45.5)
+    assert found["clock_mhz"] == 2596.146
     monkeypatch.setattr("edgelr.device.host._read", lambda path: "")
     assert set(host_state()) <= {"load_1min"}

@@ -170,9 +170,9 @@ def test_a_timed_translation_has_as_many_tokens_as_asked(
     steps: list[int] = []
     step = translator.decoder.step
     monkeypatch.setattr(translator.decoder, "step", lambda tokens: (steps.append(1), step(tokens))[1])
-    first, total = timed_translation(translator, [translator.codec.encode("x")], 30)
+    read, first, total = timed_translation(translator, [translator.codec.encode("x")], 30)
     assert len(steps) == 30, "more than max_length, and past every end"
-    assert 0 < first < total
+    assert 0 < read < first < total
 
 
 def test_positions_that_a_graph_does_not_have_are_said(translator: Translator) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
-from edgelr.timing.process import ask, running_worker
+from edgelr.timing.process import LostProcessError, ask, running_worker
 
 LABEL = "candidate on cpu-1t"
 
@@ -40,6 +40,18 @@ def test_a_worker_that_is_killed_is_named_with_the_signal() -> None:
         pytest.raises(UnsupportedModelError, match=rf"{LABEL}: .*SIGKILL(.|\n)*out of memory"),
     ):
         ask(worker, {"do": "time"}, seconds=20)
+
+
+def test_only_a_process_that_is_gone_is_lost() -> None:
+    """What hangs, or says what is wrong, would do so again."""
+    with running_worker(LABEL, python("raise SystemExit(7)")) as worker, pytest.raises(LostProcessError):
+        ask(worker, {"do": "open"}, seconds=20)
+    with (
+        running_worker(LABEL, python("import time; time.sleep(600)")) as worker,
+        pytest.raises(UnsupportedModelError) as hung,
+    ):
+        ask(worker, {"do": "time"}, seconds=0.2)
+    assert not isinstance(hung.value, LostProcessError)
 
 
 def test_a_worker_that_died_before_the_request_is_named() -> None:

@@ -12,7 +12,7 @@ from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.kinds.translation import timed_inputs
 from edgelr.timing.feeds import feeds
-from edgelr.timing.translation import TimedTranslation
+from edgelr.timing.translation import PARTS, TimedTranslation
 from edgelr.timing.worker import time_calls, warm_up
 
 
@@ -39,6 +39,15 @@ def test_a_call_writes_as_many_tokens_as_it_is_told(
         timed.run(None, feeds(timed_inputs(dense_translator, tokens)))
         assert steps == [1] * tokens
     assert len(timed.noted["first_ms"]) == before + 3
+
+
+def test_every_part_is_noted_for_every_call(timed: TimedTranslation, dense_translator: Package) -> None:
+    given = feeds(timed_inputs(dense_translator, 20))
+    times = time_calls(timed, given, seconds=0.05)
+    assert tuple(timed.noted) == PARTS
+    first, encoder, decoder = (timed.noted[name][-len(times) :] for name in PARTS)
+    for whole, to_first, read, written in zip(times, first, encoder, decoder, strict=True):
+        assert 0 < read < to_first < read + written < whole
 
 
 def test_a_batch_is_one_call(timed: TimedTranslation, monkeypatch: pytest.MonkeyPatch) -> None:

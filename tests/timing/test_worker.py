@@ -18,6 +18,7 @@ from edgelr.device.session import open_session
 from edgelr.kinds.translation import timed_inputs
 from edgelr.runtime.package import model_path
 from edgelr.timing.worker import SETTLING_CALLS, serve, time_calls, warm_up
+from edgelr.validate.placement import RECORD
 
 INPUTS = {"input_ids": [[2, 5, 6, 3]], "attention_mask": [[1, 1, 1, 1]]}
 FEEDS = {name: np.array(values, np.int64) for name, values in INPUTS.items()}
@@ -107,6 +108,30 @@ def test_a_failure_is_a_reply_and_the_worker_goes_on(
         opening(package, cpu), {"do": "warm", "inputs": {"input_ids": [[1]]}, "seconds": 0.1}
     )
     assert bad_input["error"]["exit"] == 4
+
+
+def test_it_gets_ready_on_the_cores_it_is_given(make_package: Callable[..., Package], cpu: Device) -> None:
+    """No core is given here: this process is that of the tests."""
+    ready, opened, first = conversation(
+        {"do": "ready", "cpus": []}, opening(make_package(), cpu), {"do": "first", "inputs": INPUTS}
+    )
+    assert ready == {"pinned": False}
+    assert "threads" in opened
+    assert first["first_ms"] > 0
+
+
+def test_it_says_where_nodes_run_and_what_operators_take(
+    dense_translator: Package, make_package: Callable[..., Package], cpu: Device
+) -> None:
+    package = make_package()
+    _, placed = conversation({**opening(package, cpu), "entries": RECORD}, {"do": "placement"})
+    assert set(placed["nodes"].values()) <= {"CPUExecutionProvider"}
+    whole = {"do": "open", "device": cpu.model_dump(mode="json"), "translation": str(dense_translator.folder)}
+    given = timed_inputs(dense_translator, 4)
+    _, profiled = conversation(
+        {**whole, "entries": {}, "profile": True}, {"do": "profile", "inputs": given, "seconds": 0.05}
+    )
+    assert {name.split()[0] for name in profiled["ms"]} == {"encoder", "decoder"}
 
 
 def test_an_unknown_request_is_a_bug(make_package: Callable[..., Package], cpu: Device) -> None:
