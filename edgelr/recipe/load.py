@@ -64,8 +64,11 @@ def fault(recipe_path: Path, key_path: str, message: str) -> UsageError:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """sha256 of what the recipe says, defaults included; comments, order and notation do not matter."""
-    document = recipe.model_dump(mode="json", by_alias=True)
+    """sha256 of what the recipe says, defaults included; comments, order and notation do not matter.
+
+    What ``edgelr compare`` accepts does not count: no result of a build depends on it.
+    """
+    document = recipe.model_dump(mode="json", by_alias=True, exclude={"compare"})
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

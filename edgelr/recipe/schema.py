@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from edgelr.recipe.compare import Compare
 from edgelr.recipe.gates import BaselineName, Gate
 from edgelr.recipe.quantize import Quantize
 from edgelr.recipe.section import Count, Name, Section
@@ -256,3 +257,4 @@ class Recipe(Section):
     export: Export = Export()  # type: ignore[call-arg]
     quantize: Quantize | None = None
     validation: Validation = Field(Validation(), alias="validate")  # type: ignore[call-arg]
+    compare: Compare = Compare()  # type: ignore[call-arg]

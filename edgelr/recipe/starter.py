@@ -77,6 +77,10 @@ validate:
     - {{metric: mrr@10, max_drop: 0.03}}       # against the dense model, on the same pairs
     - size_mb: {{max_share_of: dense-fp32, share: 0.25}}
     - {{latency: p90_ms, device: cpu-1t, max_share_of: dense-fp32, share: 0.8}}
+
+compare:                     # what `edgelr compare --recipe {name}.yaml` accepts; no build depends on it
+  tolerance: 0.05            # how much slower than the base, a share
+  limits: {{bytes: 0.02}}      # what else may not grow by more: p90, load, memory, ...
 """
 
 
