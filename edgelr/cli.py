@@ -8,14 +8,14 @@ turns every failure into a message and an exit code. Every import beyond click i
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
 from edgelr import __version__
+from edgelr.cli_latency import baseline, compare, trend
+from edgelr.cli_options import device_option, example, json_option, out_option
 from edgelr.terminal import run_command, say
 
 SCHEMES = ("int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16")
@@ -31,35 +31,6 @@ Start with:
 Shell completion (bash; zsh and fish likewise):
   eval "$(_EDGELR_COMPLETE=bash_source edgelr)"
 """
-
-json_option = click.option(
-    "--json",
-    is_flag=True,
-    expose_value=False,
-    help="Print one JSON document, as the last line.",
-)
-out_option = click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the results [build/<name>].",
-    metavar="DIR",
-)
-
-
-def _example(*lines: str) -> str:
-    """An epilog that click does not wrap."""
-    return "\n  ".join(("\b\nExample:", *lines))
-
-
-def _complete_device(context: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
-    """Names of device profiles, for the shell."""
-    from edgelr.device.load import load_devices
-
-    profiles = load_devices().values()
-    return [CompletionItem(each.name, help=each.title) for each in profiles if each.name.startswith(start)]
-
-
-device_option = partial(click.option, metavar="NAME", shell_complete=_complete_device)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -77,7 +48,7 @@ def cli() -> None:
     """Make a trained model small and fast with low-rank factors, and prove it."""
 
 
-@cli.command(epilog=_example("edgelr build recipes/docs-search.yaml --device cpu-1t"))
+@cli.command(epilog=example("edgelr build recipes/docs-search.yaml --device cpu-1t"))
 @click.argument("recipe", type=click.Path(path_type=Path))
 @out_option
 @click.option("--until", type=click.Choice(STAGES), help="Stop after this stage.")
@@ -97,7 +68,7 @@ def build(recipe: Path, out: Path | None, until: str | None, devices: tuple[str,
     return pipeline.build(recipe, out, until=until, devices=devices, progress=Progress()).document
 
 
-@cli.command(epilog=_example("edgelr plan recipes/docs-search.yaml"))
+@cli.command(epilog=example("edgelr plan recipes/docs-search.yaml"))
 @click.argument("recipe", type=click.Path(path_type=Path))
 @out_option
 @json_option
@@ -113,7 +84,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
 
 
 @cli.command(
-    epilog=_example(
+    epilog=example(
         'edgelr run build/docs-search/package "how do I copy a file"',
         "cat questions.txt | edgelr run build/docs-search/package - --vectors --json",
         "cat lines.txt | edgelr run build/english-french/package - --beam 4 > translated.txt",
@@ -145,7 +116,7 @@ def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any
     return answer(package, inputs, **options)
 
 
-@cli.command(epilog=_example("edgelr validate build/docs-search/package --device cpu-1t"))
+@cli.command(epilog=example("edgelr validate build/docs-search/package --device cpu-1t"))
 @click.argument("package", type=click.Path(path_type=Path))
 @device_option(
     "--device", "devices", multiple=True, required=True, help="The profile to measure on; may be repeated."
@@ -180,44 +151,7 @@ def validate(
 
 
 @cli.command(
-    epilog=_example(
-        "edgelr compare main/package build/docs-search/package --device cpu-1t --tolerance 5%",
-        "edgelr compare old.onnx new.onnx --shape batch=1 --shape tokens=128 --limit bytes=2%",
-    )
-)
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("candidate", type=click.Path(path_type=Path))
-@device_option("--device", default="cpu-1t", show_default=True, help="The profile to run on.")
-@click.option("--tolerance", default="5%", show_default=True, help="How much slower is accepted.")
-@click.option("--budget", default="60s", show_default=True, help="Time for the answer.")
-@click.option("--tokens", default=128, show_default=True, type=click.IntRange(min=1), help="Of packages.")
-@click.option("--shape", "shapes", multiple=True, metavar="AXIS=SIZE", help="Of ONNX files; repeatable.")
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    metavar="NAME=SHARE",
-    help="Also fail when p90, load, memory or bytes grow by more; repeatable.",
-)
-@click.option("--inconclusive-ok", is_flag=True, help="Exit 0 when the answer is not sure.")
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML.")
-@click.option("--history", type=click.Path(path_type=Path, dir_okay=False), help="Append a line of JSON.")
-@json_option
-def compare(base: Path, candidate: Path, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's
-    """Check that CANDIDATE is not slower than BASE: two packages, or two ONNX files.
-
-    Both run on this machine, in turn, in fresh processes. Exit 0: not slower than the tolerance; 10: slower,
-    seen twice; 11: this machine was too noisy to tell in this time.
-    """
-    from edgelr.compare.command import compare_sides
-    from edgelr.timing.inputs import axis_sizes
-
-    sizes = axis_sizes(options.pop("shapes"))
-    return compare_sides(base, candidate, sizes=sizes, **options)
-
-
-@cli.command(
-    epilog=_example(
+    epilog=example(
         "edgelr quantize build/docs-search/package --scheme weight-int8 --out build/small",
         "edgelr quantize model.onnx --scheme int8-dynamic --out model-int8.onnx --shape tokens=64",
     )
@@ -249,7 +183,7 @@ def quantize(path: Path, out: Path, shapes: tuple[str, ...], calibration: Path |
     return quantize_path(path, settings, out, axis_sizes(shapes), calibration)
 
 
-@cli.command(epilog=_example("edgelr devices"))
+@cli.command(epilog=example("edgelr devices"))
 @json_option
 def devices() -> dict[str, Any]:
     """List the device profiles, and which of them can run here."""
@@ -258,7 +192,7 @@ def devices() -> dict[str, Any]:
     return list_devices()
 
 
-@cli.command(epilog=_example("edgelr show build/docs-search/package"))
+@cli.command(epilog=example("edgelr show build/docs-search/package"))
 @click.argument("path", type=click.Path(path_type=Path))
 @json_option
 def show(path: Path) -> dict[str, Any]:
@@ -271,7 +205,7 @@ def show(path: Path) -> dict[str, Any]:
     return explain(path)
 
 
-@cli.command(epilog=_example("edgelr schema > recipe.schema.json"))
+@cli.command(epilog=example("edgelr schema > recipe.schema.json"))
 @json_option
 def schema() -> dict[str, Any]:
     """Print the JSON Schema of a recipe, for editors."""
@@ -284,7 +218,7 @@ def schema() -> dict[str, Any]:
     return document
 
 
-@cli.command(epilog=_example("edgelr init my-search.yaml"))
+@cli.command(epilog=example("edgelr init my-search.yaml"))
 @click.argument("file", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
 @json_option
 def init(file: Path) -> dict[str, Any]:
@@ -297,3 +231,7 @@ def init(file: Path) -> dict[str, Any]:
     write_starter(file)
     say(f"wrote {file}; next: edgelr plan {file}")
     return {"recipe": str(file)}
+
+
+for _command in (compare, baseline, trend):
+    cli.add_command(_command)

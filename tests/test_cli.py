@@ -49,7 +49,7 @@ def test_every_command_has_help_with_an_example_and_json(name: str, run: Run) ->
 
 def test_the_commands_are_those_of_the_design(run: Run) -> None:
     own = {"build", "plan", "run", "validate", "compare", "quantize", "devices", "show", "schema", "init"}
-    assert set(cli.commands) == own
+    assert set(cli.commands) == own | {"baseline", "trend"}
     out = run("--help")[1]
     assert "_EDGELR_COMPLETE=bash_source" in out
     assert all(name in out for name in cli.commands)

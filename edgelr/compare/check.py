@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
-from edgelr.compare.protocol import QUANTITIES, Restart, measure_restart, profile_operators
-from edgelr.compare.sides import Side
-from edgelr.compare.statistics import LOOKS, Decision, Outcome, decide
-from edgelr.device.schema import Device
+from edgelr.compare.explain import grown_operators, host_range, moved_nodes, notes
+from edgelr.compare.protocol import Restart, Setup, measure_restart, placement
+from edgelr.compare.rows import DECIDING, Row, exact_rows, timed_quantities, timed_row, weigh
+from edgelr.compare.statistics import LOOKS, Outcome, upper_bound
+from edgelr.errors import ExportError
 from edgelr.progress import Progress
+from edgelr.timing.process import LostProcessError
 
-_NOTICED = 0.01  # of the base's time: what an operator has to grow by to be named
-DECIDING = "p50"  # what the tolerance is about, and what ends the measuring
+AGAIN_SHARE = 0.5  # of the time, on top of it, to see a regression again
+_RESERVE_SECONDS = 5.0  # of that, to profile both sides
+_NEXT_SEED = 1000
 
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One quantity of the comparison; ratios are of candidate to base, 1.05 is 5 % more.
-
-    Attributes:
-        quantity: ``p50``, ``p90``, ``load``, ``memory`` or ``bytes``.
-        ratio: The estimate.
-        low: Lower end of its interval; None where it is exact or there are too few restarts.
-        high: Upper end.
-        noise: The noise floor, a share.
-        limit: What it must not exceed, a share; None where no limit was asked for.
-        outcome: Against the limit; None without one.
-    """
-
-    quantity: str
-    ratio: float
-    low: float | None
-    high: float | None
-    noise: float
-    limit: float | None
-    outcome: Outcome | None
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +32,19 @@ class Comparison:
         outcome: ``regression`` if any limit is exceeded, else ``inconclusive`` if any is not sure, else
             ``pass``.
         rows: What was compared.
-        restarts: That the answer is from: those that confirm a regression included, and alone where they
-            do not.
+        restarts: That were measured, those included that were to confirm a regression.
         confirmed: Whether a regression was seen again in fresh restarts.
         seconds: That it took.
         more_seconds: What would probably settle an inconclusive one, on top.
         p50_ms: Median over the restarts of base and candidate: of this machine, today.
+        p90_ms: Nine calls of ten take at most so long.
+        p90_bound_ms: Likewise, sure to 99 %; None with too few calls.
         grown: After a regression, the kinds of operators that take longer: name, milliseconds a call of base
             and of candidate, the most grown first.
+        moved: Nodes that another provider takes: name, the base's provider, the candidate's.
+        host: What the host said of itself meanwhile.
+        log_ratios: Of ``p50``, one a restart: of the candidate, and of the twin.
+        measured: Every restart, in order.
         notes: What a reader should know.
     """
 
@@ -66,31 +54,52 @@ class Comparison:
     confirmed: bool
     seconds: float
     more_seconds: float
-    p50_ms: tuple[float, float]
+    p50_ms: Pair
+    p90_ms: Pair
+    p90_bound_ms: tuple[float | None, float | None]
     grown: tuple[tuple[str, float, float], ...]
+    moved: tuple[tuple[str, str, str], ...]
+    host: dict[str, Any]
+    log_ratios: tuple[tuple[float, ...], tuple[float, ...]]
+    measured: tuple[Restart, ...]
     notes: tuple[str, ...]
 
+    @property
+    def times_ms(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Of every call: of the base, and of the candidate."""
+        return _times(self.measured, "base"), _times(self.measured, "candidate")
 
-def check_latency(  # noqa: PLR0913 - what is compared, where, and how strictly
-    base: Side,
-    candidate: Side,
-    device: Device,
-    inputs: Mapping[str, Any],
-    progress: Progress,
-    *,
-    limits: Mapping[str, float],
-    seconds: float,
-    seed: int = 0,
+
+@dataclass(frozen=True, kw_only=True)
+class _Rounds:
+    """What was measured: the first round, and the one that is to see a regression again."""
+
+    first: list[Restart] = field(default_factory=list)
+    again: list[Restart] = field(default_factory=list)
+    suspects: list[str] = field(default_factory=list)
+    confirmed: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[Restart]:
+        return [*self.first, *self.again]
+
+    def of(self, quantity: str) -> list[Restart]:
+        """The restarts that answer for a quantity: both rounds agree, or only the second one counts."""
+        if quantity not in self.suspects:
+            return self.first
+        return self.all if quantity in self.confirmed else self.again
+
+
+def check_latency(
+    setup: Setup, progress: Progress, *, limits: Mapping[str, float], seconds: float, seed: int = 0
 ) -> Comparison:
     """Compare two sides.
 
     Args:
-        base: What was there before.
-        candidate: What is to replace it.
-        device: Where both run.
-        inputs: Of one call, see ``sides.common_inputs``.
+        setup: Both sides, and where they run.
         progress: Where to show how far it is.
-        limits: Quantity -> the share it may grow by; ``p50`` must be among them.
+        limits: Quantity -> the share of the base's it may be worse by; ``p50`` must be among them.
         seconds: Time for the answer; to confirm a regression takes up to half as much again.
         seed: Of the order of the blocks.
 
@@ -98,128 +107,116 @@ def check_latency(  # noqa: PLR0913 - what is compared, where, and how strictly
         EdgelrError: A side cannot be opened or run; it is named.
     """
     start = time.monotonic()
-    tolerance = limits[DECIDING]
-    first = _until_settled(base, candidate, device, inputs, progress, tolerance, seconds, seed)
-    restarts, measured, confirmed = first, len(first), False
-    if _decision(first, DECIDING, tolerance).outcome == "regression":
-        progress.note("slower: measuring again, to be sure")
-        again = _until_settled(
-            base, candidate, device, inputs, progress, tolerance, seconds / 2, seed + len(first)
-        )
-        confirmed = _decision(again, DECIDING, tolerance).outcome == "regression"
-        restarts, measured = ([*first, *again] if confirmed else again), len(first) + len(again)
-    rows = _rows(restarts, base, candidate, limits)
-    slower = any(row.outcome == "regression" for row in rows[:2])
-    grown = grown_operators(base, candidate, device, inputs) if slower else ()
+    moved = moved_nodes(*(placement(setup, side) for side in (setup.base, setup.candidate)))
+    rounds = _measure_rounds(setup, progress, limits, start, seconds, seed)
+    timed = [name for name in timed_quantities(setup.base) if name in rounds.all[0].candidate]
+    rows = [timed_row(name, rounds.of(name), limits.get(name)) for name in timed]
+    slower = any(row.outcome == "regression" for row in rows if row.quantity not in {"load", "memory"})
+    grown = grown_operators(setup) if slower else ()
     spent = time.monotonic() - start
-    more = _decision(restarts, DECIDING, tolerance).more_restarts
-    middle = len(restarts) // 2
-    p50_ms = [sorted(each.p50_ms[side] for each in restarts)[middle] for side in (0, 1)]
+    times = _times(rounds.all, "base"), _times(rounds.all, "candidate")
+    bounds = tuple(upper_bound(each) for each in times)
+    rows = [_with_calls(row, bounds) for row in rows] + list(exact_rows(setup.base, setup.candidate, limits))
+    more = max(weigh(rounds.of(name), name, limits[name]).more_restarts for name in timed if name in limits)
     return Comparison(
         outcome=_overall(rows),
-        rows=rows,
-        restarts=len(restarts),
-        confirmed=confirmed,
+        rows=tuple(rows),
+        restarts=len(rounds.all),
+        confirmed=bool(rounds.confirmed),
         seconds=spent,
-        more_seconds=more * spent / measured,
-        p50_ms=(p50_ms[0], p50_ms[1]),
+        more_seconds=more * spent / len(rounds.all),
+        p50_ms=(_median_of(rounds, "base"), _median_of(rounds, "candidate")),
+        p90_ms=(_ninth_tenth(times[0]), _ninth_tenth(times[1])),
+        p90_bound_ms=(bounds[0], bounds[1]),
         grown=grown,
-        notes=_notes(base, candidate, restarts),
+        moved=moved,
+        host=host_range(rounds.all),
+        log_ratios=(
+            tuple(each.candidate[DECIDING] for each in rounds.of(DECIDING)),
+            tuple(each.twin[DECIDING] for each in rounds.of(DECIDING)),
+        ),
+        measured=tuple(rounds.all),
+        notes=notes(setup, rounds.all, rounds.lost),
     )
 
 
-def grown_operators(
-    base: Side, candidate: Side, device: Device, inputs: Mapping[str, Any]
-) -> tuple[tuple[str, float, float], ...]:
-    """Which kinds of operators take longer in the candidate, by ONNX Runtime's profiles of both.
-
-    Args:
-        base: One side.
-        candidate: The other.
-        device: Where both run.
-        inputs: Of one call.
-
-    Returns:
-        Name, milliseconds a call of base and of candidate; those that grew by a hundredth of the whole, the
-        most grown first.
-    """
-    before, after = (profile_operators(side, device, inputs) for side in (base, candidate))
-    least = _NOTICED * sum(before.values())
-    grown = [(name, before.get(name, 0.0), after[name]) for name in after]
-    worse = [each for each in grown if each[2] - each[1] > least]
-    return tuple(sorted(worse, key=lambda each: each[1] - each[2]))
+def _measure_rounds(
+    setup: Setup, progress: Progress, limits: Mapping[str, float], start: float, seconds: float, seed: int
+) -> _Rounds:
+    """A round for the answer, and one more where that is a regression."""
+    rounds = _Rounds()
+    timed = {name: limits[name] for name in timed_quantities(setup.base) if name in limits}
+    _until_settled(setup, progress, rounds.first, rounds.lost, timed, start + seconds, seed)
+    rounds.suspects.extend(_slower(rounds.first, timed))
+    if rounds.suspects:
+        progress.note(f"{' and '.join(rounds.suspects)}: worse; measuring again, to be sure")
+        end = max(start + (1 + AGAIN_SHARE) * seconds, time.monotonic()) - _RESERVE_SECONDS
+        asked = {name: timed[name] for name in rounds.suspects}
+        _until_settled(setup, progress, rounds.again, rounds.lost, asked, end, seed + len(rounds.first))
+        rounds.confirmed.extend(_slower(rounds.again, asked))
+    return rounds
 
 
-def _until_settled(  # noqa: PLR0913, PLR0917 - as of check_latency
-    base: Side,
-    candidate: Side,
-    device: Device,
-    inputs: Mapping[str, Any],
+def _until_settled(
+    setup: Setup,
     progress: Progress,
-    tolerance: float,
-    seconds: float,
+    restarts: list[Restart],
+    lost: list[str],
+    limits: Mapping[str, float],
+    end: float,
     seed: int,
-) -> list[Restart]:
-    """Restarts until a look settles it, or there is no time for the next one."""
+) -> None:
+    """Add restarts until a look settles every limit, or there is no time for the next one."""
     start = time.monotonic()
-    restarts: list[Restart] = []
-    with progress.bar(f"comparing on {device.name}", LOOKS[-1]) as advance:
+    with progress.bar(f"comparing on {setup.device.name}", LOOKS[-1]) as advance:
         while len(restarts) < LOOKS[-1]:
-            restarts.append(measure_restart(base, candidate, device, inputs, seed=seed + len(restarts)))
-            decision = _decision(restarts, DECIDING, tolerance)
-            advance(note=f"×{math.exp(decision.estimate.middle):.3f}")
-            if len(restarts) in LOOKS and decision.outcome != "inconclusive":
+            restarts.append(_restart(setup, lost, seed + len(restarts)))
+            found = {name: weigh(restarts, name, limit) for name, limit in limits.items()}
+            advance(note=", ".join(f"{n} ×{math.exp(each.estimate.middle):.3f}" for n, each in found.items()))
+            open_ones = [name for name, each in found.items() if each.outcome == "inconclusive"]
+            if len(restarts) in LOOKS and not open_ones:
                 break
-            spent = time.monotonic() - start
-            if spent + spent / len(restarts) > seconds:
+            now = time.monotonic()
+            if now + (now - start) / len(restarts) > end:
                 break
-    return restarts
 
 
-def _decision(restarts: Sequence[Restart], quantity: str, tolerance: float) -> Decision:
-    return decide(
-        [each.candidate[quantity] for each in restarts], [each.twin[quantity] for each in restarts], tolerance
-    )
+def _restart(setup: Setup, lost: list[str], seed: int) -> Restart:
+    """Measure a restart; one that is lost, the only one of all, is measured again."""
+    try:
+        return measure_restart(setup, seed=seed)
+    except LostProcessError as error:
+        if lost:
+            raise ExportError(error.found, "it happened twice, so it is not chance") from error
+        lost.append(error.found)
+    return _restart(setup, lost, seed + _NEXT_SEED)
 
 
-def _rows(
-    restarts: Sequence[Restart], base: Side, candidate: Side, limits: Mapping[str, float]
-) -> tuple[Row, ...]:
-    rows = []
-    for quantity in QUANTITIES:
-        limit = limits.get(quantity)
-        found = _decision(restarts, quantity, 0.0 if limit is None else limit)
-        ends = (found.estimate.low, found.estimate.high)
-        low, high = (None if math.isinf(end) else math.exp(end) for end in ends)
-        rows.append(
-            Row(
-                quantity=quantity,
-                ratio=math.exp(found.estimate.middle),
-                low=low,
-                high=high,
-                noise=math.expm1(found.noise),
-                limit=limit,
-                outcome=None if limit is None else found.outcome,
-            )
-        )
-    grown = candidate.bytes / base.bytes
-    limit = limits.get("bytes")
-    outcome: Outcome | None = None if limit is None else "regression" if grown > 1 + limit else "pass"
-    size = Row(quantity="bytes", ratio=grown, low=None, high=None, noise=0.0, limit=limit, outcome=outcome)
-    return (*rows, size)
+def _slower(restarts: list[Restart], limits: Mapping[str, float]) -> list[str]:
+    return [name for name, limit in limits.items() if weigh(restarts, name, limit).outcome == "regression"]
 
 
-def _overall(rows: Sequence[Row]) -> Outcome:
+def _with_calls(row: Row, bounds: Collection[float | None]) -> Row:
+    """A p90 of too few calls is nobody's: it can be no answer."""
+    if row.quantity != "p90" or row.outcome is None or None not in bounds:
+        return row
+    return Row(**{**vars(row), "outcome": "inconclusive"})
+
+
+def _overall(rows: Collection[Row]) -> Outcome:
     outcomes = {row.outcome for row in rows}
     if "regression" in outcomes:
         return "regression"
     return "inconclusive" if "inconclusive" in outcomes else "pass"
 
 
-def _notes(base: Side, candidate: Side, restarts: Sequence[Restart]) -> tuple[str, ...]:
-    notes = []
-    if base.model.samefile(candidate.model):
-        notes.append("base and candidate are the same file: what differs is this machine's noise")
-    if unsettled := sum(not each.settled for each in restarts):
-        notes.append(f"times had not settled after warm-up in {unsettled} of {len(restarts)} restarts")
-    return tuple(notes)
+def _median_of(rounds: _Rounds, side: str) -> float:
+    return median(median(each.times_ms[side]) for each in rounds.all)
+
+
+def _times(restarts: Sequence[Restart], side: str) -> tuple[float, ...]:
+    return tuple(time for each in restarts for time in each.times_ms[side])
+
+
+def _ninth_tenth(times: tuple[float, ...]) -> float:
+    return sorted(times)[min(len(times) - 1, math.ceil(0.9 * len(times)) - 1)]

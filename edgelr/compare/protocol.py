@@ -1,8 +1,9 @@
 """How two sides are timed: restart after restart, each with fresh processes, timed in short blocks in turn.
 
-A restart has a process for the base, one for the candidate and one for the base again, its twin. Blocks come
-in a random order and then in the reverse of it (ABC CBA), so that a drift within a restart falls on all.
-Warm-up is over when it has settled (``timing/worker.py``); the garbage collector is off; nothing spins.
+A restart has a process for the base, one for the candidate and one for the base again, its twin, all on the
+same cores. Blocks come in a random order and then in the reverse of it (ABC CBA), so that a drift within a
+restart falls on all. Warm-up is over when it has settled (``timing/worker.py``); the garbage collector is
+off; nothing spins.
 """
 
 from __future__ import annotations
@@ -10,131 +11,228 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from edgelr.compare.sides import Side
+from edgelr.device.host import host_state
 from edgelr.device.schema import Device
-from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
+from edgelr.errors import ExportError, UnsupportedModelError
+from edgelr.timing.process import LostProcessError, Worker, ask, running_worker
+from edgelr.validate.placement import RECORD
 
 BLOCKS = 3  # there and back again: each side is timed twice as often in a restart
 BLOCK_SECONDS = 0.1
 WARM_SECONDS = 0.5  # at most
 PROFILE_SECONDS = 1.0
-_NO_SPINNING = {"session.intra_op.allow_spinning": "0"}
-QUANTITIES = ("p50", "p90", "load", "memory")
+SIDES = ("base", "candidate", "twin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is timed, and where.
+
+    Attributes:
+        base: What was there before.
+        candidate: What is to replace it.
+        device: Where both run.
+        inputs: Of one call, see ``sides.common_inputs``.
+        cpus: That the processes stay on, where that is allowed; none: on any.
+        patience_s: Longest time to wait for an answer of a process.
+    """
+
+    base: Side
+    candidate: Side
+    device: Device
+    inputs: Mapping[str, Any]
+    cpus: tuple[int, ...]
+    patience_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restart:
-    """What one restart measured: quantity -> log ratio to the base.
+    """What one restart measured.
 
     Attributes:
-        candidate: Of the candidate.
-        twin: Of the base's twin.
-        p50_ms: Median time of base and candidate.
+        candidate: Quantity -> log ratio of the candidate to the base.
+        twin: Likewise of the base's twin.
+        times_ms: Of every call of base, candidate and twin.
         settled: Whether every warm-up settled.
+        pinned: Whether all processes stayed on the cores that were chosen.
+        host: What the host says of itself at the end: clock, temperature, load.
     """
 
     candidate: dict[str, float]
     twin: dict[str, float]
-    p50_ms: tuple[float, float]
+    times_ms: dict[str, tuple[float, ...]]
     settled: bool
+    pinned: bool
+    host: dict[str, float | str]
 
 
-def measure_restart(
-    base: Side, candidate: Side, device: Device, inputs: Mapping[str, Any], *, seed: int
-) -> Restart:
+def measure_restart(setup: Setup, *, seed: int) -> Restart:
     """Start three processes, time them in turn, end them.
 
     Args:
-        base: One side.
-        candidate: The other.
-        device: Where both run.
-        inputs: Of one call.
+        setup: What is timed.
         seed: Of the order.
 
     Raises:
-        UnsupportedModelError: A process died or hangs; its side is named.
-        EdgelrError: A graph cannot be opened or run on the device; its side is named.
+        LostProcessError: A process ended without a word, or the clock went back; its side is named.
+        ExportError: A side fails on its inputs, or hangs.
+        EdgelrError: A side cannot be opened on the device; it is named.
     """
     order = random.Random(seed)
-    sides = {"base": base, "candidate": candidate, "twin": base}
+    sides = {"base": setup.base, "candidate": setup.candidate, "twin": setup.base}
     with ExitStack() as stack:
-        workers = {
-            name: stack.enter_context(running_worker(f"{side.name} ({side.path}) on {device.name}"))
-            for name, side in sides.items()
-        }
-        names = order.sample(list(workers), len(workers))
-        load_ms = {name: _open(workers[name], sides[name], device) for name in names}
-        settled = [_warm(workers[name], inputs) for name in names]
-        times: dict[str, list[float]] = {name: [] for name in workers}
+        workers = {name: stack.enter_context(_started(setup, side)) for name, side in sides.items()}
+        names = order.sample(SIDES, len(SIDES))
+        pinned = [_get_ready(setup, workers[name]) for name in names]
+        load_ms = {name: _open(setup, workers[name], sides[name]) for name in names}
+        first_ms = {name: _first(setup, workers[name]) for name in names}
+        settled = [_warm(setup, workers[name]) for name in names]
+        blocks: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
         for _ in range(BLOCKS):
             there = order.sample(names, len(names))
             for name in [*there, *reversed(there)]:
-                times[name] += _time(workers[name], inputs)
-        peak = {name: _peak_bytes(worker) for name, worker in workers.items()}
-    found = {name: _quantities(times[name], load_ms[name], peak[name]) for name in workers}
+                blocks[name].append(_time(setup, workers[name]))
+        peak = {name: _peak_bytes(setup, worker) for name, worker in workers.items()}
+    found = {
+        name: {
+            **_time_quantities(blocks[name]),
+            "first_call": first_ms[name],
+            "load": load_ms[name],
+            # A system that does not say how much memory was used says nothing of a difference either.
+            "memory": float(peak[name] or 1),
+        }
+        for name in workers
+    }
+    for name, values in found.items():
+        if min(values.values()) <= 0:
+            raise LostProcessError(
+                f"{workers[name].label}: a time is {min(values.values()):g} ms: the clock jumped"
+            )
     return Restart(
         candidate=_log_ratios(found["candidate"], found["base"]),
         twin=_log_ratios(found["twin"], found["base"]),
-        p50_ms=(found["base"]["p50"], found["candidate"]["p50"]),
+        times_ms={
+            name: tuple(time for block in blocks[name] for time in block["times_ms"]) for name in workers
+        },
         settled=all(settled),
+        pinned=all(pinned),
+        host=host_state(),
     )
 
 
-def profile_operators(side: Side, device: Device, inputs: Mapping[str, Any]) -> dict[str, float]:
+def placement(setup: Setup, side: Side) -> dict[str, str]:
+    """Which provider takes each node of a side; runs it once, so that a side that cannot run is found here.
+
+    Args:
+        setup: What is timed.
+        side: One of its sides.
+
+    Raises:
+        EdgelrError: As ``measure_restart``.
+    """
+    with _started(setup, side) as worker:
+        try:
+            _get_ready(setup, worker)
+            _open(setup, worker, side, entries=RECORD)
+            _first(setup, worker)
+            nodes: dict[str, str] = _ask(setup, worker, {"do": "placement"})["nodes"]
+        except LostProcessError as error:  # in its very first call: no bad luck
+            raise ExportError(error.found, error.hint) from error
+    return nodes
+
+
+def profile_operators(setup: Setup, side: Side) -> dict[str, float]:
     """Milliseconds a call that each kind of operator of a side takes.
 
     Args:
-        side: Base or candidate.
-        device: Where it runs.
-        inputs: Of one call.
+        setup: What is timed.
+        side: One of its sides.
 
     Raises:
-        EdgelrError: The graph cannot be opened or run on the device.
+        EdgelrError: As ``measure_restart``.
     """
-    with running_worker(f"{side.name} ({side.path}) on {device.name}") as worker:
-        _open(worker, side, device, profile=True)
-        request = {"do": "profile", "inputs": dict(inputs), "seconds": PROFILE_SECONDS}
-        found: dict[str, float] = ask(worker, request, seconds=PATIENCE_SECONDS)["ms"]
+    with _started(setup, side) as worker:
+        _get_ready(setup, worker)
+        _open(setup, worker, side, profile=True)
+        found: dict[str, float] = _run(setup, worker, "profile", PROFILE_SECONDS)["ms"]
     return found
 
 
-def _open(worker: Worker, side: Side, device: Device, *, profile: bool = False) -> float:
+@contextmanager
+def _started(setup: Setup, side: Side) -> Iterator[Worker]:
+    with running_worker(f"{side.name} ({side.path}) on {setup.device.name}") as worker:
+        yield worker
+
+
+def _ask(setup: Setup, worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    return ask(worker, request, seconds=setup.patience_s)
+
+
+def _get_ready(setup: Setup, worker: Worker) -> bool:
+    return bool(_ask(setup, worker, {"do": "ready", "cpus": list(setup.cpus)})["pinned"])
+
+
+def _open(
+    setup: Setup, worker: Worker, side: Side, *, entries: Mapping[str, str] = {}, profile: bool = False
+) -> float:
+    opening = side.opening(setup.device)
     request = {
         "do": "open",
-        "model": str(side.model),
-        "device": device.model_dump(mode="json"),
-        "entries": {**side.entries(device.name), **_NO_SPINNING},
+        **opening,
+        "entries": {**opening["entries"], **entries},
+        "device": setup.device.model_dump(mode="json"),
         "profile": profile,
     }
-    return float(ask(worker, request, seconds=PATIENCE_SECONDS)["load_ms"])
+    return float(_ask(setup, worker, request)["load_ms"])
 
 
-def _warm(worker: Worker, inputs: Mapping[str, Any]) -> bool:
-    request = {"do": "warm", "inputs": dict(inputs), "seconds": WARM_SECONDS}
-    return bool(ask(worker, request, seconds=PATIENCE_SECONDS)["settled"])
+def _run(setup: Setup, worker: Worker, do: str, seconds: float = 0.0) -> dict[str, Any]:
+    """Ask for something that runs the model; what fails then is the model, which did open."""
+    request = {"do": do, "inputs": dict(setup.inputs), "seconds": seconds}
+    try:
+        return ask(worker, request, seconds=setup.patience_s + seconds)
+    except LostProcessError:
+        raise
+    except UnsupportedModelError as error:
+        raise ExportError(error.found, error.hint) from error
 
 
-def _time(worker: Worker, inputs: Mapping[str, Any]) -> list[float]:
-    request = {"do": "time", "inputs": dict(inputs), "seconds": BLOCK_SECONDS}
-    times: list[float] = ask(worker, request, seconds=PATIENCE_SECONDS)["times_ms"]
-    return times
+def _first(setup: Setup, worker: Worker) -> float:
+    return float(_run(setup, worker, "first")["first_ms"])
 
 
-def _peak_bytes(worker: Worker) -> int:
-    return int(ask(worker, {"do": "memory"}, seconds=PATIENCE_SECONDS)["peak_bytes"])
+def _warm(setup: Setup, worker: Worker) -> bool:
+    return bool(_run(setup, worker, "warm", WARM_SECONDS)["settled"])
 
 
-def _quantities(times_ms: list[float], load_ms: float, peak_bytes: int) -> dict[str, float]:
-    ordered = sorted(times_ms)
+def _time(setup: Setup, worker: Worker) -> dict[str, Any]:
+    return _run(setup, worker, "time", BLOCK_SECONDS)
+
+
+def _peak_bytes(setup: Setup, worker: Worker) -> int:
+    return int(_ask(setup, worker, {"do": "memory"})["peak_bytes"])
+
+
+def _time_quantities(blocks: list[dict[str, Any]]) -> dict[str, float]:
+    """Percentiles of a side's calls, and the medians of the parts that calls have."""
+    ordered = sorted(time for block in blocks for time in block["times_ms"])
     p90 = ordered[min(len(ordered) - 1, math.ceil(0.9 * len(ordered)) - 1)]
-    # A system that does not say how much memory was used says nothing of a difference either.
-    return {"p50": statistics.median(ordered), "p90": p90, "load": load_ms, "memory": float(peak_bytes or 1)}
+    parts = {
+        _part(name): statistics.median(time for block in blocks for time in block["noted"][name])
+        for name in blocks[0]["noted"]
+    }
+    return {"p50": statistics.median(ordered), "p90": p90, **parts}
+
+
+def _part(noted: str) -> str:
+    return "first_token" if noted == "first_ms" else noted.removesuffix("_ms")
 
 
 def _log_ratios(one: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
-    return {name: math.log(one[name] / base[name]) for name in QUANTITIES}
+    return {name: math.log(one[name] / base[name]) for name in base}

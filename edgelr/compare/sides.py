@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from edgelr.errors import UsageError
 from edgelr.kinds.kind import kind_of
+from edgelr.recipe.compare import PARTS
+from edgelr.runtime.external_data import external_locations
+from edgelr.runtime.generation import GENERATION, read_generation
 from edgelr.runtime.graph import describe_graph, graph_bytes
-from edgelr.runtime.package import MANIFEST, model_path, open_package, session_entries
+from edgelr.runtime.package import MANIFEST, open_package
 from edgelr.timing.inputs import made_up_inputs
 
 if TYPE_CHECKING:
     from edgelr.artifacts import Graph, Package
+    from edgelr.device.schema import Device
 
 _ALIKE = "compare like with like"
+_NO_SPINNING = {"session.intra_op.allow_spinning": "0"}  # threads of a side that waits would slow the other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,26 +31,34 @@ class Side:
 
     Attributes:
         name: ``base`` or ``candidate``.
-        path: What was named on the command line.
-        model: The ONNX file.
-        graph: What goes in and out.
-        package: What the file belongs to, if anything.
+        path: What is compared.
+        graphs: What goes in and out, by role; a file alone has the role ``""``.
+        package: What the graphs belong to, if anything.
     """
 
     name: str
     path: Path
-    model: Path
-    graph: Graph
+    graphs: dict[str, Graph]
     package: Package | None
 
     @property
     def bytes(self) -> int:
         """Size on disk: of the package, or of the file and its external weights."""
-        return graph_bytes(self.model) if self.package is None else self.package.cost.bytes
+        return graph_bytes(self.path) if self.package is None else self.package.cost.bytes
 
-    def entries(self, device: str) -> dict[str, str]:
-        """Session settings that the package brings for a device."""
-        return {} if self.package is None else session_entries(self.package, device)
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is timed of a call besides the whole: its graphs, where it runs several."""
+        return () if self.package is None else PARTS.get(self.package.task, ())
+
+    def opening(self, device: Device) -> dict[str, Any]:
+        """What ``timing/worker.py`` is to open: the whole task of a package, or the file."""
+        call: dict[str, Any] = (
+            {"model": str(self.path)}
+            if self.package is None
+            else kind_of(self.package).timed(self.package, device)
+        )
+        return {**call, "entries": {**call.get("entries", {}), **_NO_SPINNING}}
 
 
 def open_side(name: str, path: Path) -> Side:
@@ -55,53 +69,88 @@ def open_side(name: str, path: Path) -> Side:
         path: A folder with a ``package.json``, or an ``.onnx`` file.
 
     Raises:
-        UsageError: It is neither, or a package of several graphs.
+        UsageError: It is neither.
         DamagedArtifactError: The package does not match its manifest, or the file is no ONNX model.
     """
     if path.is_dir() and (path / MANIFEST).is_file():
         package = open_package(path)
-        if len(package.graphs) > 1:
-            files = " and ".join(graph.file for graph in package.graphs.values())
-            raise UsageError(
-                f"{name}: {path} has several graphs ({files}), which cannot be compared as a whole yet",
-                "compare one of its files: give the .onnx file in place of the package",
-            )
-        (graph,) = package.graphs.values()
-        return Side(name=name, path=path, model=model_path(package), graph=graph, package=package)
+        return Side(name=name, path=path, graphs=package.graphs, package=package)
     if path.is_file():
-        return Side(name=name, path=path, model=path, graph=describe_graph(path), package=None)
+        return Side(name=name, path=path, graphs={"": describe_graph(path)}, package=None)
     found = "a folder without a package.json" if path.is_dir() else "not there"
-    raise UsageError(f"{name}: {path} is {found}", "give a package or an .onnx file")
+    raise UsageError(
+        f"{name}: {path} is {found}",
+        "give a package, an .onnx file, or a recipe of a git revision such as main:recipes/docs-search.yaml",
+    )
 
 
-def common_inputs(base: Side, candidate: Side, tokens: int, sizes: Mapping[str, int]) -> dict[str, Any]:
+def common_inputs(
+    base: Side, candidate: Side, *, tokens: int, audio_s: int, sizes: Mapping[str, int]
+) -> dict[str, Any]:
     """One input for both sides, as ``timing/worker.py`` takes it.
 
-    A package is timed with its own examples, the base's; graphs with random numbers and ones, of the shape
-    that ``sizes`` gives their dynamic axes.
+    Packages are timed with the base's own examples; graphs with random numbers and ones, of the shape that
+    ``sizes`` gives their dynamic axes.
 
     Args:
         base: One side.
         candidate: The other.
-        tokens: Length of the text, for packages.
+        tokens: Length of the text, for packages; fewer where one of them takes no more.
+        audio_s: Of the sound, for packages of speech.
         sizes: Axis name -> size, for graphs.
 
     Raises:
         UsageError: The sides do different things, or an axis has no size.
         UnsupportedModelError: The package's task is unknown.
     """
-    _check_alike(base, candidate)
+    packages = [side.package for side in (base, candidate) if side.package is not None]
+    if len({package.task for package in packages}) > 1:
+        raise UsageError(
+            f"base is a package for {packages[0].task}, candidate one for {packages[1].task}", _ALIKE
+        )
+    if len(packages) == 2:
+        kind = kind_of(packages[0])
+        longest = min(tokens, *(_most_tokens(package, tokens) for package in packages))
+        return kind.timed_inputs(packages[0], audio_s if kind.UNIT == "s" else longest)
+    if packages and len(packages[0].graphs) > 1:
+        raise UsageError("one side is a package of several graphs, the other a file", _ALIKE)
+    _check_same_inputs(base, candidate)
+    (graph,) = base.graphs.values()
+    return made_up_inputs(base.path, graph, sizes)
+
+
+def same_content(base: Side, candidate: Side) -> str | None:
+    """What both sides have in common if that is everything: ``the same file`` or ``the same bytes``."""
+    if base.path.samefile(candidate.path):
+        return "the same package" if base.path.is_dir() else "the same file"
     if base.package is not None and candidate.package is not None:
-        return kind_of(base.package).timed_inputs(base.package, tokens)
-    return made_up_inputs(base.path, base.graph, sizes)
+        return "the same bytes" if base.package.files == candidate.package.files else None
+    if base.package is None and candidate.package is None:
+        pairs = zip(_files(base.path), _files(candidate.path), strict=False)
+        alike = all(one.is_file() and filecmp.cmp(one, other, shallow=False) for one, other in pairs)
+        return "the same bytes" if alike and base.bytes == candidate.bytes else None
+    return None
 
 
-def _check_alike(base: Side, candidate: Side) -> None:
-    tasks = [side.package.task for side in (base, candidate) if side.package is not None]
-    if len(set(tasks)) > 1:
-        raise UsageError(f"base is a package for {tasks[0]}, candidate one for {tasks[1]}", _ALIKE)
+def _files(model: Path) -> list[Path]:
+    return [model, *sorted({model.parent / location for _, location in external_locations(model)})]
+
+
+def _most_tokens(package: Package, wanted: int) -> int:
+    """A longer text would be cut, and a package that writes has positions for its longest output only."""
+    longest = int(package.settings.get("max_tokens", wanted))
+    if GENERATION in package.files:
+        longest = min(longest, read_generation(package.folder).max_length - 1)
+    return longest
+
+
+def _check_same_inputs(base: Side, candidate: Side) -> None:
     one, other = (
-        {entry.name: (entry.dtype, len(entry.shape)) for entry in side.graph.inputs}
+        {
+            entry.name: (entry.dtype, len(entry.shape))
+            for graph in side.graphs.values()
+            for entry in graph.inputs
+        }
         for side in (base, candidate)
     )
     if different := sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)):

@@ -115,6 +115,35 @@ def decide(log_ratios: Sequence[float], twin_log_ratios: Sequence[float], tolera
     return Decision(outcome=outcome, estimate=found, noise=noise, limit=limit, more_restarts=more)
 
 
+def upper_bound(times: Sequence[float], share: float = 0.9, alpha: float = 0.01) -> float | None:
+    """What a percentile is at most, sure to ``1 - alpha``, however few calls there were.
+
+    The rank is such that so many calls as that lie below it would be rarer than ``alpha`` if the percentile
+    were any higher. It counts calls as independent, which those of one process are not quite.
+
+    Args:
+        times: Of calls.
+        share: Which percentile.
+        alpha: Error probability.
+
+    Returns:
+        None with too few calls to say, 44 of the defaults.
+
+    Source:
+        MLPerf Inference rules, early stopping: the confidence of a percentile from a limited number of
+        queries, by the binomial distribution.
+    """
+    count = len(times)
+    above = 0.0  # probability that at most so many calls are above the percentile
+    for left_out in range(count):
+        ways = math.lgamma(count + 1) - math.lgamma(left_out + 1) - math.lgamma(count - left_out + 1)
+        chance = ways + left_out * math.log1p(-share) + (count - left_out) * math.log(share)
+        above += math.exp(chance)
+        if above > alpha:
+            return None if left_out == 0 else sorted(times)[count - left_out]
+    return None
+
+
 def _spread(log_ratios: Sequence[float]) -> float:
     """Two standard errors of the pseudo-median, by a robust standard deviation."""
     middle = median(log_ratios)

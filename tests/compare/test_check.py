@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from edgelr.compare import check
+from edgelr.compare import check, explain
 from edgelr.compare.check import check_latency
-from edgelr.compare.protocol import QUANTITIES, Restart
-from edgelr.compare.sides import open_side
 from edgelr.compare.statistics import LOOKS
+from edgelr.errors import ExportError
 from edgelr.progress import Progress
+from edgelr.timing.process import LostProcessError
 
 PROFILES = {
     "base": {"MatMul": 5.0, "Add": 1.0, "Gelu": 1.0},
@@ -18,29 +18,26 @@ PROFILES = {
 
 
 @pytest.fixture
-def compared(one_layer, cpu, monkeypatch) -> Callable:
+def compared(one_layer, setup_of, restart_of, monkeypatch) -> Callable:
     """Compare with restarts that are drawn, not measured: ``slowdown(number)`` is the log ratio of each."""
 
-    def run(slowdown, *, spread=0.01, seconds=1e9, **limits):
+    def run(slowdown, *, spread=0.01, seconds=1e9, change=lambda number, found: found, **limits):
         draw = random.Random(1)
         seeds = []
 
-        def restart(base, candidate, device, inputs, *, seed):
+        def restart(setup, *, seed):
             seeds.append(seed)
             noise = [draw.gauss(0, spread) for _ in range(2)]
-            return Restart(
-                candidate=dict.fromkeys(QUANTITIES, slowdown(len(seeds)) + noise[0]),
-                twin=dict.fromkeys(QUANTITIES, noise[1]),
-                p50_ms=(1.0, math.exp(slowdown(len(seeds)))),
-                settled=True,
-            )
+            found = restart_of(slowdown(len(seeds)) + noise[0], noise[1])
+            return change(len(seeds), found)
 
         monkeypatch.setattr(check, "measure_restart", restart)
-        monkeypatch.setattr(check, "profile_operators", lambda side, *_: PROFILES[side.name])
-        base, candidate = open_side("base", one_layer(1)), open_side("candidate", one_layer(2))
+        monkeypatch.setattr(check, "placement", lambda setup, side: {"layer.0 (MatMul)": f"{side.name} EP"})
+        monkeypatch.setattr(explain, "profile_operators", lambda setup, side: PROFILES[side.name])
+        setup = setup_of(one_layer(1), one_layer(2))
         progress = Progress(quiet=True)
         asked = {"p50": 0.05, **limits}
-        return check_latency(base, candidate, cpu, {}, progress, limits=asked, seconds=seconds), seeds
+        return check_latency(setup, progress, limits=asked, seconds=seconds), seeds
 
     return run
 
@@ -51,6 +48,9 @@ def test_equal_sides_pass_at_the_first_look(compared):
     assert len(set(seeds)) == len(seeds)
     assert found.grown == ()
     assert found.rows[0].low < 1 < found.rows[0].high < 1.05
+    assert found.moved == (("layer.0 (MatMul)", "base EP", "candidate EP"),)
+    assert len(found.times_ms[0]) == 50 * LOOKS[0]
+    assert found.p90_bound_ms[0] == 1.0
 
 
 def test_a_regression_is_seen_twice(compared):
@@ -61,13 +61,26 @@ def test_a_regression_is_seen_twice(compared):
     assert found.rows[0].ratio == pytest.approx(1.105, abs=0.01)
     assert found.p50_ms == pytest.approx((1.0, 1.105), abs=0.01)
     assert found.grown == (("Cast", 0.0, 2.0), ("MatMul", 5.0, 6.0))
+    assert [len(each) for each in found.log_ratios] == [2 * LOOKS[0]] * 2
 
 
 def test_what_is_not_seen_again_was_none(compared):
-    """A neighbour came for the first eight restarts."""
-    found, _ = compared(lambda number: 0.1 if number <= LOOKS[0] else 0.0)
+    """A neighbour came for the first round; of the answer, only the second counts."""
+    found, seeds = compared(lambda number: 0.1 if number <= LOOKS[0] else 0.0)
     assert (found.outcome, found.confirmed) == ("pass", False)
-    assert found.restarts == LOOKS[0]
+    assert found.restarts == len(seeds) == 2 * LOOKS[0]
+    assert len(found.log_ratios[0]) == LOOKS[0]
+    assert found.rows[0].ratio < 1.02
+
+
+def test_what_is_not_p50_is_confirmed_too(compared):
+    found, seeds = compared(lambda number: 0.03, memory=0.01)
+    outcomes = {row.quantity: row.outcome for row in found.rows}
+    assert (outcomes["p50"], outcomes["memory"], outcomes["load"]) == ("pass", "regression", None)
+    assert (found.outcome, found.confirmed, len(seeds)) == ("regression", True, 2 * LOOKS[0])
+    assert found.grown == (), "nothing became slower"
+    found, _ = compared(lambda number: 0.03 if number <= LOOKS[0] else -0.03, memory=0.01)
+    assert (found.outcome, found.confirmed) == ("pass", False)
 
 
 def test_noise_is_no_answer(compared):
@@ -76,42 +89,66 @@ def test_noise_is_no_answer(compared):
     assert found.more_seconds > 0
 
 
-def test_the_time_ends_it(compared):
-    found, seeds = compared(lambda number: 0.0, seconds=0)
+@pytest.mark.parametrize("slowdown", [0.0, 0.5])
+def test_a_time_for_one_restart_is_no_answer(compared, slowdown):
+    found, seeds = compared(lambda number: slowdown, seconds=0)
     assert (found.outcome, len(seeds)) == ("inconclusive", 1)
     assert found.rows[0].low is None
+    assert found.more_seconds > 0
 
 
-def test_other_quantities_have_limits_of_their_own(compared, one_layer):
-    found, _ = compared(lambda number: 0.03, memory=0.01)
-    assert found.outcome == "regression"
-    assert {row.quantity: row.outcome for row in found.rows} == {
-        "p50": "pass",
-        "p90": None,
-        "load": None,
-        "memory": "regression",
-        "bytes": None,
-    }
+def test_bytes_have_a_limit_of_their_own(compared, one_layer):
     bigger = one_layer(2).stat().st_size / one_layer(1).stat().st_size - 1
     for limit, outcome in ((bigger / 2, "regression"), (bigger * 2, "pass")):
-        found, _ = compared(lambda number: 0.0, bytes=limit)
+        found, seeds = compared(lambda number: 0.0, bytes=limit)
         assert (found.outcome, found.rows[-1].outcome) == (outcome, outcome)
+        assert len(seeds) == LOOKS[0], "exact: nothing to confirm"
 
 
-def test_the_same_file_twice_is_said(one_layer, cpu, compared, monkeypatch):
-    monkeypatch.setattr(
-        check,
-        "measure_restart",
-        lambda *_, seed: Restart(
-            candidate=dict.fromkeys(QUANTITIES, 0.0),
-            twin=dict.fromkeys(QUANTITIES, 0.0),
-            p50_ms=(1.0, 1.0),
-            settled=False,
-        ),
-    )
-    side = open_side("base", one_layer(1))
-    found = check_latency(side, side, cpu, {}, Progress(quiet=True), limits={"p50": 0.05}, seconds=60)
-    assert [note.split(":")[0].split(" in ")[0] for note in found.notes] == [
-        "base and candidate are the same file",
-        "times had not settled after warm-up",
-    ]
+def test_a_p90_of_too_few_calls_is_no_answer(compared):
+    def few(number, found):
+        times = {side: values[:2] for side, values in found.times_ms.items()}
+        return type(found)(**{**vars(found), "times_ms": times})
+
+    found, _ = compared(lambda number: 0.0, change=few, p90=0.1)
+    assert found.p90_bound_ms == (None, None)
+    assert {row.quantity: row.outcome for row in found.rows}["p90"] == "inconclusive"
+    assert found.outcome == "inconclusive"
+    found, _ = compared(lambda number: 0.0, p90=0.1)
+    assert found.outcome == "pass"
+
+
+def test_a_restart_that_is_lost_is_measured_again_once(compared):
+    def lose(*numbers):
+        def change(number, found):
+            if number in numbers:
+                raise LostProcessError("candidate (x) on cpu-1t: ended with signal SIGKILL")
+            return found
+
+        return change
+
+    found, seeds = compared(lambda number: 0.0, change=lose(4))
+    assert (found.outcome, found.restarts, len(seeds)) == ("pass", LOOKS[0], LOOKS[0] + 1)
+    assert len(set(seeds)) == len(seeds)
+    assert "a restart was lost and measured again: candidate (x)" in found.notes[-1]
+    with pytest.raises(ExportError, match=r"candidate \(x\) .*SIGKILL(.|\n)*twice") as caught:
+        compared(lambda number: 0.0, change=lose(4, 7))
+    assert caught.value.exit_code == 7
+
+
+def test_a_clock_that_jumps_ahead_ruins_neither_the_answer_nor_the_run(compared, monkeypatch):
+    """The machine slept for an hour in a call of the fifth restart: time is over, what there is counts."""
+
+    def sleep(number, found):
+        if number != 5:
+            return found
+        clock[0] += 3600
+        times = {**found.times_ms, "candidate": (3.6e6, *found.times_ms["candidate"][1:])}
+        return type(found)(**{**vars(found), "times_ms": times})
+
+    clock = [0.0]
+    monkeypatch.setattr(check.time, "monotonic", lambda: clock[0])
+    found, seeds = compared(lambda number: 0.0, seconds=60, change=sleep)
+    assert (found.outcome, len(seeds)) == ("inconclusive", 5)
+    assert found.p50_ms[1] == pytest.approx(1.0, abs=0.05)
+    assert math.isfinite(found.rows[0].ratio)

@@ -5,37 +5,10 @@ from dataclasses import replace
 import pytest
 
 from edgelr.compare import outputs
-from edgelr.compare.check import Comparison, Row
 from edgelr.compare.sides import open_side
 from edgelr.terminal import finite
 
-
-def row(quantity, outcome, ratio=1.1, limit=0.05) -> Row:
-    interval = (None, None) if quantity == "bytes" else (ratio - 0.02, ratio + 0.02)
-    limit = None if outcome is None else limit
-    return Row(
-        quantity=quantity,
-        ratio=ratio,
-        low=interval[0],
-        high=interval[1],
-        noise=0.01,
-        limit=limit,
-        outcome=outcome,
-    )
-
-
-def comparison(outcome) -> Comparison:
-    return Comparison(
-        outcome=outcome,
-        rows=(row("p50", outcome), row("p90", None), row("bytes", "pass", 1.0)),
-        restarts=16,
-        confirmed=outcome == "regression",
-        seconds=50.0,
-        more_seconds=30.0 if outcome == "inconclusive" else 0.0,
-        p50_ms=(1.0, 1.1),
-        grown=(("MatMul", 0.5, 0.6),) if outcome == "regression" else (),
-        notes=("a note",),
-    )
+WHEN = "2030-01-01T00:00:00+00:00"
 
 
 @pytest.fixture
@@ -52,56 +25,90 @@ SUMMARIES = {
 
 
 @pytest.mark.parametrize("outcome", SUMMARIES)
-def test_one_sentence(outcome):
-    assert outputs.summary(comparison(outcome), "cpu-1t") == SUMMARIES[outcome]
+def test_one_sentence(outcome, comparison_of):
+    assert outputs.summary(comparison_of(outcome), "cpu-1t") == SUMMARIES[outcome]
 
 
 @pytest.mark.parametrize("outcome", SUMMARIES)
-def test_junit_counts_what_failed_and_what_was_skipped(outcome, sides):
-    root = ET.fromstring(outputs.junit(comparison(outcome), *sides, "cpu-1t"))
-    (suite,) = root
-    assert (root.tag, suite.tag) == ("testsuites", "testsuite")
+def test_junit_counts_what_failed_and_what_was_skipped(outcome, comparison_of, sides, check_junit):
+    text = outputs.junit(comparison_of(outcome), *sides, "cpu-1t", WHEN)
+    check_junit(text)
+    (suite,) = ET.fromstring(text)
     assert suite.attrib["tests"] == "2"
     assert suite.attrib["failures"] == str(int(outcome == "regression"))
     assert suite.attrib["skipped"] == str(int(outcome == "inconclusive"))
-    cases = {case.attrib["name"]: [child.tag for child in case] for case in suite}
+    cases = {case.attrib["name"]: [child.tag for child in case] for case in suite.iter("testcase")}
     expected = {"pass": [], "regression": ["failure"], "inconclusive": ["skipped"]}[outcome]
     assert cases == {"p50": expected, "bytes": []}
-    assert all(set(case.attrib) == {"classname", "name", "time"} for case in suite)
+    assert SUMMARIES[outcome] in suite.findtext("system-out")
 
 
-def test_markdown_is_a_table(sides):
-    text = outputs.markdown(comparison("regression"), *sides, "cpu-1t")
+def test_the_schema_of_junit_finds_what_is_wrong(comparison_of, sides, check_junit):
+    text = outputs.junit(comparison_of("pass"), *sides, "cpu-1t", WHEN)
+    for before, after in (('tests="2"', ""), ("<system-err />", ""), (":00:00", ":00:00Z")):
+        assert before in text
+        with pytest.raises(Exception, match=r"Element|attribute"):
+            check_junit(text.replace(before, after))
+
+
+def test_names_that_xml_could_not_say_are_quoted(comparison_of, one_layer, check_junit):
+    odd = open_side("candidate", one_layer(2, 'a<b>&"c".onnx'))
+    text = outputs.junit(comparison_of("regression"), open_side("base", one_layer(1)), odd, "cpu-1t", WHEN)
+    check_junit(text)
+    assert next(ET.fromstring(text).iter("testcase")).attrib["classname"] == str(odd.path)
+
+
+def test_markdown_is_a_table(comparison_of, sides):
+    text = outputs.markdown(comparison_of("regression"), *sides, "cpu-1t")
     assert text.startswith("### Latency of `")
     assert "| p50 | ×1.100 | ×1.080 to ×1.120 | 1.0% | ×1.050 | regression |" in text
     assert "| p90 | ×1.100 | ×1.080 to ×1.120 | 1.0% | - |  |" in text
     assert "| bytes | ×1.000 | exact | - | ×1.050 | pass |" in text
-    assert text.endswith("- MatMul: 0.500 ms a call, now 0.600\n- a note\n")
+    assert text.endswith("- note: a note\n")
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
 
-def test_the_document_is_json(sides):
-    found = json.loads(json.dumps(finite(outputs.document(comparison("pass"), *sides, "cpu-1t"))))
-    assert found["outcome"] == "pass"
+def test_below_the_table_is_what_else_to_know(comparison_of):
+    assert outputs.details(comparison_of("regression")) == [
+        "p50: base 1 ms, candidate 1.1 ms, here and today",
+        "p90: base 1.2 ms, candidate 1.3 ms, here and today; 99 % sure: at most 1.25 ms and 1.35 ms",
+        "grown: MatMul: 0.500 ms a call, now 0.600",
+        "moved: layer.1 (MatMul): QNNExecutionProvider, now CPUExecutionProvider",
+        "note: a note",
+    ]
+    few = comparison_of("pass", p90_bound_ms=(None, 1.0))
+    assert outputs.details(few)[1].endswith("; too few calls to be sure")
+
+
+@pytest.mark.parametrize("outcome", SUMMARIES)
+def test_the_document_is_as_its_schema_says(outcome, comparison_of, sides, check_document):
+    found = json.loads(json.dumps(finite(outputs.document(comparison_of(outcome), *sides, "cpu-1t"))))
+    check_document(found)
+    assert found["outcome"] == outcome
     assert [each["quantity"] for each in found["rows"]] == ["p50", "p90", "bytes"]
     assert found["sides"]["candidate"]["bytes"] == sides[1].bytes
-    assert found["accuracy"] == {}
-    assert found["host"]["cores"] >= 1
+    assert "times_ms" not in found
+    assert "measured" not in found
+    with pytest.raises(Exception, match="'speed' was unexpected"):
+        check_document({**found, "speed": 1})
 
 
-def test_accuracy_is_what_both_packages_say(make_package):
+def test_the_document_of_packages_has_their_accuracy(comparison_of, make_package, check_document):
     one, other = (open_side(name, make_package(name).folder) for name in ("base", "candidate"))
     known = [
         replace(side, package=replace(side.package, accuracy=accuracy))
         for side, accuracy in ((one, {"cosine": 0.9, "mrr@10": 0.5}), (other, {"cosine": 0.8}))
     ]
-    assert outputs.accuracy(*known) == {"cosine": (0.9, 0.8)}
+    found = json.loads(json.dumps(outputs.document(comparison_of("pass"), *known, "cpu-1t")))
+    check_document(found)
+    assert found["accuracy"] == {"cosine": [0.9, 0.8]}
 
 
-def test_a_line_of_history_has_ratios_and_no_times(sides):
-    line = outputs.history(comparison("pass"), *sides, "cpu-1t", "2030-01-01T00:00:00+00:00")
+def test_a_line_of_history_has_ratios_and_no_times(comparison_of, sides):
+    line = outputs.history(comparison_of("pass"), *sides, "cpu-1t", WHEN)
     assert "\n" not in line
     found = json.loads(line)
     assert found["ratios"] == {"p50": 1.1, "p90": 1.1, "bytes": 1.0}
     assert (found["outcome"], len(found["host"])) == ("pass", 16)
+    assert set(found["versions"]) == {"edgelr", "onnxruntime", "python"}
     assert not any("ms" in key for key in found)

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from edgelr.compare.statistics import ALPHA, LOOKS, decide, estimate
+from edgelr.compare.statistics import ALPHA, LOOKS, decide, estimate, upper_bound
 
 
 def test_the_pseudo_median_of_known_numbers():
@@ -105,3 +105,21 @@ def test_false_alarms_are_rare_and_slowdowns_are_found(name):
     slower = [outcome_of(draw, math.log(1.10), NOISES[name]) for _ in range(300)]
     assert slower.count("regression") >= 0.95 * len(slower)
     assert slower.count("pass") <= ALPHA * len(slower)
+
+
+def test_a_percentile_is_bounded_by_the_binomial_distribution():
+    """0.9 ** 44 < 0.01 < 0.9 ** 43: with 44 calls the longest is above the percentile, sure to 99 %."""
+    assert upper_bound([1.0] * 43) is None
+    assert upper_bound([float(number) for number in range(44)]) == 43
+    # With 64 calls one may be above: 0.9 ** 64 + 64 * 0.1 * 0.9 ** 63 = 0.0096, as in MLPerf's own minimum.
+    assert upper_bound([float(number) for number in range(63)]) == 62
+    assert upper_bound([float(number) for number in range(64)]) == 62
+    assert upper_bound([]) is None
+
+
+def test_the_bound_holds_as_often_as_it_says():
+    draw = random.Random(3)
+    bounds = [upper_bound([draw.random() for _ in range(100)]) for _ in range(1000)]
+    assert sum(bound < 0.9 for bound in bounds) <= 20
+    many = upper_bound([draw.random() for _ in range(20_000)])
+    assert 0.9 < many < 0.91
