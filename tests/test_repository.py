@@ -233,7 +233,7 @@ def test_recipes_are_valid() -> None:
 
 
 SHELL_FILES = [
-    *(f"scripts/{name}" for name in ("environment", "quickstart", "test", "check", "fix")),
+    *(f"scripts/{name}" for name in ("environment", "quickstart", "test", "check", "fix", "latency_check")),
     ".ci/run",
 ]
 
