@@ -1,40 +1,45 @@
-"""How often a latency check is wrong: simulated noise, known slowdowns, this project's rule and three others.
+"""How often a latency check is wrong, simulated and for real: this project's rule and three others.
 
-    python scripts/benchmarks/compare.py               # a few minutes on one core
+    python scripts/benchmarks/compare.py series --package build/docs-search/package --at-most 1
+    python scripts/benchmarks/compare.py report
+    python scripts/benchmarks/compare.py simulate --recorded build/benchmarks/compare-series.jsonl
 
-Every trial simulates the calls of one check on one machine: a time for each call, of a base of 10 ms and of a
-candidate that is slower by a known share, under one kind of noise. The rules see the same kind of noise, each
-with the calls that it would make in the same time:
+``series`` makes real checks, one after the other, and appends a row of JSON for each; it goes on where it was
+stopped. ``report`` says what they found, and what the other rules say of the same recordings. ``simulate``
+takes a minute or two on one core.
+
+Every simulated trial has the calls of one check on one machine: a time for each call, of a base of 10 ms and
+of a candidate that is slower by a known share, under one kind of noise. The rules see the same kind of noise,
+each with the calls that it would make in the same time:
 
 * edgelr: restarts of base, candidate and twin in interleaved blocks, decided on after each of the looks of
   ``edgelr.compare.statistics``, at most 18 restarts, and a regression only when a second round finds it
   again. The tolerance is 2.5 %, half of the smallest slowdown that is asked for.
-* a threshold: one process a side, one after the other, 100 calls each; slower when the median grew by 10 %.
-* asv's: the same calls; slower when the medians' 99 % intervals do not overlap and the ratio is over 1.1.
-* google/benchmark's: the same calls; slower when the U test over calls has p < 0.05.
+* the others (``compare_rules.py``): one process a side, one after the other, 100 calls each.
 
 Kinds of noise, all with 0.7 % between processes: log-normal (2 % between calls), bimodal (every process is
 one of two that differ by 3 %), drifting (a slow wave of 10 % over the job), autocorrelated (a random walk
 that returns, 3 %), outliers (a call in ten takes up to three times as long), neighbour (another job comes and
-goes and takes 30 %).
-
-Prints tables, writes JSON.
+goes and takes 30 %). ``recorded`` is none of these: restarts of the real series in which nothing changed, in
+their order from a random one on, their three sides in random roles; there all rules see the same calls.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
+from compare_rules import RULES, Times, other_rules
+from compare_series import check, plan, read_rows, slower_package
 
 from edgelr.compare.statistics import LOOKS, decide
 
-Times = NDArray[np.float64]
+Shares = dict[str, dict[str, float]]
 Noise = Callable[[np.random.Generator, Times], Times]
 """(random numbers, moments of the calls in seconds) -> log of what each call's time is multiplied by"""
 
@@ -46,6 +51,10 @@ MOST = 18
 TOLERANCE = 0.025
 BETWEEN_PROCESSES = 0.007
 SLOWDOWNS = (0.0, 0.05, 0.10)
+SERIES = "compare-series.jsonl"
+OUT = click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), show_default=True
+)
 
 
 def lognormal(random: np.random.Generator, at: Times) -> Times:
@@ -93,32 +102,92 @@ NOISES: dict[str, Noise] = {
 }
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), show_default=True)
+@click.group()
+def main() -> None:
+    """Latency checks, simulated and real."""
+
+
+@main.command()
+@OUT
 @click.option("--trials", default=2000, show_default=True, help="Without a slowdown; a quarter with one.")
-def main(out: Path, trials: int) -> None:
+@click.option("--recorded", type=click.Path(path_type=Path, exists=True), help="Rows of a series.")
+def simulate(out: Path, trials: int, recorded: Path | None) -> None:
     """Simulate, print a table for each slowdown, write OUT/compare.json."""
-    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    pool = [] if recorded is None else recordings(read_rows(recorded))
+    found: dict[str, dict[str, Shares]] = {}
     for slowdown in SLOWDOWNS:
         count = trials if slowdown == 0 else trials // 4
-        found[f"{slowdown:.0%}"] = {name: shares(name, slowdown, count) for name in NOISES}
-        print(table(slowdown, count, found[f"{slowdown:.0%}"]))
+        each = {name: shares(name, slowdown, count) for name in NOISES}
+        if pool:
+            each[f"recorded ({len(pool)} restarts)"] = recorded_shares(pool, slowdown, count)
+        found[f"{slowdown:.0%}"] = each
+        print(table(slowdown, count, each), flush=True)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "compare.json"
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"written to {path}")
 
 
-def shares(name: str, slowdown: float, trials: int) -> dict[str, dict[str, float]]:
+@main.command()
+@OUT
+@click.option(
+    "--package", type=click.Path(path_type=Path), default=Path("build/docs-search/package"), show_default=True
+)
+@click.option("--same", default=40, show_default=True, help="Against itself, beside a neighbour.")
+@click.option("--slower", default=20, show_default=True, help="Against one with 7 % more to compute, alone.")
+@click.option("--slower-neighbour", default=0, show_default=True, help="Likewise, beside a neighbour.")
+@click.option("--at-most", type=int, help="Checks now; the rest another time.")
+@click.option("--tolerance", default=TOLERANCE, show_default=True, help="A share.")
+@click.option("--budget", default=60.0, show_default=True, help="Seconds for the answer.")
+def series(  # noqa: PLR0913, PLR0917 - a command line
+    out: Path,
+    package: Path,
+    same: int,
+    slower: int,
+    slower_neighbour: int,
+    at_most: int | None,
+    tolerance: float,
+    budget: float,
+) -> None:
+    """Make real checks and append their rows to OUT/compare-series.jsonl; goes on where it was stopped."""
+    path, other = out / SERIES, out / "slower"
+    more = slower_package(package, other)
+    counts = {"same": same, "slower": slower, "slower, neighbour": slower_neighbour}
+    left = plan(counts, read_rows(path))
+    print(f"{len(left)} checks are left; the slower package has {more:.1%} more multiply-accumulates")
+    for kind, number in left[:at_most]:
+        row = check(kind, number, package, other, tolerance=tolerance, budget_s=budget)
+        with path.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({**row, "more_macs": more}) + "\n")
+        words = f"{row['outcome']}, ×{row['ratio']:.3f}, {row['restarts']} restarts, {row['seconds']:.0f} s"
+        print(f"{kind} {number}: {words}", flush=True)
+
+
+@main.command()
+@OUT
+def report(out: Path) -> None:
+    """Say what the checks of a series found, and what other rules say of the same recordings."""
+    rows = read_rows(out / SERIES)
+    print(series_table(rows))
+    print(rules_table(rows))
+
+
+def shares(name: str, slowdown: float, trials: int) -> Shares:
     """Rule -> answer -> share of the trials."""
-    counts: dict[str, dict[str, int]] = {}
+    answers = []
     for trial in range(trials):
         random = np.random.default_rng([trial, list(NOISES).index(name), round(slowdown * 100)])
-        answers = {"edgelr": checked(random, name, slowdown), **others(random, name, slowdown)}
-        for rule, answer in answers.items():
-            counts.setdefault(rule, {}).setdefault(answer, 0)
-            counts[rule][answer] += 1
-    return {rule: {answer: n / trials for answer, n in each.items()} for rule, each in counts.items()}
+        answers.append({"edgelr": checked(random, name, slowdown), **others(random, name, slowdown)})
+    return counted(answers)
+
+
+def counted(answers: Sequence[Mapping[str, str]]) -> Shares:
+    """Rule -> answer -> share."""
+    found: Shares = {}
+    for rule in answers[0]:
+        said = [each[rule] for each in answers]
+        found[rule] = {answer: said.count(answer) / len(said) for answer in dict.fromkeys(said)}
+    return found
 
 
 def checked(random: np.random.Generator, name: str, slowdown: float) -> str:
@@ -177,27 +246,100 @@ def others(random: np.random.Generator, name: str, slowdown: float) -> dict[str,
     one, other = np.split(logs, 2)
     base: Times = np.exp(one + processes(random, name))
     candidate: Times = np.exp(other + processes(random, name) + math.log1p(slowdown))
-    ratio = float(np.median(candidate) / np.median(base))
-    apart = median_interval(candidate)[0] > median_interval(base)[1]
-    found = {"threshold": ratio > 1.1, "asv": apart and ratio > 1.1, "U test": u_test(base, candidate) < 0.05}
-    return {rule: "regression" if slower else "pass" for rule, slower in found.items()}
+    return other_rules(base, candidate)
 
 
-def median_interval(times: Times) -> tuple[float, float]:
-    """99 % interval of the median, by order statistics."""
-    half = 2.576 * math.sqrt(len(times)) / 2
-    ordered = np.sort(times)
-    low, high = math.floor(len(times) / 2 - half), math.ceil(len(times) / 2 + half)
-    return float(ordered[max(0, low)]), float(ordered[min(len(times) - 1, high)])
+def recordings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Times]]:
+    """Times by side of every restart in which nothing changed, in their order."""
+    return [
+        {side: np.array(times) for side, times in restart.items()}
+        for row in rows
+        if row["kind"] == "same"
+        for restart in row["times_ms"]
+    ]
 
 
-def u_test(base: Times, candidate: Times) -> float:
-    """One-sided p of Mann and Whitney's U test, by the normal approximation."""
-    ranks = np.argsort(np.argsort(np.concatenate([base, candidate]))) + 1.0
-    count = len(base)
-    u = ranks[count:].sum() - count * (count + 1) / 2
-    z = (u - count * count / 2) / math.sqrt(count * count * (2 * count + 1) / 12)
-    return 0.5 * math.erfc(z / math.sqrt(2))
+def recorded_shares(pool: Sequence[Mapping[str, Times]], slowdown: float, trials: int) -> Shares:
+    """As ``shares``, on recordings."""
+    medians = np.array([[np.log(np.median(times)) for times in restart.values()] for restart in pool])
+    answers = []
+    for trial in range(trials):
+        random = np.random.default_rng([trial, round(slowdown * 100)])
+        first = int(random.integers(len(pool)))
+        roles = random.permuted(np.tile(np.arange(3), (2 * MOST, 1)), axis=1)
+        places = (first + np.arange(2 * MOST)) % len(pool)
+        base, candidate, twin = (medians[places, roles[:, role]] for role in range(3))
+        slower = candidate - base + math.log1p(slowdown)
+        times = list(pool[first].values())
+        one, other = times[roles[0, 0]], times[roles[0, 1]] * (1 + slowdown)
+        answers.append({"edgelr": twice(slower, twin - base), **other_rules(one, other)})
+    return counted(answers)
+
+
+def twice(ratios: Times, twins: Times) -> str:
+    """The answer to log ratios of restarts in their order; a regression has to be found twice."""
+    start = 0
+    for _ in range(2):
+        answer = "inconclusive"
+        for look in (look for look in LOOKS if look <= MOST):
+            part = slice(start, start + look)
+            answer = decide(ratios[part].tolist(), twins[part].tolist(), TOLERANCE).outcome
+            if answer != "inconclusive":
+                break
+        start += look
+        if answer != "regression":
+            return answer
+    return "regression"
+
+
+def series_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each kind of check."""
+    heading = (
+        "check | runs | pass | regression | not sure | ratio, median [least, most] | seconds, median, most"
+    )
+    lines = [f"| {heading} |"]
+    lines.append("|---" * 7 + "|")
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind]
+        outcomes = [
+            sum(row["outcome"] == each for row in own) for each in ("pass", "regression", "inconclusive")
+        ]
+        ratios, seconds = ([row[name] for row in own] for name in ("ratio", "seconds"))
+        cells = [kind, len(own), *outcomes]
+        cells.append(f"×{np.median(ratios):.3f} [{min(ratios):.3f}, {max(ratios):.3f}]")
+        cells.append(f"{np.median(seconds):.0f}, {max(seconds):.0f}")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def rules_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Regressions that each rule sees in the same recordings: of the first restart, and of all together."""
+    lines = [
+        "\n| called a regression | runs | edgelr | "
+        + " | ".join(
+            f"{rule}, {what}"
+            for rule in ("threshold 10 %", "asv", "U test")
+            for what in ("one restart", "all")
+        )
+        + " |",
+        "|---" * 9 + "|",
+    ]
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind]
+        cells = [kind, len(own), sum(row["outcome"] == "regression" for row in own)]
+        said = {what: [other_rules(*recorded_sides(row, what)) for row in own] for what in (1, None)}
+        cells += [
+            sum(each[rule] == "regression" for each in said[what]) for rule in RULES for what in (1, None)
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def recorded_sides(row: Mapping[str, Any], restarts: int | None) -> tuple[Times, Times]:
+    """Calls of base and candidate in the first restarts of a check; in all when None."""
+    part = row["times_ms"][:restarts]
+    base, candidate = (np.concatenate([each[side] for each in part]) for side in ("base", "candidate"))
+    return base, candidate
 
 
 def table(slowdown: float, trials: int, found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
