@@ -85,12 +85,12 @@ def _distributions(found: Comparison) -> list[str]:
     for row, ((name, color), times, middle) in enumerate(zip(names, both, found.p50_ms, strict=True)):
         steps = []
         for number, share in enumerate(_shares(times, low, high)):
-            left, top = LEFT + number * PLOT / BINS, 176 - share / peak * 130
+            left, top = LEFT + number * PLOT / BINS, 176 - share / peak * 112
             steps += [f"{left:.1f},{top:.1f}", f"{left + PLOT / BINS:.1f},{top:.1f}"]
         outline = " ".join([f"{LEFT},176", *steps, f"{LEFT + PLOT},176"])
         parts.append(f'<polygon points="{outline}" fill="{color}" fill-opacity="0.25" stroke="{color}"/>')
         place = LEFT + (middle - low) / (high - low) * PLOT
-        parts.append(line(place, 40, place, 176, color, dashed=row == 0))
+        parts.append(line(place, 58, place, 176, color, dashed=row == 0))
         longer = sum(time > high for time in times) / len(times)
         beyond = f", {longer:.1%} beyond this picture" if longer > TOLD else ""
         words = f"{name}: p50 {middle:.3g} ms{beyond}"
@@ -125,7 +125,7 @@ def _ratios(found: Comparison) -> list[str]:
         *_axis(low, high, 320, lambda value: f"×{value:.4g}"),
         line(x(1.0), 232, x(1.0), 320, MUTED),
         line(x(bound), 232, x(bound), 320, OUTCOMES["regression"], dashed=True),
-        text(x(bound), 354, f"tolerance ×{bound:.3g}", anchor="middle", color=OUTCOMES["regression"]),
+        text(x(bound), 354, f"tolerance ×{bound:.4g}", anchor="middle", color=OUTCOMES["regression"]),
         text(8, 354, "grey band: noise floor", color=MUTED),
     ]
     for top, name, ratios, fill in (
