@@ -155,16 +155,17 @@ def lean(model: Any, token: int, logit: float) -> None:
         model.model.decoder.layer_norm.bias.add_(logit * direction / direction.square().sum())
 
 
-def write_whisper(folder: Path, seed: int, languages: Sequence[str] = ()) -> None:
-    """Save one as transformers does; one of no languages knows English only."""
+def write_whisper(folder: Path, seed: int, languages: Sequence[str] = (), *, timed: bool = False) -> None:
+    """Save one as transformers does; one of no languages knows English only, a timed one may write times."""
     from transformers import GenerationConfig
 
     codes = [f"<|{code}|>" for code in languages]
-    processor = whisper_processor((*_BEFORE, *codes, *_AFTER, *(_TIMES if languages else ())))
+    processor = whisper_processor((*_BEFORE, *codes, *_AFTER, *(_TIMES if languages or timed else ())))
     ids = processor.tokenizer.get_vocab()
     model = whisper_model(processor.tokenizer, seed)
     end = ids["<|endoftext|>"]
     spoken = {token for name, token in ids.items() if name.lstrip("\u0120").isascii() and name[-1].isalpha()}
+    times = set(map(ids.get, _TIMES)) if timed else set()
     several = {
         "lang_to_id": {code: ids[code] for code in codes},
         "task_to_id": {name: ids[f"<|{name}|>"] for name in ("translate", "transcribe")},
@@ -179,11 +180,12 @@ def write_whisper(folder: Path, seed: int, languages: Sequence[str] = ()) -> Non
         no_timestamps_token_id=ids["<|notimestamps|>"],
         forced_decoder_ids=[[1, ids["<|notimestamps|>"]]],
         return_timestamps=False,
-        suppress_tokens=sorted(set(ids.values()) - spoken - {end}),
+        suppress_tokens=sorted(set(ids.values()) - spoken - times - {end}),
         begin_suppress_tokens=[ids["\u0120"], end],
         prev_sot_token_id=ids["<|startofprev|>"],
         no_repeat_ngram_size=3,  # or random weights would say one thing over and over
         **(several if languages else {}),
+        **({"max_initial_timestamp_index": 20} if timed else {}),
     )
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -203,6 +205,14 @@ def many_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a Whisper of several languages, which has tokens of times, too."""
     folder = tmp_path_factory.mktemp("many-whisper")
     write_whisper(folder, seed=9, languages=LANGUAGES)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def timed_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a Whisper that may tell the times of what it hears."""
+    folder = tmp_path_factory.mktemp("timed-whisper")
+    write_whisper(folder, seed=8, timed=True)
     return folder
 
 
@@ -341,6 +351,18 @@ def write_ctc(folder: Path, kind: str, norm: str) -> Path:
     model.save_pretrained(folder)
     Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ctc_package(
+    make_ctc: Callable[[str], Path],
+    sounds: Path,
+    utterances: tuple[Utterance, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Package:
+    """The dense fp32 package of ``make_ctc("wav2vec2")``, of a window of two seconds; not to be changed."""
+    home = tmp_path_factory.mktemp("ctc-package") / "home"
+    return export_speech(make_ctc("wav2vec2"), sounds, utterances, home, {"window_s": WINDOW_S})
 
 
 # --- Moonshine ------------------------------------------------------------------------------------------

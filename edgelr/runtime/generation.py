@@ -40,6 +40,9 @@ class Generation:
         forced_bos_token_id: The first token, such as the target language.
         prompt_ids: What every transcript of Whisper goes on with after the start: language, task, format.
         no_speech_token_id: Its probability right after the start is that nobody speaks.
+        no_timestamps_token_id: As the end of a prompt it says that no times are told. The tokens after it are
+            times, 0.02 s apart, where a model has them.
+        max_initial_timestamp_index: The latest time that may be told first.
         forced_eos_token_id: The last token when ``max_length`` is reached.
         repetition_penalty: Above 1, tokens that were generated already become less likely.
         no_repeat_ngram_size: No run of this many tokens comes twice; 0 allows it.
@@ -61,6 +64,8 @@ class Generation:
     forced_bos_token_id: _Token | None = None
     prompt_ids: tuple[_Token, ...] = ()
     no_speech_token_id: _Token | None = None
+    no_timestamps_token_id: _Token | None = None
+    max_initial_timestamp_index: _Count | None = None
     forced_eos_token_id: _Token | None = None
     repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     no_repeat_ngram_size: _Count = 0
@@ -99,6 +104,16 @@ def read_generation(folder: Path) -> Generation:
         raise DamagedArtifactError(
             f"{path}: {_first_fault(error)}", "get or build the package again"
         ) from error
+
+
+def tells_times(generation: Generation) -> bool:
+    """Whether times are told between the words: a Whisper does, unless its prompt says that it should not.
+
+    Args:
+        generation: The settings.
+    """
+    plain = generation.no_timestamps_token_id
+    return plain is not None and generation.prompt_ids[-1:] != (plain,)
 
 
 def check_tokens(folder: Path, generation: Generation, vocabulary: int) -> None:
@@ -159,7 +174,12 @@ def generation_of(config: Mapping[str, Any]) -> Generation:
 
 
 # Packages of before speech have none.
-_OF_SPEECH = ("prompt_ids", "no_speech_token_id")
+_OF_SPEECH = (
+    "prompt_ids",
+    "no_speech_token_id",
+    "no_timestamps_token_id",
+    "max_initial_timestamp_index",
+)
 
 _TAKEN_AS_THEY_ARE = (
     "num_beams",

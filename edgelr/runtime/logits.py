@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edgelr.runtime.generation import Generation
+from edgelr.runtime.generation import Generation, tells_times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,8 @@ def changes_of(generation: Generation, *, normalized: bool) -> tuple[Change, ...
         forced = len(generation.prompt_ids) + (generation.forced_bos_token_id is not None)
         begin = 1 + forced
         changes.append(_ban(generation.begin_suppress_tokens, lambda length: length == begin))
+    if tells_times(generation):
+        changes.append(_times(generation))
     # After all others, none of which counts while a prompt is told.
     changes += [_force(token, length) for length, token in enumerate(generation.prompt_ids, 1)]
     if normalized and generation.renormalize_logits:
@@ -114,6 +116,48 @@ def _no_repeat(size: int) -> Change:
         scores[row, runs[row, run, -1]] = -np.inf
 
     return not_again
+
+
+def _times(generation: Generation) -> Change:
+    """Times come in pairs and never go back; one is told where times are likelier than any word.
+
+    Source:
+        Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision (2022), section 2.3.
+    """
+    import numpy as np
+
+    plain, begin = generation.no_timestamps_token_id, 1 + len(generation.prompt_ids)
+    assert plain is not None, "it tells times"
+    first, most = plain + 1, generation.max_initial_timestamp_index
+    end = generation.eos_token_id[0] if generation.eos_token_id else 0
+
+    def tell(scores: NDArray[np.float32], history: NDArray[np.int64]) -> None:
+        scores[:, plain] = -np.inf
+        for row, told in zip(scores, history[:, begin:].tolist(), strict=True):
+            _pair(row, told, first, end)
+        if history.shape[1] == begin:
+            scores[:, :first] = -np.inf
+            if most is not None:
+                scores[:, first + most + 1 :] = -np.inf
+        shares = np.exp(log_softmax(scores))
+        scores[shares[:, first:].sum(axis=1) > shares[:, :first].max(axis=1), :first] = -np.inf
+
+    return tell
+
+
+def _pair(scores: NDArray[np.float32], told: list[int], first: int, end: int) -> None:
+    """Rule out what may not follow the tokens ``told``; the tokens before ``end`` are text."""
+    import numpy as np
+
+    is_time = [token >= first for token in told[-2:]]
+    opens = is_time == [False, True]  # after words: another time has to follow, or the end
+    if opens:
+        scores[:end] = -np.inf
+    elif is_time and all(is_time):
+        scores[first:] = -np.inf
+    times = [token for token in told if token >= first]
+    if times:
+        scores[first : times[-1] + (not opens)] = -np.inf
 
 
 def _renormalize(scores: NDArray[np.float32], history: NDArray[np.int64]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgelr.artifacts import Package
@@ -12,14 +11,15 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.runtime.ctc import Letters, check_letters, likeliest, prefix_beam_search, read_letters
-from edgelr.runtime.decode import SourceDecoder, beam_search, greedy, greedy_steps
+from edgelr.runtime.decode import SourceDecoder, beam_search, greedy
 from edgelr.runtime.decoder_graph import SPEECH, GraphDecoder, heard_by
-from edgelr.runtime.generation import Generation, check_tokens, read_generation
+from edgelr.runtime.generation import Generation, check_tokens, read_generation, tells_times
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.logits import log_softmax
-from edgelr.runtime.long_audio import Pcm, join_texts, padded_window, windows_of
+from edgelr.runtime.long_audio import Pcm, Window, join_texts, padded_window, windows_of
 from edgelr.runtime.package import FEATURES, MANIFEST, model_path, session_entries
 from edgelr.runtime.silence import Listening
+from edgelr.runtime.timestamps import Phrase, phrases_of, with_times, words_of
 from edgelr.runtime.tokens import Codec, check_codec, open_codec
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Transcriber:
         decoder: Its other graphs.
         window: Samples that it reads at once.
         reads: What its encoder reads: features of a whole window, or as many samples as there are.
+        timed: How it generates with times between the words; None where it has none.
     """
 
     codec: Codec
@@ -52,6 +53,7 @@ class Transcriber:
     decoder: SourceDecoder
     window: int
     reads: str = SPEECH[0]
+    timed: Generation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,19 +78,23 @@ AnyTranscriber = Transcriber | CtcTranscriber
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """What is said in a part of a sound.
+    """What is said in a window of a sound.
 
     Attributes:
         start_s: Where it begins.
         end_s: Where it ends.
         text: Its transcript.
         overlap_s: How much of it is also in the segment before.
+        phrases: Its parts with times of their own, where these were asked for and the model tells them.
+        final: Whether the window is whole; see ``stream``.
     """
 
     start_s: float
     end_s: float
     text: str
     overlap_s: float = 0.0
+    phrases: tuple[Phrase, ...] = ()
+    final: bool = True
 
 
 def open_transcriber(package: Package, device: Device) -> AnyTranscriber:
@@ -145,6 +151,7 @@ def transcriber_of(package: Package, sessions: Mapping[str, InferenceSession]) -
         decoder=graphs,
         window=window,
         reads=reads[0],
+        timed=with_times(generation, graphs.vocabulary),
     )
 
 
@@ -154,6 +161,7 @@ def transcribe(
     *,
     beams: int | None = None,
     max_tokens: int | None = None,
+    times: bool = False,
 ) -> Iterator[Segment]:
     """Transcribe a sound window by window, as it comes; see ``windows_of`` for where a longer one is cut.
 
@@ -162,6 +170,7 @@ def transcribe(
         blocks: PCM ``[samples]`` of 16 kHz, in order.
         beams: 1 is greedy; the package's own when None.
         max_tokens: Most tokens a window, if that is fewer than the package allows.
+        times: Let a Whisper that knows times tell them; its words may be others then.
 
     Yields:
         A segment a window; its text is empty where nobody speaks.
@@ -170,14 +179,38 @@ def transcribe(
         UnsupportedModelError: ONNX Runtime fails on a graph.
     """
     for window in windows_of(blocks, transcriber.window, SAMPLE_RATE):
-        match transcriber:
-            case Transcriber():
-                chosen = transcriber.generation.num_beams if beams is None else beams
-                tokens = generate(transcriber, window.pcm, beams=chosen, max_tokens=max_tokens)
-                text = transcriber.codec.decode(tokens).strip()
-            case CtcTranscriber():
-                text = letters_of(transcriber, window.pcm, beams=beams or 1)
-        yield Segment(start_s=window.start_s, end_s=window.end_s, text=text, overlap_s=window.overlap_s)
+        yield hear(transcriber, window, beams=beams, max_tokens=max_tokens, times=times)
+
+
+def hear(
+    transcriber: AnyTranscriber,
+    window: Window,
+    *,
+    beams: int | None = None,
+    max_tokens: int | None = None,
+    times: bool = False,
+) -> Segment:
+    """Transcribe a window; see ``transcribe``."""
+    told: tuple[Phrase, ...] = ()
+    match transcriber:
+        case Transcriber():
+            settings = (transcriber.timed if times else None) or transcriber.generation
+            chosen = settings.num_beams if beams is None else beams
+            tokens = generate(transcriber, window.pcm, beams=chosen, max_tokens=max_tokens, times=times)
+            decode = transcriber.codec.decode
+            text = decode(words_of(tokens, settings)).strip()
+            if tells_times(settings):
+                told = phrases_of(tokens, settings, decode, window.start_s, window.end_s)
+        case CtcTranscriber():
+            text = letters_of(transcriber, window.pcm, beams=beams or 1)
+    return Segment(
+        start_s=window.start_s,
+        end_s=window.end_s,
+        text=text,
+        overlap_s=window.overlap_s,
+        phrases=told,
+        final=window.final,
+    )
 
 
 def text_of(segments: Iterable[Segment]) -> str:
@@ -204,7 +237,7 @@ def letters_of(transcriber: CtcTranscriber, pcm: Pcm, *, beams: int) -> str:
     import numpy as np
 
     letters = transcriber.letters
-    scores = run_graph(transcriber.model, _loud(transcriber, pcm))["logits"][0]
+    scores = run_graph(transcriber.model, features_of(transcriber, pcm))["logits"][0]
     if not np.isfinite(scores).all():
         raise UnsupportedModelError("the graph 'model' gives scores that are not finite")
     if beams == 1:
@@ -212,13 +245,9 @@ def letters_of(transcriber: CtcTranscriber, pcm: Pcm, *, beams: int) -> str:
     return letters.text(prefix_beam_search(log_softmax(scores), letters.blank, beams))
 
 
-def _loud(transcriber: CtcTranscriber, pcm: Pcm) -> dict[str, NDArray[Any]]:
-    """Inputs of the model; what is shorter than its first filters is filled with silence."""
-    padded = padded_window(pcm, max(len(pcm), SHORTEST))
-    return dict(run_graph(transcriber.features, {"pcm": padded}))
-
-
-def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int | None = None) -> list[int]:
+def generate(
+    transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int | None = None, times: bool = False
+) -> list[int]:
     """Tokens of a window's transcript.
 
     Args:
@@ -226,6 +255,7 @@ def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int 
         pcm: ``[samples]`` of 16 kHz, at most a window.
         beams: 1 is greedy.
         max_tokens: Most tokens, if that is fewer than the package allows.
+        times: Tell times between the words, where the model knows them.
 
     Returns:
         Tokens without the start and the prompt, up to and with the one that ended it; none where nobody
@@ -234,10 +264,11 @@ def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int 
     Raises:
         UnsupportedModelError: ONNX Runtime fails on a graph.
     """
-    generation, prompt = transcriber.generation, len(transcriber.generation.prompt_ids)
+    generation = (transcriber.timed if times else None) or transcriber.generation
+    prompt = len(generation.prompt_ids)
     max_tokens = None if max_tokens is None else max_tokens + prompt
     decoder = Listening(transcriber.decoder, generation)
-    transcriber.decoder.read(_features(transcriber, pcm))
+    transcriber.decoder.read(features_of(transcriber, pcm))
     if beams == 1:
         (found,) = greedy(decoder, 1, generation, max_tokens)
     else:
@@ -245,51 +276,16 @@ def generate(transcriber: Transcriber, pcm: Pcm, *, beams: int, max_tokens: int 
     return [] if decoder.nobody_speaks(found) else found[prompt:]
 
 
-def timed_transcript(transcriber: AnyTranscriber, pcm: Pcm, new_tokens: int) -> tuple[float, float, float]:
-    """Time a greedy transcript of a window with a fixed number of tokens, wherever it would end.
+def features_of(transcriber: AnyTranscriber, pcm: Pcm) -> dict[str, NDArray[Any]]:
+    """What the next graph reads: of a whole window, filled with silence, or of as much sound as there is.
 
     Args:
         transcriber: The package.
         pcm: ``[samples]`` of 16 kHz, at most a window.
-        new_tokens: How many tokens to generate after the prompt, at least 1; a model with CTC writes what it
-            writes.
-
-    Returns:
-        Seconds for the features, for the encoder, and for the decoder.
 
     Raises:
-        UnsupportedModelError: ONNX Runtime fails on a graph, such as on a position it does not have.
+        UnsupportedModelError: ONNX Runtime fails on the graph.
     """
-    if isinstance(transcriber, CtcTranscriber):
-        return _timed_letters(transcriber, pcm)
-    generation = transcriber.generation
-    endless = replace(
-        generation,
-        eos_token_id=(),
-        forced_eos_token_id=None,
-        max_length=1 + len(generation.prompt_ids) + new_tokens,
-    )
-    start = time.perf_counter()
-    features = _features(transcriber, pcm)
-    made = time.perf_counter()
-    transcriber.decoder.read(features)
-    read = time.perf_counter()
-    for _ in greedy_steps(transcriber.decoder, 1, endless):
-        pass
-    return made - start, read - made, time.perf_counter() - read
-
-
-def _timed_letters(transcriber: CtcTranscriber, pcm: Pcm) -> tuple[float, float, float]:
-    start = time.perf_counter()
-    values = _loud(transcriber, pcm)
-    made = time.perf_counter()
-    scores = run_graph(transcriber.model, values)["logits"][0]
-    read = time.perf_counter()
-    transcriber.letters.text(likeliest(scores, transcriber.letters.blank))
-    return made - start, read - made, time.perf_counter() - read
-
-
-def _features(transcriber: Transcriber, pcm: Pcm) -> dict[str, NDArray[Any]]:
-    whole = transcriber.reads == SPEECH[0]
+    whole = isinstance(transcriber, Transcriber) and transcriber.reads == SPEECH[0]
     padded = padded_window(pcm, transcriber.window if whole else max(len(pcm), SHORTEST))
-    return {transcriber.reads: run_graph(transcriber.features, {"pcm": padded})[transcriber.reads]}
+    return dict(run_graph(transcriber.features, {"pcm": padded}))

@@ -13,6 +13,7 @@ from edgelr.examples import Utterance
 from edgelr.runtime.examples import example_sound, folder_examples
 from edgelr.runtime.long_audio import Window, windows_of
 from edgelr.runtime.package import FEATURES, open_package
+from edgelr.runtime.timed_transcript import timed_transcript
 from edgelr.runtime.tokens import open_codec
 from edgelr.runtime.transcribe import (
     MODEL,
@@ -20,7 +21,6 @@ from edgelr.runtime.transcribe import (
     SAMPLE_RATE,
     AnyTranscriber,
     Transcriber,
-    timed_transcript,
     transcriber_of,
 )
 from edgelr.timing.sessions import package_sessions

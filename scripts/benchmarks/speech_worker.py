@@ -40,6 +40,7 @@ from edgelr.runtime.generation import read_generation
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.long_audio import windows_of
 from edgelr.runtime.package import FEATURES, model_path, open_package, session_entries
+from edgelr.runtime.timed_transcript import timed_transcript
 from edgelr.runtime.tokens import open_codec
 from edgelr.timing.memory import peak_resident_bytes
 
@@ -103,7 +104,7 @@ class EdgelrSide:
 
     def timed(self, pcm: Pcm, new_tokens: int) -> tuple[float, float, float]:
         """As of ``Side``."""
-        return runtime.timed_transcript(self._transcriber, pcm, new_tokens)
+        return timed_transcript(self._transcriber, pcm, new_tokens)
 
     def heard(self, pcm: Pcm, silence: bool) -> tuple[str, float, float]:
         """As of ``Side``."""

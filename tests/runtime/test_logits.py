@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import GenerationConfig
 from transformers.generation import logits_process as theirs
 
 from edgelr.runtime.generation import Generation
@@ -118,3 +119,36 @@ def test_a_first_token_is_suppressed_after_the_prompt(forced: int | None) -> Non
         for change in changes:
             change(given, history(length))
         np.testing.assert_array_equal(given, expected)
+
+
+FIRST = 7  # the first of the tokens that are times
+
+
+def timed_history(length: int) -> Any:
+    """A prompt of one token after the start, then words below 5 and times from 7 on, in any order."""
+    draw = np.random.default_rng(length)
+    tokens = draw.choice([3, 4, 7, 8, 9, 10], size=(3, length))
+    tokens[:, :2] = (0, 5)
+    return tokens
+
+
+@pytest.mark.parametrize("most", [None, 2])
+@pytest.mark.parametrize("scale", [0.1, 1.0])
+def test_times_are_told_as_in_transformers(most: int | None, scale: float) -> None:
+    config = GenerationConfig(
+        no_timestamps_token_id=FIRST - 1, eos_token_id=5, max_initial_timestamp_index=most
+    )
+    processor = theirs.WhisperTimeStampLogitsProcessor(config, begin_index=2)
+    told = {"no_timestamps_token_id": FIRST - 1, "max_initial_timestamp_index": most, "prompt_ids": (5,)}
+    change, prompt = changes_of(replace(PLAIN, eos_token_id=(5,), **told), normalized=True)
+    for length in range(2, 30):
+        given, tokens = scores(length) * np.float32(scale), timed_history(length)
+        expected = processor(torch.from_numpy(tokens), torch.from_numpy(given.copy())).numpy()
+        change(given, tokens)
+        prompt(given, tokens)
+        np.testing.assert_array_equal(given, expected)
+
+
+def test_a_prompt_that_ends_in_no_timestamps_tells_none() -> None:
+    settings = {"no_timestamps_token_id": 6, "prompt_ids": (5, 6)}
+    assert len(changes_of(replace(PLAIN, **settings), normalized=True)) == 2, "the prompt alone"

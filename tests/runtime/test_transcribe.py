@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
-from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.errors import DamagedArtifactError
 from edgelr.examples import Utterance
 from edgelr.runtime.audio import SAMPLE_RATE, read_audio
 from edgelr.runtime.generation import read_generation, write_generation
@@ -27,7 +27,6 @@ from edgelr.runtime.transcribe import (
     open_transcriber,
     padded_window,
     text_of,
-    timed_transcript,
     transcribe,
 )
 from edgelr.tasks.speech_losses import transcribed
@@ -290,28 +289,6 @@ def test_a_transcriber_can_be_used_again(transcriber: Transcriber, speech: Spoke
     first = generate(transcriber, speech(1, 1.0), beams=1)
     assert generate(transcriber, speech(2, 2.0), beams=4)
     assert generate(transcriber, speech(1, 1.0), beams=1) == first
-
-
-# --- timing ---------------------------------------------------------------------------------------------
-
-
-def test_a_timed_transcript_has_as_many_tokens_as_asked(
-    transcriber: Transcriber, speech: Spoken, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[int] = []
-    step = transcriber.decoder.step
-    monkeypatch.setattr(transcriber.decoder, "step", lambda tokens: (steps.append(1), step(tokens))[1])
-    for new in (1, 25):
-        steps.clear()
-        times = timed_transcript(transcriber, speech(0, 1.0), new)
-        assert len(steps) == new + len(transcriber.generation.prompt_ids), "past every end"
-        assert len(times) == 3
-        assert min(times) > 0
-
-
-def test_positions_that_a_graph_does_not_have_are_said(transcriber: Transcriber, speech: Spoken) -> None:
-    with pytest.raises(UnsupportedModelError, match="ONNX Runtime fails on the graph 'decoder'"):
-        timed_transcript(transcriber, speech(0, 1.0), 40)
 
 
 # --- what does not belong together ----------------------------------------------------------------------

@@ -20,7 +20,8 @@ from edgelr.recipe.schema import Export, Finetune
 from edgelr.recipe.tasks import Recognize
 from edgelr.runtime.examples import example_sound
 from edgelr.runtime.package import model_path
-from edgelr.runtime.transcribe import CtcTranscriber, text_of, timed_transcript, transcribe, transcriber_of
+from edgelr.runtime.timed_transcript import timed_transcript
+from edgelr.runtime.transcribe import CtcTranscriber, text_of, transcribe, transcriber_of
 from edgelr.tasks import ctc_recognition as task
 from edgelr.tasks.ctc_model import load_model, transcribed
 from edgelr.tasks.task import Reading

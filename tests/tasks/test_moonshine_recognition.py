@@ -29,13 +29,13 @@ from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.caches import COUNTERS
 from edgelr.runtime.examples import example_sound
 from edgelr.runtime.package import model_path
+from edgelr.runtime.timed_transcript import timed_transcript
 from edgelr.runtime.transcribe import (
     SHORTEST,
     Transcriber,
     generate,
     open_transcriber,
     text_of,
-    timed_transcript,
     transcribe,
 )
 from edgelr.structure import Reduction
