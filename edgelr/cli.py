@@ -89,6 +89,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
         "cat questions.txt | edgelr run build/docs-search/package - --vectors --json",
         "cat lines.txt | edgelr run build/english-french/package - --beam 4 > translated.txt",
         "edgelr run build/spoken-commands/package *.wav --segments",
+        "arecord -t raw -f S16_LE -r 16000 | edgelr run build/spoken-commands/package - --segments",
     )
 )
 @click.argument("package", type=click.Path(path_type=Path))
@@ -109,7 +110,7 @@ def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any
     """Use PACKAGE on each INPUT: search its own texts, print vectors, translate, or write down what is said.
 
     The input - reads lines from standard input; translations come line by line. Inputs of a speech package
-    are sound files. Needs neither torch nor transformers.
+    are sound files, or - for wav or raw samples as they come. Needs neither torch nor transformers.
     """
     from edgelr.use import answer
 

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgelr.terminal import aligned, is_numeric
 from edgelr.writing import writing
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 LINE_EVERY_SHARE = 0.1
 LINE_EVERY_S = 15.0
 LINE_AFTER_S = 1.0  # a loop that is over by then is told once, at its end
-_NUMBER = re.compile(r"[-+±]?\d[\d.,]*([eE][-+]?\d+)?( ?[%×A-Za-zµ/]{1,9})?")
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -124,7 +124,7 @@ class Progress:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show a table; columns of numbers are aligned to the right."""
-        lines = [title, *(f"  {line}" for line in _aligned(columns, rows))]
+        lines = [title, *(f"  {line}" for line in aligned(columns, rows))]
         self._write_log("\n".join(lines))
         if self._rich:
             self._draw_table(title, columns, rows)
@@ -183,7 +183,7 @@ class Progress:
 
         table = Table(title=Text(_clean(title)), title_justify="left")
         for index, column in enumerate(columns):
-            numeric = _is_numeric([row[index] for row in rows])
+            numeric = is_numeric([row[index] for row in rows])
             table.add_column(Text(_clean(column)), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_clean(cell)) for cell in row))
@@ -263,7 +263,8 @@ def _live_display() -> Live:
         TextColumn("{task.fields[note]}", markup=False),
         console=_console(),
         transient=True,
-        redirect_stdout=False,  # the result of --json stays on stdout
+        # On the same terminal, results stand above the display; anywhere else they stay on stdout.
+        redirect_stdout=sys.stdout.isatty(),
     )
 
 
@@ -271,22 +272,6 @@ def _console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False)
-
-
-def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay a table out with spaces; its header is followed by a rule."""
-    cells = [[heading, *(row[index] for row in rows)] for index, heading in enumerate(columns)]
-    padded = []
-    for heading, *values in cells:
-        width = max(len(cell) for cell in (heading, *values))
-        side = ">" if _is_numeric(values) else "<"
-        padded.append([f"{cell:{side}{width}}" for cell in (heading, "-" * width, *values)])
-    return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
-
-
-def _is_numeric(cells: Sequence[str]) -> bool:
-    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in cells)
-    return 2 * numbers > len(cells)
 
 
 def _clean(text: str) -> str:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 import tempfile
 import traceback
@@ -30,6 +31,7 @@ NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 PROGRAM = "edgelr"
 COMPLETION = "_EDGELR_COMPLETE"
 BROKEN_PIPE = 141
+_NUMBER = re.compile(r"[-+±]?\d[\d.,]*([eE][-+]?\d+)?( ?[%×A-Za-zµ/]{1,9})?")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 RESUME = "what is finished is kept; run the same command again to resume"
 
@@ -104,7 +106,19 @@ def say_line(text: str) -> None:
     """
     line = _CONTROL.sub(lambda found: " " if found.group().isspace() else "\ufffd", text)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    click.echo(line.encode(encoding, "replace").decode(encoding))
+    # Not click's own stream: a live display has put itself in the place of this one.
+    click.echo(line.encode(encoding, "replace").decode(encoding), file=sys.stdout)
+
+
+def say_over(text: str) -> None:
+    """Show the end of a text on stderr, which is a terminal, in place of what was shown so before.
+
+    Args:
+        text: As much of its end as fits on a line; nothing clears the line.
+    """
+    room = max(1, shutil.get_terminal_size().columns - 1)
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)[-room:]
+    click.echo(f"\r\x1b[K{shown}", err=True, nl=False, color=True)  # a terminal, whatever click thinks
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -119,6 +133,35 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(f"  {line.rstrip()}" for line in lines)
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay a table out with spaces; its header is followed by a rule, columns of numbers are aligned right.
+
+    Args:
+        columns: Headings.
+        rows: Cells; all rows have as many.
+
+    Returns:
+        Its lines.
+    """
+    cells = [[heading, *(row[index] for row in rows)] for index, heading in enumerate(columns)]
+    padded = []
+    for heading, *values in cells:
+        width = max(len(cell) for cell in (heading, *values))
+        side = ">" if is_numeric(values) else "<"
+        padded.append([f"{cell:{side}{width}}" for cell in (heading, "-" * width, *values)])
+    return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+
+
+def is_numeric(cells: Sequence[str]) -> bool:
+    """Whether most cells are numbers, with a unit or not.
+
+    Args:
+        cells: Of a column.
+    """
+    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in cells)
+    return 2 * numbers > len(cells)
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 - JSON

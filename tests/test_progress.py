@@ -139,6 +139,28 @@ def test_nothing_of_the_display_stays() -> None:
     assert after.index("survey  done in") < after.index("Layers") < after.index("passed")
 
 
+def test_a_result_on_the_same_terminal_stands_above_the_display() -> None:
+    code = """if True:
+        from edgelr.progress import Progress
+        from edgelr.terminal import say_line
+        with Progress().bar("files", 3) as advance:
+            for number in range(3):
+                say_line(f"text [b]{number}[/b]")
+                advance()
+    """
+    here, there = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=there, stderr=there, env=environment(), check=True
+    )
+    os.close(there)
+    shown = os.read(here, 100_000).decode()
+    os.close(here)
+    assert done.returncode == 0
+    for number in range(3):
+        assert re.search(rf"\x1b\[2Ktext \[b\]{number}\[/b\]\r\n", shown), "on a line that was cleared"
+    assert shown.rindex("text [b]2[/b]") < shown.rindex("files")
+
+
 @pytest.mark.parametrize(("how", "word"), [("fail", "failed"), ("interrupt", "interrupted")])
 def test_an_error_stops_the_display(how: str, word: str) -> None:
     code, _, shown = on_a_terminal(how)

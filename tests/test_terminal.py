@@ -13,7 +13,7 @@ import click
 import pytest
 
 from edgelr.errors import DataError, GateError
-from edgelr.terminal import failure, finite, run_command, say, say_line
+from edgelr.terminal import aligned, failure, finite, is_numeric, run_command, say, say_line, say_over
 
 
 def command(action: Callable[[], object]) -> click.Command:
@@ -206,3 +206,25 @@ def test_a_terminal_that_lacks_a_sign_is_no_crash() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
     assert done.stdout == b"caf\xe9 ?\n"
+
+
+def test_a_text_is_shown_over_the_one_before(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    say_over("one two three\x1b[31m")
+    say_over("")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "\r\x1b[Khree [31m\r\x1b[K"), "as much of its end as fits"
+
+
+def test_a_table_is_aligned() -> None:
+    assert aligned(["site", "rank"], [["a.query", "64"], ["b", "-"]]) == [
+        "site     rank",
+        "-------  ----",
+        "a.query  64",
+        "b        -",
+    ]
+    assert aligned(["site", "ms"], [["b", "1.5 ms"]])[-1] == "b     1.5 ms"
+    assert is_numeric(["1", "2.5 %", "x"])
+    assert not is_numeric(["1", "x"])

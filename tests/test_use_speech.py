@@ -1,7 +1,10 @@
 """``edgelr run`` with sound files."""
 
+import io
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from edgelr.device.schema import Device
 from edgelr.errors import DataError, UsageError
 from edgelr.examples import Utterance
 from edgelr.runtime.audio import read_audio
+from edgelr.runtime.package import open_package
 from edgelr.runtime.transcribe import open_transcriber, text_of, transcribe
 from edgelr.terminal import run_command
 from edgelr.use import answer
@@ -129,7 +133,109 @@ def test_json_is_the_last_line(package: Path, files: list[str], capsys: pytest.C
     out, err = capsys.readouterr()
     rows = json.loads(out)["transcripts"]
     assert [row["input"] for row in rows] == files[:2]
-    assert err.splitlines() == [row["output"] for row in rows]
+    assert err.splitlines()[:-1] == [row["output"] for row in rows]
+    assert re.fullmatch(r"  transcribing  2/2 \(100%\)  \d+\.\d s", err.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def timed(
+    timed_whisper: Path, export_whisper: Callable[..., Package], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return export_whisper(timed_whisper, tmp_path_factory.mktemp("timed-use") / "home").folder
+
+
+def test_a_model_that_tells_times_is_asked_for_them(
+    timed: Path, files: list[str], cpu: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (row,) = answer(timed, files[-1:], device="cpu-1t", segments=True)["transcripts"]
+    transcriber = open_transcriber(open_package(timed), cpu)
+    (whole,) = transcribe(transcriber, [read_audio(Path(files[-1]))], times=True)
+    assert [tuple(part.values()) for part in row["segments"]] == [
+        (each.start_s, each.end_s, each.text) for each in whole.phrases
+    ]
+    assert len(capsys.readouterr().out.splitlines()) == len(row["segments"]) > 1
+    (plain,) = answer(timed, files[-1:], device="cpu-1t")["transcripts"]
+    assert [part["end_s"] for part in plain["segments"]] == [plain["seconds"]], "it was not asked"
+
+
+# --- standard input -------------------------------------------------------------------------------------
+
+
+def piped(package: Path, data: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "edgelr", "run", str(package), "-", *options]
+    return subprocess.run(command, input=data, env=ENVIRONMENT, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("kind", ["whisper", "ctc"])
+def test_what_is_piped_in_is_what_the_file_is(
+    package: Path, ctc_package: Package, speech: Spoken, tmp_path: Path, kind: str
+) -> None:
+    folder = package if kind == "whisper" else ctc_package.folder
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.concatenate([speech(number, 1.7) for number in range(3)]), 16_000)
+    (row,) = answer(folder, [str(path)], device="cpu-1t")["transcripts"]
+    done = piped(folder, path.read_bytes(), "--json")
+    assert (done.returncode, done.stderr.decode().splitlines()) == (0, [row["output"]])
+    (found,) = json.loads(done.stdout)["transcripts"]
+    assert found == row | {"input": "-"}
+    raw = soundfile.read(path, dtype="int16")[0].astype("<i2").tobytes()
+    assert piped(folder, raw).stdout.decode().splitlines() == [row["output"]]
+
+
+def test_lines_come_while_the_pipe_is_open(ctc_package: Package, speech: Spoken) -> None:
+    """As from a microphone: a window is told as soon as it is whole."""
+    command = [sys.executable, "-m", "edgelr", "run", str(ctc_package.folder), "-", "--segments"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as running:
+        assert running.stdin is not None and running.stdout is not None
+        running.stdin.write((speech(0, 2.5) * 2**15).astype("<i2").tobytes())
+        running.stdin.flush()
+        first = running.stdout.readline().decode()
+        assert first.startswith("    0.00     ")
+        running.stdin.close()
+        assert len(running.stdout.readlines()) == 1
+    assert running.returncode == 0
+
+
+def test_a_person_sees_what_is_said_while_it_is_said(ctc_package: Package, speech: Spoken) -> None:
+    here, there = pty.openpty()
+    command = [sys.executable, "-m", "edgelr", "run", str(ctc_package.folder), "-"]
+    plain = {name: value for name, value in ENVIRONMENT.items() if name not in ("CI", "NO_COLOR")}
+    done = subprocess.run(
+        command,
+        input=(np.concatenate([speech(0, 1.5), speech(1, 1.5)]) * 2**15).astype("<i2").tobytes(),
+        stdout=subprocess.PIPE,
+        stderr=there,
+        env=plain | {"TERM": "xterm", "COLUMNS": "60"},
+        check=True,
+    )
+    os.close(there)
+    shown = [each.strip() for each in os.read(here, 100_000).decode().split("\r\x1b[K")]
+    os.close(here)
+    final = done.stdout.decode().strip()
+    assert len(shown) > 3
+    assert shown[0] == shown[-1] == "", "the line is clear at the end"
+    assert shown[-2] == final[-59:].strip(), "the last that was shown is the text"
+    assert len(set(shown)) > 3, "it grows"
+
+
+def test_standard_input_may_be_among_files(
+    package: Path, files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = io.BytesIO()
+    soundfile.write(data, read_audio(Path(files[1])), 16_000, format="WAV", subtype="PCM_16")
+    data.seek(0)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
+    rows = answer(package, [files[0], "-", files[1]], device="cpu-1t")["transcripts"]
+    assert [row["input"] for row in rows] == [files[0], "-", files[1]]
+    assert rows[1]["output"] == rows[2]["output"]
+    with pytest.raises(UsageError, match="standard input is named twice"):
+        answer(package, ["-", "-"], device="cpu-1t")
+
+
+def test_a_text_that_is_piped_in_is_no_sound(package: Path) -> None:
+    done = piped(package, b"turn on the lights\n")
+    assert done.returncode == 5
+    assert b"standard input is no sound: it is text that begins with 'turn on the'" in done.stderr
 
 
 # --- faults ---------------------------------------------------------------------------------------------
@@ -205,7 +311,8 @@ def test_it_needs_neither_torch_nor_transformers(
     done = subprocess.run(
         [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert re.fullmatch(r"  transcribing  4/4 \(100%\)  \d+\.\d s\n", done.stderr)
     assert done.stdout.splitlines() == expected(files)
 
 

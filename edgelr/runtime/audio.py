@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,22 +43,38 @@ def audio_blocks(path: Path, rate: int = SAMPLE_RATE) -> Iterator[Pcm]:
         MissingRequirementError: soundfile is not installed, or soxr, which only other rates need.
     """
     with _opened(path) as file:
-        blocks = _mono_blocks(file, path)
-        if file.samplerate == rate:
-            yield from blocks
-            return
-        resampler = _soxr().ResampleStream(file.samplerate, rate, 1)
-        given = 0
-        for block in blocks:
-            piece = resampler.resample_chunk(block)
-            given += len(piece)
-            if len(piece):
-                yield piece
-        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        if len(rest):
-            yield rest
-        elif not given:
-            yield np.zeros(1, np.float32)  # shorter than one sample of the new rate
+        yield from resampled(_mono_blocks(file, path), file.samplerate, rate)
+
+
+def resampled(blocks: Iterable[Pcm], before: int, rate: int = SAMPLE_RATE) -> Iterator[Pcm]:
+    """Sound at another rate, block by block.
+
+    Args:
+        blocks: PCM ``[samples]``, at least one sample in all.
+        before: Their samples a second.
+        rate: Those of what is returned.
+
+    Yields:
+        PCM ``[samples]``: at least one block, none of them empty.
+
+    Raises:
+        MissingRequirementError: soxr is not installed, which only other rates need.
+    """
+    if before == rate:
+        yield from blocks
+        return
+    resampler = _soxr().ResampleStream(before, rate, 1)
+    given = 0
+    for block in blocks:
+        piece = resampler.resample_chunk(block)
+        given += len(piece)
+        if len(piece):
+            yield piece
+    rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    if len(rest):
+        yield rest
+    elif not given:
+        yield np.zeros(1, np.float32)  # shorter than one sample of the new rate
 
 
 def read_audio(path: Path) -> Pcm:

@@ -32,15 +32,17 @@ class Window:
         end_s: Where it ends.
         pcm: ``[samples]``, at most a model's window.
         overlap_s: How much of its beginning is also the end of the window before; 0 after a silence.
+        final: Whether it is whole; another one that begins with it follows, if not.
     """
 
     start_s: float
     end_s: float
     pcm: Pcm
     overlap_s: float
+    final: bool = True
 
 
-def windows_of(blocks: Iterable[Pcm], window: int, rate: int) -> Iterator[Window]:
+def windows_of(blocks: Iterable[Pcm], window: int, rate: int, every: int | None = None) -> Iterator[Window]:
     """Cut a sound into windows, as it comes; memory is bounded by a block and about two windows.
 
     What is not longer than a window is one. Else each window ends in the middle of the quietest 0.2 s of its
@@ -52,23 +54,28 @@ def windows_of(blocks: Iterable[Pcm], window: int, rate: int) -> Iterator[Window
         blocks: PCM ``[samples]`` of any lengths, in order.
         window: Samples of the longest window, at least 1.
         rate: Samples a second.
+        every: Also give what there is of a window, not ``final``, after as many more samples.
 
     Yields:
-        Windows in order; without their overlaps they are the sound. None where there are no samples.
+        Windows in order; the final ones without their overlaps are the sound. None where there are no
+        samples.
 
     Raises:
-        ValueError: ``window`` or ``rate`` is not positive.
+        ValueError: ``window``, ``rate`` or ``every`` is not positive.
     """
-    if window < 1 or rate < 1:
-        raise ValueError(f"a window of {window} samples at {rate} a second")
+    if window < 1 or rate < 1 or (every is not None and every < 1):
+        raise ValueError(f"a window of {window} samples at {rate} a second, shown every {every}")
     overlap = min(round(_OVERLAP_S * rate), window // _LARGEST_OVERLAP)
     # Joined only when a window is full: blocks may be many and small.
     pieces: list[Pcm] = []
-    held = start = shared = 0
+    held = start = shared = shown = 0
     for block in blocks:
         pieces.append(block)
         held += len(block)
         if held <= window:
+            if every is not None and start + held - shown >= every:
+                shown = start + held
+                yield _window(np.concatenate(pieces), start, shared, rate, final=False)
             continue
         pcm = np.concatenate(pieces)
         while len(pcm) > window:
@@ -78,7 +85,7 @@ def windows_of(blocks: Iterable[Pcm], window: int, rate: int) -> Iterator[Window
             shared = 0 if silence else overlap
             start += end - shared
             pcm = pcm[end - shared :]
-        pieces, held = [pcm], len(pcm)
+        pieces, held, shown = [pcm], len(pcm), max(shown, start)
     if held:
         yield _window(np.concatenate(pieces), start, shared, rate)
 
@@ -117,8 +124,9 @@ def join_texts(first: str, second: str, overlapped: bool) -> str:
     return " ".join(kept + after[max(shared - 1, 0) :])
 
 
-def _window(pcm: Pcm, start: int, shared: int, rate: int) -> Window:
-    return Window(start_s=start / rate, end_s=(start + len(pcm)) / rate, pcm=pcm, overlap_s=shared / rate)
+def _window(pcm: Pcm, start: int, shared: int, rate: int, *, final: bool = True) -> Window:
+    end = start + len(pcm)
+    return Window(start_s=start / rate, end_s=end / rate, pcm=pcm, overlap_s=shared / rate, final=final)
 
 
 def _middle_of_silence(pcm: Pcm, rate: int) -> int | None:

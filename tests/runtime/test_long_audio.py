@@ -1,3 +1,4 @@
+import itertools
 import tracemalloc
 from collections.abc import Iterator
 
@@ -195,6 +196,37 @@ def test_speech_is_cut_between_sentences():
     for window in windows[:-1]:
         end = round(window.end_s * SAMPLE_RATE)
         assert any(start - 2000 < end < stop + 2000 for start, stop in gaps), "speech fades in and out"
+
+
+# --- windows that are not whole yet ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("block", "every"), [(100, 500), (700, 500), (700, 1), (4000, 3000), (25_000, 500)])
+def test_unfinished_windows_change_nothing_of_the_final_ones(block, every):
+    pcm = noise(45.0)
+    pcm[round(17.5 * RATE) : 18 * RATE] = 0
+    shown = list(windows_of(in_blocks(pcm, block), WINDOW, RATE, every))
+    final = [each for each in shown if each.final]
+    for found, expected in zip(final, cut(pcm, block=block), strict=True):
+        assert (found.start_s, found.end_s, found.overlap_s) == (
+            expected.start_s,
+            expected.end_s,
+            expected.overlap_s,
+        )
+        assert np.array_equal(found.pcm, expected.pcm)
+    for one, two in itertools.pairwise(shown):
+        if not one.final:
+            assert two.start_s == one.start_s, "it goes on"
+            assert np.array_equal(two.pcm[: len(one.pcm)][: len(two.pcm)], one.pcm[: len(two.pcm)])
+        if not two.final and not one.final:
+            assert two.end_s - one.end_s >= every / RATE
+
+
+def test_a_window_is_shown_about_as_often_as_asked():
+    shown = list(windows_of(in_blocks(noise(9.0), 100), WINDOW, RATE, 500))
+    assert [each.end_s for each in shown if not each.final] == [0.5 * number for number in range(1, 19)]
+    (last,) = (each for each in shown if each.final)
+    assert (last.start_s, last.end_s) == (0, 9)
 
 
 # --- texts --------------------------------------------------------------------------------------------
