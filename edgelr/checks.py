@@ -19,6 +19,7 @@ from edgelr.recipe.tasks import (
     TaskSettings,
     Translate,
     TranslationsDataset,
+    UtterancesDataset,
 )
 
 _BUILD = ("accelerate", "onnxscript", "safetensors", "torch", "transformers")
@@ -89,6 +90,8 @@ def check_extras(settings: TaskSettings) -> None:
         wanted, extras = [*wanted, *_SPEECH], f"{extras},speech"
         if isinstance(settings.data, SpokenPhrases):
             wanted.append("espeakng-loader")
+        if isinstance(settings.data, UtterancesDataset):
+            wanted, extras = [*wanted, "datasets"], f"{extras},datasets"
     missing = [name for name in wanted if not _installed(name)]
     if missing:
         raise MissingRequirementError(

@@ -19,6 +19,7 @@ from edgelr.recipe.tasks import (
     Translate,
     TranslationsDataset,
     TranslationsFile,
+    UtterancesDataset,
     UtterancesFile,
 )
 
@@ -34,7 +35,7 @@ def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
         DataError: The data cannot be read.
     """
     data = task.data
-    if isinstance(data, TranslationsDataset):
+    if isinstance(data, TranslationsDataset | UtterancesDataset):
         folder = recipe_path.parent / data.id
         return {"data": folder_digest(folder)} if folder.is_dir() else {}
     if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile):

@@ -80,6 +80,34 @@ def utterances() -> tuple[Utterance, ...]:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def write_clips() -> Callable[..., Path]:
+    """``write_clips(folder, rows, split="train")``: a folder that is laid out like a dataset of the hub."""
+    return write_parquet
+
+
+def write_parquet(folder: Path, rows: list[dict[str, Any]], split: str = "train") -> Path:
+    """A shard of recordings with the hub's own note of what its columns are."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"text": {"dtype": "string", "_type": "Value"}, "audio": {"_type": "Audio"}}
+    for name in rows[0].keys() - kinds:
+        kinds[name] = {"dtype": "int64", "_type": "Value"}
+    sound = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    schema = pa.schema(
+        [
+            (name, sound if name == "audio" else pa.string() if name == "text" else pa.int64())
+            for name in rows[0]
+        ],
+        metadata={"huggingface": json.dumps({"info": {"features": kinds}})},
+    )
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows, schema)
+    pq.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
 # --- models ---------------------------------------------------------------------------------------------
 
 

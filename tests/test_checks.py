@@ -11,7 +11,7 @@ from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.job import open_job
 from edgelr.progress import Progress
 from edgelr.recipe.load import load_recipe
-from edgelr.recipe.tasks import CldrPairs, TaskSettings, Translate
+from edgelr.recipe.tasks import CldrPairs, Recognize, TaskSettings, Translate
 
 KEEP = "keep: {parameters: 0.6}"
 FAST = "keep: {latency: {device: cpu-1t, speedup: 1.5, tokens: 16}}"
@@ -116,3 +116,12 @@ def test_what_building_needs_is_named_when_it_is_missing(
     with pytest.raises(MissingRequirementError, match=f"not installed: {absent}") as caught:
         check_extras(task)
     assert caught.value.hint == hint
+
+
+def test_recordings_of_the_hub_need_the_extra_that_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"source": "dataset", "id": "google/fleurs"}
+    task = Recognize.model_validate({"type": "automatic-speech-recognition", "data": data})
+    check_extras(task)
+    monkeypatch.setattr("edgelr.checks._installed", lambda name: name != "datasets")
+    with pytest.raises(MissingRequirementError, match=r"edgelr\[build,speech,datasets\]"):
+        check_extras(task)

@@ -35,6 +35,16 @@ def test_a_list_of_sounds_counts_with_the_sounds(tmp_path):
     assert data_digest(task, recipe) != first
 
 
+def test_a_folder_like_those_of_the_hub_counts_with_its_content(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    assert data_digest(speech(source="dataset", id="clips"), recipe) == {}, "of the hub"
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "train.parquet").write_bytes(b"one")
+    first = data_digest(speech(source="dataset", id="clips"), recipe)
+    (tmp_path / "clips" / "train.parquet").write_bytes(b"two")
+    assert data_digest(speech(source="dataset", id="clips"), recipe) != first
+
+
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         data_digest(embedding(source="file", path="nowhere.jsonl"), tmp_path / "r.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
@@ -20,10 +21,10 @@ from edgelr.recipe.tasks import (
     CldrPairs,
     PairsFile,
     PythonDocs,
-    Recognize,
     SpokenPhrases,
     TranslationsDataset,
     TranslationsFile,
+    UtterancesDataset,
     UtterancesFile,
 )
 
@@ -88,21 +89,44 @@ def _splits(
         from edgelr.load.sounds import speak_phrases
 
         return speak_phrases(counts, recipe.seed, folder, progress)
+    if isinstance(data, UtterancesFile | UtterancesDataset):
+        return _recorded(recipe, data, counts, recipe_folder, folder, longest_s, progress)
     hold_out = data.hold_out if isinstance(data, PythonDocs) else ()
     examples = _read(data, recipe_folder, progress)
-    if not examples:
-        raise DataError("task.data: no example was found", "check the source of the data")
-    if isinstance(recipe.task, Recognize):
-        from edgelr.load.sounds import keep_sounds, short_enough
-
-        utterances = [example for example in examples if isinstance(example, Utterance)]
-        fitting = short_enough(utterances, longest_s, progress)
-        return keep_sounds(split_by_group(fitting, counts, seed=recipe.seed), folder, progress)
+    _check_some(examples)
     return split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
 
 
+def _recorded(
+    recipe: Recipe,
+    data: UtterancesFile | UtterancesDataset,
+    counts: dict[Split, int],
+    recipe_folder: Path,
+    folder: Path,
+    longest_s: float,
+    progress: Progress,
+) -> Mapping[Split, Sequence[Utterance]]:
+    from edgelr.load.sounds import keep_sounds, short_enough
+    from edgelr.load.utterances_dataset import read_utterances_dataset
+    from edgelr.load.utterances_file import read_utterances
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        if isinstance(data, UtterancesFile):
+            examples = read_utterances(recipe_folder / data.path)
+        else:
+            examples = read_utterances_dataset(data, recipe_folder, Path(scratch), progress)
+        _check_some(examples)
+        fitting = short_enough(examples, longest_s, progress)
+        return keep_sounds(split_by_group(fitting, counts, seed=recipe.seed), folder, progress)
+
+
+def _check_some(examples: Sequence[AnyExample]) -> None:
+    if not examples:
+        raise DataError("task.data: no example was found", "check the source of the data")
+
+
 def _read(
-    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset | UtterancesFile,
+    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset,
     recipe_folder: Path,
     progress: Progress,
 ) -> tuple[AnyExample, ...]:
@@ -123,9 +147,5 @@ def _read(
             from edgelr.load.translations_dataset import read_dataset
 
             return read_dataset(data, recipe_folder, progress)
-        case UtterancesFile():
-            from edgelr.load.utterances_file import read_utterances
-
-            return read_utterances(recipe_folder / data.path)
         case _:
             assert_never(data)

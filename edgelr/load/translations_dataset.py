@@ -8,6 +8,7 @@ from typing import Any
 
 from edgelr.errors import DataError
 from edgelr.examples import Translation
+from edgelr.load.hub_dataset import open_dataset
 from edgelr.load.rows import normalized
 from edgelr.progress import Progress
 from edgelr.recipe.tasks import TranslationsDataset
@@ -29,7 +30,7 @@ def read_dataset(
         DataError: The dataset, its part or its split is not there or cannot be read, a language is not among
             its columns, or source and target are the same text in every row.
     """
-    rows = _rows(data, recipe_folder)
+    rows = open_dataset(data, recipe_folder)
     source, target = data.languages
     examples = []
     for number, row in enumerate(rows):
@@ -49,27 +50,6 @@ def read_dataset(
             "is task.data.languages right?",
         )
     return tuple(examples)
-
-
-def _rows(data: TranslationsDataset, recipe_folder: Path) -> Any:  # noqa: ANN401 - a datasets.Dataset
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    local = recipe_folder / data.id
-    try:
-        rows = load_dataset(
-            str(local) if local.is_dir() else data.id,
-            data.config,
-            split=data.split,
-            revision=None if local.is_dir() else data.revision,
-        )
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"task.data: the dataset {data.id!r} cannot be read: {reason}",
-            "check id, config and split; without the network, give a folder next to the recipe",
-        ) from error
-    return rows.select(range(min(data.rows, len(rows))))
 
 
 def _check_languages(data: TranslationsDataset, texts: Mapping[str, Any]) -> None:

@@ -123,11 +123,33 @@ class UtterancesFile(Section):
     test: Count = 300
 
 
+class UtterancesDataset(Section):
+    """Recordings and their texts from the Hugging Face hub, by the ``datasets`` library."""
+
+    source: Literal["dataset"]
+    id: str = Field(
+        min_length=1,
+        description="such as 'google/fleurs', or a folder next to the recipe laid out alike, of parquet",
+    )
+    config: str | None = Field(None, description="which of its parts, such as 'en_us'")
+    split: Name = Field("train", description="where rows are taken from; edgelr makes splits of its own")
+    audio: str = Field("audio", min_length=1, description="its column of sounds")
+    text: str = Field("text", min_length=1, description="its column of transcripts")
+    group: str | None = Field(
+        None, description="a column such as 'speaker_id': rows with the same value are in one split"
+    )
+    rows: Count = Field(10_000, description="most rows to read, from the first on")
+    revision: str | None = Field(None, description="commit of the hub: without one, the data may change")
+    train: Count = 3000
+    validation: Count = 100
+    test: Count = 300
+
+
 class Recognize(Section):
     """Sounds to the text that is said in them: Whisper, Moonshine, wav2vec2 and HuBERT with CTC."""
 
     type: Literal["automatic-speech-recognition"]
-    data: Annotated[SpokenPhrases | UtterancesFile, Field(discriminator="source")]
+    data: Annotated[SpokenPhrases | UtterancesFile | UtterancesDataset, Field(discriminator="source")]
     language: str | None = Field(
         None, description="code of the language that is spoken, for a model of many, such as 'en'"
     )

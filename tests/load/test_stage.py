@@ -111,3 +111,22 @@ def test_sounds_longer_than_the_model_reads_are_left_out(sounds, tiny_whisper, t
         for split in SPLITS:
             for example in source.examples(split, Utterance):
                 assert len(read_audio(source.folder / "data" / example.audio)) <= 1.6 * 16_000
+
+
+def test_recordings_of_the_hub_are_kept_like_files(
+    sounds, utterances, tiny_whisper, tmp_path, write_clips, monkeypatch
+):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    rows = [
+        {"audio": {"bytes": (sounds / each.audio).read_bytes(), "path": "a.flac"}, "text": each.text}
+        for each in utterances
+    ]
+    write_clips(tmp_path / "clips", rows)
+    source = run(speech_recipe(tmp_path, "source: dataset, id: clips"), tiny_whisper, tmp_path / "a")
+    expected = {each.text: read_audio(sounds / each.audio) for each in utterances}
+    for example in source.examples("test", Utterance):
+        assert (read_audio(source.folder / "data" / example.audio) == expected[example.text]).all()
+    assert sorted(path.name for path in source.folder.iterdir()) == ["data", "source.json"], "nothing else"
