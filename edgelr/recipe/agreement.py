@@ -79,6 +79,7 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("finetune", "distill", "temperature"): _WRITING,
     ("finetune", "distill", "sequence"): _WRITING,
     ("finetune", "label_smoothing"): _WRITING,
+    ("finetune", "mask_time"): _SPEECH,
     ("validate", "tokens"): (*_EMBEDDING, "translation"),
     ("validate", "audio_s"): _SPEECH,
 }

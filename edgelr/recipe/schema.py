@@ -196,6 +196,13 @@ class Finetune(Section):
         description="weight of the task's own loss: contrastive on (query, passage) pairs; cross entropy of "
         "the references",
     )
+    mask_time: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of every sound that the model does not hear while the dense one does, in spans: "
+        "SpecAugment, such as 0.05; of Whisper, wav2vec2 and HuBERT",
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross entropy, of translations")
     validate_every: Count = Field(50, description="steps between validations; the best checkpoint wins")
     patience: Count = Field(5, description="validations without a better result before tuning stops early")

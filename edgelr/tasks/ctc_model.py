@@ -22,6 +22,7 @@ from edgelr.tasks.speech_model import sound_of
 from edgelr.tasks.task import Batch, Outputs, Reading
 
 VALUES, SAMPLES = "input_values", "samples_mask"
+HIDDEN = "mask_time_indices"  # positions that are not heard
 _IGNORED = -100  # of labels: what is no target
 _LONGEST_S = 30
 _PARITY_S = (1.0, 0.5, 1.5)  # lengths of the parity cases
@@ -204,14 +205,15 @@ def run(model: nn.Module, batch: Batch, *, hidden: bool = False, attention: bool
 
     Args:
         model: The model.
-        batch: Of ``collate``.
+        batch: Of ``collate``; may have ``HIDDEN`` positions, ``[batch, frames]``.
         hidden: Whether to keep the states of every layer.
         attention: Not kept: there is no decoder that looks at anything.
     """
     config: Any = model.config
     # As transformers has it: models whose first layer normalizes over time were trained without a mask.
     masked = {} if config.feat_extract_norm == "group" else {"attention_mask": batch[SAMPLES]}
-    out = model(batch[VALUES], output_hidden_states=hidden, **masked)
+    unheard = {HIDDEN: batch[HIDDEN]} if HIDDEN in batch else {}
+    out = model(batch[VALUES], output_hidden_states=hidden, **masked, **unheard)
     padding = batch[TARGETS].unsqueeze(-1) == 0
     states = tuple(out.hidden_states[1:]) if hidden else ()
     return Outputs(result=out.logits.masked_fill(padding, 0.0), hidden=states)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,7 @@ from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune
 from edgelr.runtime.ctc import LETTERS
 from edgelr.tasks.ctc_model import (
+    HIDDEN,
     VALUES,
     check_reach,
     collate,
@@ -32,11 +35,12 @@ from edgelr.tasks.ctc_model import (
     tokenizer_of,
     transcribed,
 )
-from edgelr.tasks.sequence_losses import Sequences, sequence_losses
+from edgelr.tasks.sequence_losses import TARGETS, Sequences, sequence_losses
 from edgelr.tasks.sequence_scores import as_lines, nearness, scored, texts_of
+from edgelr.tasks.spec_augment import hidden_spans
 from edgelr.tasks.speech_files import copy_sounds
 from edgelr.tasks.speech_graphs import features_spec
-from edgelr.tasks.task import Arrays, GraphSpec, Loss, Reading, Score
+from edgelr.tasks.task import Arrays, Batch, GraphSpec, Loss, Reading, Score
 from edgelr.tasks.translation_model import distance, probe
 
 __all__ = [
@@ -75,10 +79,26 @@ def losses(
         run=run,
         generated=lambda model, part, _: transcribed(model, reading, part),
         own=partial(ctc_loss, blank=int(tokenizer_of(reading).pad_token_id)),
+        masked=_masks_of(teacher),
     )
     if settings.distill.attention:
         raise UsageError("finetune.distill.attention: this model has no decoder that looks at anything")
     return sequence_losses(teacher, sequences, examples, settings, seed, scratch, progress)
+
+
+def _masks_of(model: nn.Module) -> Callable[[Batch, float, np.random.Generator], Batch] | None:
+    """What hides positions; None of a model that has nothing to put in their place."""
+    config: Any = model.config
+    places = [name for name, _ in model.named_parameters() if name.endswith("masked_spec_embed")]
+    if not places or not config.apply_spec_augment:
+        return None
+
+    def masked(batch: Batch, share: float, draw: np.random.Generator) -> Batch:
+        rows, frames = batch[TARGETS].shape
+        hidden = hidden_spans(rows, frames, share, int(config.mask_time_length), draw)
+        return {**batch, HIDDEN: hidden.to(batch[VALUES].device)}
+
+    return masked
 
 
 def validator(

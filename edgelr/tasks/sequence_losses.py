@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgelr.errors import UsageError
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Distill, Finetune
 from edgelr.tasks.order import batch_of_step
@@ -49,6 +51,8 @@ class Sequences:
         run: (model, batch, which outputs to keep) -> what the model gives.
         generated: (model, examples, beams) -> what it says.
         own: (logits, batch, label smoothing) -> the task's own loss.
+        masked: (batch, share, chance) -> the batch with that share of the source hidden; None where a model
+            has no way to hide it.
     """
 
     target: str
@@ -57,6 +61,7 @@ class Sequences:
     run: Callable[..., Outputs]
     generated: Callable[[nn.Module, Sequence[Any], int], list[str]]
     own: Callable[[Tensor, Batch, float], Tensor]
+    masked: Callable[[Batch, float, np.random.Generator], Batch] | None = None
 
 
 def sequence_losses(
@@ -68,7 +73,15 @@ def sequence_losses(
     scratch: Path,
     progress: Progress,
 ) -> Loss:
-    """The loss of every batch; see ``Task``. With ``distill.sequence``, references are the teacher's own."""
+    """The loss of every batch; see ``Task``. With ``distill.sequence``, references are the teacher's own.
+
+    With ``mask_time`` the student does not hear all, and is to say what the teacher says that does.
+    """
+    if settings.mask_time and sequences.masked is None:
+        raise UsageError(
+            "finetune.mask_time: this model has no masked positions",
+            "take it out; Whisper, wav2vec2 have them",
+        )
     lengths = tuple(map(sequences.size, examples))
     device = next(teacher.parameters()).device
     chosen = list(examples)
@@ -89,7 +102,10 @@ def sequence_losses(
             model.set_attn_implementation("eager")  # type: ignore[operator]
         picked = [chosen[index] for index in batch_of_step(lengths, settings.batch, seed, number)]
         batch = {name: tensor.to(device) for name, tensor in sequences.collate(picked).items()}
-        return step_loss(model, teacher, sequences, batch, settings)
+        heard = batch
+        if settings.mask_time and sequences.masked is not None:
+            heard = sequences.masked(batch, settings.mask_time, np.random.default_rng([seed, number]))
+        return step_loss(model, teacher, sequences, batch, settings, heard)
 
     return loss
 
@@ -100,6 +116,7 @@ def step_loss(
     sequences: Sequences,
     batch: Batch,
     settings: Finetune,
+    heard: Batch | None = None,
 ) -> Tensor:
     """Distillation from the dense model, plus the task's own loss where it has weight.
 
@@ -109,12 +126,13 @@ def step_loss(
         sequences: How batches are run.
         batch: Made by it.
         settings: The weights of the losses.
+        heard: What the student is given instead, part of it hidden.
     """
     weights = settings.distill
     kept = {"hidden": weights.hidden > 0, "attention": weights.attention > 0}
     with torch.inference_mode():
         target = sequences.run(teacher, batch, **kept)
-    own = sequences.run(student, batch, **kept)
+    own = sequences.run(student, batch if heard is None else heard, **kept)
     loss = distillation_loss(own, target, batch, weights)
     if settings.task_loss:
         loss = loss + settings.task_loss * sequences.own(own.result, batch, settings.label_smoothing)

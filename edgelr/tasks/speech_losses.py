@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,9 +14,10 @@ from edgelr.examples import Utterance
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Finetune
 from edgelr.tasks.sequence_losses import Sequences, cross_entropy, sequence_losses
+from edgelr.tasks.spec_augment import hidden_spans
 from edgelr.tasks.speech_folder import tokenizer_of
 from edgelr.tasks.speech_model import FEATURES, collate, frames_of, prompt_of, run
-from edgelr.tasks.task import Loss, Reading
+from edgelr.tasks.task import Batch, Loss, Reading
 
 
 def losses(
@@ -35,8 +37,17 @@ def losses(
         run=run,
         generated=lambda model, part, beams: transcribed(model, reading, part, beams),
         own=cross_entropy,
+        masked=partial(_masked, width=int(teacher.config.mask_time_length)),  # type: ignore[union-attr, arg-type]
     )
     return sequence_losses(teacher, sequences, examples, settings, seed, scratch, progress)
+
+
+def _masked(batch: Batch, share: float, draw: np.random.Generator, *, width: int) -> Batch:
+    """Frames that are hidden are 0, as transformers has it."""
+    features = batch[FEATURES]
+    rows, _, frames = features.shape
+    hidden = hidden_spans(rows, frames, share, width, draw).to(features.device)
+    return {**batch, FEATURES: features.masked_fill(hidden[:, None], 0.0)}
 
 
 @torch.inference_mode()

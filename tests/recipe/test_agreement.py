@@ -128,6 +128,14 @@ def test_what_only_other_tasks_know_is_a_fault(tmp_path, task, section, key):
         assert faults(tmp_path, f"task: {{type: {owner}, max_tokens: 128}}\n{section}\n") == []
 
 
+def test_only_sounds_can_be_masked(tmp_path):
+    text = "task: {type: %s, max_tokens: 128}\nfinetune: {mask_time: 0.1}\n"
+    for task in ("translation", "sentence-embedding"):
+        (found,) = faults(tmp_path, text % task)
+        assert found.startswith("2: finetune.mask_time: is for the task automatic-speech-recognition")
+    assert faults(tmp_path, text % "automatic-speech-recognition") == []
+
+
 def test_lengths_of_texts_are_tokens_and_of_speech_seconds(tmp_path):
     text = "task: {type: %s}\nvalidate: {%s: [5]}\n"
     speech = "automatic-speech-recognition"

@@ -114,6 +114,43 @@ def test_the_teacher_itself_has_no_loss(reading: Reading, utterances: Utterances
     assert task.losses(model, reading, utterances, own, 0, tmp_path, QUIET)(model, 0).item() > 0.1
 
 
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_a_student_learns_with_positions_that_it_does_not_hear(
+    make_ctc: Any, sounds: Path, utterances: Utterances, tmp_path: Path, kind: str
+) -> None:
+    """As transformers masks them in training, with the embedding that it keeps for that."""
+    reading = Reading(folder=make_ctc(kind), max_tokens=64, sounds=sounds)
+    model = load_model(reading.folder)
+    settings = Finetune.model_validate({"steps": 2, "batch": 4, "mask_time": 0.2})
+    loss = task.losses(model, reading, utterances, settings, 0, tmp_path, QUIET)
+    assert loss(model, 0).item() > 1e-3
+    assert loss(model, 0).item() == loss(model, 0).item() != loss(model, 1).item()
+    batch = task.collate(reading, utterances[:3])
+    hidden = torch.zeros_like(batch["attention_mask"], dtype=torch.bool)
+    hidden[:, 5:15] = True
+    found = task.run(model, {**batch, "mask_time_indices": hidden}, hidden=True)
+    clean = task.run(model, batch, hidden=True)
+    inner: Any = getattr(model, kind)
+    with torch.no_grad():
+        inner.masked_spec_embed.add_(1.0)
+        other = task.run(model, {**batch, "mask_time_indices": hidden}, hidden=True)
+        again = task.run(model, batch, hidden=True)
+    assert not torch.equal(found.result, clean.result)
+    assert not torch.equal(found.result, other.result), "it stands where nothing is heard"
+    assert torch.equal(clean.result, again.result)
+
+
+def test_a_model_without_an_embedding_for_it_cannot_be_masked(
+    make_ctc: Any, sounds: Path, utterances: Utterances, tmp_path: Path
+) -> None:
+    reading = Reading(folder=make_ctc("wav2vec2"), max_tokens=64, sounds=sounds)
+    model: Any = load_model(reading.folder)
+    model.config.apply_spec_augment = False
+    settings = Finetune.model_validate({"steps": 1, "mask_time": 0.1})
+    with pytest.raises(UsageError, match=r"finetune\.mask_time: this model has no masked positions"):
+        task.losses(model, reading, utterances, settings, 0, tmp_path, QUIET)
+
+
 def test_attention_to_a_source_is_nothing_to_distill(
     reading: Reading, utterances: Utterances, tmp_path: Path
 ) -> None:

@@ -314,6 +314,9 @@ def test_the_teacher_itself_has_no_loss(
     assert loss(other, 0).item() > 1e-3
     own = Finetune.model_validate({"steps": 2, "batch": 4, "task_loss": 1.0})
     assert task.losses(teacher, reading, utterances, own, 0, tmp_path, QUIET)(teacher, 0).item() > 0.1
+    masked = Finetune.model_validate({"steps": 2, "mask_time": 0.1})
+    with pytest.raises(UsageError, match=r"finetune\.mask_time: this model has no masked positions"):
+        task.losses(teacher, reading, utterances, masked, 0, tmp_path, QUIET)
 
 
 def test_scores_are_those_of_the_transcripts(reading: Reading, utterances: Utterances) -> None:

@@ -112,6 +112,42 @@ def test_hidden_states_of_the_first_part_are_compared_position_by_position(
         assert loss(student, 0).item() == pytest.approx(sum(expected) / 4, rel=1e-4)  # rows in another order
 
 
+def masked(share: float, kind: str = "logits") -> Finetune:
+    return KINDS[kind].model_copy(update={"mask_time": share})
+
+
+def test_what_is_masked_only_the_student_does_not_hear(
+    teacher: Any, student: Any, speech_reading: Reading, utterances: Spoken, tmp_path: Path
+) -> None:
+    heard: dict[str, list[Any]] = {"teacher": [], "student": []}
+    for name, model in (("teacher", teacher), ("student", student)):
+        model.register_forward_pre_hook(
+            lambda _, __, given, name=name: heard[name].append(given["input_features"]), with_kwargs=True
+        )
+    loss = losses(teacher, speech_reading, utterances, masked(0.2), 0, tmp_path, QUIET)
+    assert loss(student, 0).item() > 1e-4, "it is the teacher, but hears less"
+    (clean,), (hidden,) = heard.values()
+    silent = (hidden == 0).all(dim=1)
+    assert 0.1 < silent.float().mean() < 0.25
+    assert torch.equal(hidden.masked_fill(silent[:, None], 1.0), clean.masked_fill(silent[:, None], 1.0))
+    assert not (clean == 0).all(dim=1).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_depend_on_seed_and_step_alone(
+    kind: str, teacher: Any, student: Any, speech_reading: Reading, utterances: Spoken, tmp_path: Path
+) -> None:
+    def values(seed: int, share: float = 0.2) -> list[float]:
+        loss = losses(teacher, speech_reading, utterances[:4], masked(share, kind), seed, tmp_path, QUIET)
+        return [loss(student, step).item() for step in (1, 0, 1)]
+
+    first = values(0)
+    assert values(0) == first
+    assert first[0] == first[2] != first[1], "whatever was done before, so a run may be resumed"
+    assert values(1) != first
+    assert values(0, share=0.0) != first
+
+
 def test_the_tasks_own_loss_is_that_of_transformers(
     teacher: Any, student: Any, speech_reading: Reading, utterances: Spoken, tmp_path: Path
 ) -> None:
