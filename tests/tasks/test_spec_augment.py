@@ -7,10 +7,8 @@ import torch
 from edgelr.tasks.spec_augment import hidden_spans
 
 
-def spans(
-    share: float, *, rows: int = 200, length: int = 100, width: int = 10, seed: int = 0
-) -> torch.Tensor:
-    return hidden_spans(rows, length, share, width, np.random.default_rng(seed))
+def spans(share: float, *, length: int = 100, seed: int = 0) -> torch.Tensor:
+    return hidden_spans(2000, length, share, 10, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
