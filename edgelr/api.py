@@ -34,6 +34,7 @@ from edgelr.plan.planner import Storage
 from edgelr.plan.stage import plan as choose
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Allocation, Compress, Factors
+from edgelr.survey.statistics import MASK
 from edgelr.survey.subject import Subject, check_weights
 from edgelr.survey.torch_module import survey_module
 
@@ -96,6 +97,7 @@ def survey(  # noqa: PLR0913 - every argument but three has a default
         run=run or first_output,
         distance=relative_error,
         probe=probe_relative_error,
+        unit="token" if MASK in batches[0] else "example",
     )
     return survey_module(subject, settings, folder, progress or Progress(quiet=True))
 

@@ -92,6 +92,7 @@ def read_survey(folder: Path) -> Survey:
             parameters=document["parameters"],
             measured=document["measured"],
             factors=document["factors"],
+            unit=document["unit"],
         )
 
 
@@ -127,6 +128,7 @@ def read_plan(folder: Path) -> Plan:
             predicted_loss=document["predicted_loss"],
             curve=tuple((share, change) for share, change in document["curve"]),
             found=document["found"],
+            unit=document["unit"],
         )
 
 

@@ -70,6 +70,7 @@ class Survey:
         parameters: All parameters of the dense model, sites or not.
         measured: Whether sensitivities were measured.
         factors: How factors are chosen that its spectra and bases are of.
+        unit: What ``Site.calls`` counts by, in words.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class Survey:
     parameters: int
     measured: bool = True
     factors: str = "kronecker"
+    unit: str = "token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ class SitePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a model costs: parameters, bytes of its weights, multiply-accumulates per token of its sites."""
+    """What a model costs: parameters, bytes of its weights, multiply-accumulates of its sites a unit."""
 
     parameters: int
     bytes: int
@@ -132,6 +134,7 @@ class Plan:
         curve: (kept share, expected change) of other budgets, the share rising; empty likewise.
         found: Of a budget of latency, ``dense_ms``, ``planned_ms`` and ``speedup``, all predicted from kernel
             times; of quality, the ``share`` that holds it and the ``drop`` there; else nothing.
+        unit: What multiply-accumulates are counted by, in words.
     """
 
     folder: Path
@@ -143,6 +146,7 @@ class Plan:
     predicted_loss: float | None
     curve: tuple[tuple[float, float], ...] = ()
     found: dict[str, float] = field(default_factory=dict)
+    unit: str = "token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +194,7 @@ class Package:
         task: Task type, such as ``sentence-embedding``.
         graphs: By role (``model``).
         precision: ``fp32`` or the quantization scheme.
-        cost: Parameters, bytes of the whole folder, multiply-accumulates per token.
+        cost: Parameters, bytes of the whole folder, multiply-accumulates a unit of ``Plan``.
         settings: What the runtime needs to turn raw input into graph input (``max_tokens``).
         source: Model title, fingerprint, recipe hash.
         gates: The recipe's gates, so that a package can be validated anywhere.

@@ -99,7 +99,7 @@ def parameters(matrices: Sequence[Stored]) -> int:
 
 
 def macs(matrices: Sequence[Stored]) -> int:
-    """Multiply-accumulates per token."""
+    """Multiply-accumulates for what ``Site.calls`` counts by."""
     return sum(matrix.rows * matrix.columns * matrix.calls for matrix in matrices)
 
 

@@ -135,6 +135,7 @@ def _write(
         else None,
         "curve": [list(point) for point in curve],
         "found": found,
+        "unit": survey.unit,
     }
     write_json(folder / "plan.json", document)
     return read_plan(folder)

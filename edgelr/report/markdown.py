@@ -120,7 +120,7 @@ def _sizes(document: Row) -> str:
         (name, f"{cost['parameters']:,}", f"{cost['macs']:,}") for name, cost in document["model"].items()
     ]
     packages = table(("package", "MB", "candidate as a share of it"), rows)
-    models = table(("model", "parameters", "multiply-accumulates a token"), costs)
+    models = table(("model", "parameters", f"multiply-accumulates a {document['plan']['unit']}"), costs)
     return "\n\n".join(part for part in (packages, models) if part)
 
 

@@ -41,7 +41,7 @@ def print_plan(plan: Plan, survey: Survey, progress: Progress) -> None:
     progress.note(
         f"parameters {before.parameters:,} -> {after.parameters:,}, "
         f"weights {before.bytes / 1e6:.1f} MB fp32 -> {after.bytes / 1e6:.1f} MB, "
-        f"multiply-accumulates per token {before.macs:,} -> {after.macs:,}"
+        f"multiply-accumulates a {plan.unit} {before.macs:,} -> {after.macs:,}"
     )
     if plan.predicted_loss is None:
         progress.note("no sensitivities were measured: the change of the output is not predicted")

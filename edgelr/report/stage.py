@@ -121,11 +121,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         "latency": [row.figures() for row in latency],
         "placement": [asdict(row) for row in verdict.placement],
         "gates": [asdict(row) for row in verdict.gates],
-        "plan": {
-            "kept_share": plan.kept_share,
-            "predicted_loss": plan.predicted_loss,
-            "found": plan.found,
-        },
+        "plan": {name: getattr(plan, name) for name in ("kept_share", "predicted_loss", "found", "unit")},
         "layers": [asdict(site) for site in plan.sites],
         "quantization": quantization,
         "stages": [asdict(row) for row in stages],

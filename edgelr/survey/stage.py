@@ -8,10 +8,11 @@ from edgelr.artifacts import Source, Survey
 from edgelr.examples import spread
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress
-from edgelr.recipe.tasks import TaskSettings
+from edgelr.recipe.tasks import Recognize, TaskSettings
+from edgelr.survey.statistics import MASK
 from edgelr.survey.subject import Subject
 from edgelr.survey.torch_module import survey_module
-from edgelr.tasks.task import get_task, load_student, reading_of
+from edgelr.tasks.task import Batch, get_task, load_student, reading_of
 
 _BATCH = 32
 
@@ -47,5 +48,13 @@ def survey(
         distance=task.distance,
         probe=task.probe,
         heads=task.SHRINKS_HEADS,
+        unit=_unit(settings, batches[0]),
     )
     return survey_module(subject, compress, folder, progress)
+
+
+def _unit(settings: TaskSettings, batch: Batch) -> str:
+    """What ``gather`` counts by: a Whisper has no mask, and reads a whole window whatever is in it."""
+    if isinstance(settings, Recognize):
+        return "position of the encoder" if MASK in batch else "window and its transcript"
+    return "token" if MASK in batch else "example"

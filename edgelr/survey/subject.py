@@ -41,6 +41,7 @@ class Subject:
         distance: (output, reference) -> how far each example is from the reference, ``[batch]``.
         probe: output -> a scalar whose squared gradients average to the distance's curvature.
         heads: Glob of projections around attention heads that may become smaller.
+        unit: What costs are counted by, in words: what a mask counts, or else an example.
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Subject:
     distance: Callable[[Tensor, Tensor], Tensor]
     probe: Callable[[Tensor], Tensor]
     heads: str = "*"
+    unit: str = "token"
 
 
 def check_weights(model: nn.Module) -> None:

@@ -241,5 +241,6 @@ def _write(
             "parameters": sum(parameter.numel() for parameter in subject.model.parameters()),
             "measured": bool(subject.few),
             "factors": factors,
+            "unit": subject.unit,
         },
     )

@@ -137,3 +137,9 @@ def test_what_is_not_there_leaves_no_empty_section(document: dict[str, Any]) -> 
 def test_a_figure_that_is_missing_is_a_dash(document: dict[str, Any]) -> None:
     document["accuracy"][0] |= {"value": None, "ci95": [None, None]}
     assert "– [–, –]" in section(report_markdown(document), "Accuracy")
+
+
+def test_what_costs_are_counted_by_is_told(document: dict[str, Any]) -> None:
+    assert "| multiply-accumulates a token |" in report_markdown(document)
+    document["plan"]["unit"] = "window and its transcript"
+    assert "| multiply-accumulates a window and its transcript |" in report_markdown(document)
