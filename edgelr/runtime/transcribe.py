@@ -190,7 +190,7 @@ def hear(
     max_tokens: int | None = None,
     times: bool = False,
 ) -> Segment:
-    """Transcribe a window; see ``transcribe``."""
+    """Transcribe a window; arguments and errors are as of ``transcribe``."""
     told: tuple[Phrase, ...] = ()
     match transcriber:
         case Transcriber():

@@ -51,6 +51,7 @@ finetune:
   learning_rate: 1.0e-4
   distill: {{logits: 1, hidden: 0.5, attention: 0.5, sequence: 2}}
   task_loss: 0.5
+  mask_time: 0.1
   validate_every: 2
   checkpoint_every: 2
 quantize: {{scheme: int8-dynamic, min_cosine: 0.3}}
