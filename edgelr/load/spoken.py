@@ -51,9 +51,7 @@ class Spoken:
 
 
 def spoken(split: Split, seed: int) -> Iterator[Spoken]:
-    """Endless utterances of a split, no phrase twice; the same seed gives the same ones.
-
-    Phrases, voices and noises, that is; the same samples only in a process that has not spoken before.
+    """Endless utterances of a split, no phrase twice; the same seed gives the same samples.
 
     Args:
         split: Which phrases, voices and noises.

@@ -63,6 +63,15 @@ def test_a_text_is_the_same_samples_whatever_was_spoken_before():
     assert np.array_equal(speak("call emma on monday", VOICE), before)
 
 
+@pytest.mark.parametrize("name", ["en-us+caleb", "en-us+Reed"])
+def test_breath_is_the_same_samples_whoever_drew_numbers_before(name):
+    """It is of the C library's random numbers."""
+    before = speak("call emma", Voice(name=name))
+    assert np.array_equal(speak("call emma", Voice(name=name)), before)
+    ctypes.CDLL(None).rand()
+    assert np.array_equal(speak("call emma", Voice(name=name)), before)
+
+
 def test_a_text_is_the_same_samples_in_another_process():
     code = (
         "import hashlib; from edgelr.load.speech_synthesis import Voice, speak; "
