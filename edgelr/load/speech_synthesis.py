@@ -90,8 +90,8 @@ def _synthesizer() -> Iterator[tuple[Any, int]]:
     """The library, loaded anew, and its sample rate.
 
     It seeds itself by the time of day, and goes on with its phases and random numbers where it was: only a
-    fresh one says everything the same. That takes less than a millisecond. The breath of some voices (klatt 6)
-    is of the C library's own numbers, which anyone in the process may have drawn from.
+    fresh one says everything the same. That takes less than a millisecond. The breath of some voices (klatt
+    6) is of the C library's own numbers, which anyone in the process may have drawn from.
     """
     try:
         import espeakng_loader
