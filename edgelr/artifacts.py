@@ -196,6 +196,8 @@ class Package:
         gates: The recipe's gates, so that a package can be validated anywhere.
         accuracy: As validated: metric -> value; empty before validation.
         files: File name -> sha256.
+        metric: ``FILE.py:FUNCTION`` that judges its outputs too, as a recipe or a command line names it.
+            Never stored: a package brings no code.
     """
 
     folder: Path
@@ -209,6 +211,7 @@ class Package:
     gates: tuple[dict[str, Any], ...]
     accuracy: dict[str, float]
     files: dict[str, str]
+    metric: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,7 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
 # What only some tasks know: key path -> these tasks.
 _EMBEDDING, _SPEECH = ("sentence-embedding",), ("automatic-speech-recognition",)
 _WRITING = ("translation", *_SPEECH)
+_ARRAYS = ("custom", "onnx")
 _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("compress", "keep", "latency"): _EMBEDDING,
     ("export", "drop_unused_tokens"): _EMBEDDING,
@@ -81,6 +82,7 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("finetune", "label_smoothing"): _WRITING,
     ("validate", "tokens"): (*_EMBEDDING, "translation"),
     ("validate", "audio_s"): _SPEECH,
+    ("validate", "rows"): _ARRAYS,
 }
 
 
@@ -114,7 +116,7 @@ def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
 
 
 def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
-    for name in ("devices", "baselines", "tokens", "audio_s"):
+    for name in ("devices", "baselines", "tokens", "audio_s", "rows"):
         entries = file.at(("validate", name))
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             key = ("validate", name, index)
@@ -127,7 +129,7 @@ def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
 def _check_lengths(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
     # Lengths left out count too: their default must fit a task whose texts are shorter.
     longest = _longest(file)
-    if longest is None or file.at(("task", "type")) in _SPEECH:  # whose lengths are seconds
+    if longest is None or file.at(("task", "type")) in (*_SPEECH, *_ARRAYS):  # not counted in tokens
         return
     entries = file.at(("validate", "tokens"))
     if not isinstance(entries, list):

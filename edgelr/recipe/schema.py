@@ -240,6 +240,9 @@ class Validation(Section):
     audio_s: tuple[Count, ...] = Field(
         (2, 5, 10), min_length=1, description="of speech: seconds of sound to time"
     )
+    rows: tuple[Count, ...] = Field(
+        (1,), min_length=1, description="of a graph of arrays with a batch axis: rows of a call to time"
+    )
     seconds: float = Field(20.0, gt=0, le=600, description="measuring time a device, all variants together")
     gates: tuple[Gate, ...] = ()
 
