@@ -102,11 +102,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
 )
 @click.option("--beam", type=click.IntRange(1, 64), help="Of texts that are written: beams, 1 is greedy.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Likewise: most tokens of an output.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Of arrays: write the outputs to this .npz file.",
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Of arrays: an .npz file for the outputs.")
 @click.option("--segments", is_flag=True, help="Of speech: a line for each part, with its times.")
 @device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
 @json_option

@@ -35,7 +35,7 @@ def run_files(
         inputs; values of arrays that are not large.
 
     Raises:
-        UsageError: There is no input, or several for one file of outputs.
+        UsageError: There is no input, several for one file of outputs, or that is no ``.npz``.
         DataError: A file is missing or does not fit the graph.
         UnsupportedModelError: The graph fails.
     """
@@ -47,6 +47,8 @@ def run_files(
 
     if not inputs:
         raise UsageError("there is no input", "give .npz files with the arrays that the graph reads")
+    if out is not None and out.suffix != ".npz":
+        raise UsageError(f"--out: {out} is no .npz file", f"such as {out.with_suffix('.npz')}")
     if out is not None and len(inputs) != 1:
         raise UsageError(f"--out is for the outputs of one input, {len(inputs)} are given", "give one")
     calls = [(path, _read(Path(path), package)) for path in inputs]

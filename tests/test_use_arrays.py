@@ -71,3 +71,5 @@ def test_inputs_and_outputs_must_be_clear(
         run_files(package, [], cpu)
     with pytest.raises(UsageError, match="--out is for the outputs of one input, 2 are given"):
         run_files(package, [str(inputs)] * 2, cpu, out=tmp_path / "o.npz")
+    with pytest.raises(UsageError, match=r"o.txt is no .npz file[\s\S]*o\.npz"):
+        run_files(package, [str(inputs)], cpu, out=tmp_path / "o.txt")
