@@ -22,10 +22,11 @@ from edgelr.export.packed import pack_projections
 from edgelr.export.parity import check_parity
 from edgelr.export.pivot import pivot_graph
 from edgelr.export.tables import share_tables, store_rows_once
-from edgelr.export.tidy import save, tidy
+from edgelr.export.tidy import tidy
 from edgelr.export.unused import merge_unused
 from edgelr.export.waves import tabulate_waves
 from edgelr.lowrank.checkpoint import load_factored_into
+from edgelr.lowrank.graph_file import write_graph
 from edgelr.lowrank.layers import IntoHeads, OutOfHeads
 from edgelr.lowrank.rotate import rotate_inner
 from edgelr.progress import Progress
@@ -125,7 +126,7 @@ def _write_graph(
         progress.note(f"{path.name}: {writing} attentions write into their caches")
     if isinstance(spec.module, LogMel):
         tabulate_waves(proto, spec.module.frame)  # no parameters: nothing is saved of these
-    save(proto, path)
+    write_graph(proto, path)
     cases, worst = check_parity(spec, path, settings.tolerance)
     progress.note(
         f"{path.name}: {fused} attentions fused, equal to torch within {worst:.2g} on {len(cases)} shapes"

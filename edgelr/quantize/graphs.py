@@ -16,12 +16,13 @@ from edgelr.quantize.choice import Choices
 from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.constants import store_as_int8
 from edgelr.quantize.dynamic import unquantized_matrices
-from edgelr.quantize.layers import Layer, prepare_layers, read_inside, subgraphs
+from edgelr.quantize.layers import Layer, prepare_layers
 from edgelr.quantize.schemes import BLOCKED, Means, quantize_layers
 from edgelr.quantize.static import Feeds
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.graph import run_errors
+from edgelr.runtime.subgraphs import read_inside, subgraphs
 
 _QUANTIZED = frozenset(
     {"MatMulInteger", "QLinearMatMul", "MatMulNBits", "DynamicQuantizeLinear", "QuantizeLinear"}
