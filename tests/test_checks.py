@@ -11,7 +11,7 @@ from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.job import open_job
 from edgelr.progress import Progress
 from edgelr.recipe.load import load_recipe
-from edgelr.recipe.tasks import CldrPairs, TaskSettings, Translate
+from edgelr.recipe.tasks import ArraysFile, CldrPairs, OnnxGraph, TaskSettings, Translate
 
 KEEP = "keep: {parameters: 0.6}"
 FAST = "keep: {latency: {device: cpu-1t, speedup: 1.5, tokens: 16}}"
@@ -116,3 +116,12 @@ def test_what_building_needs_is_named_when_it_is_missing(
     with pytest.raises(MissingRequirementError, match=f"not installed: {absent}") as caught:
         check_extras(task)
     assert caught.value.hint == hint
+
+
+def test_an_onnx_file_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    data = ArraysFile(source="arrays", path="a.npz")  # type: ignore[call-arg]
+    check_extras(OnnxGraph(type="onnx", data=data))  # type: ignore[call-arg]

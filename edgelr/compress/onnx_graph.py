@@ -15,7 +15,7 @@ from edgelr.artifact_files import read_factored, write_json
 from edgelr.artifacts import Factored, Survey
 from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.factoring import factors_of, joint_factors
-from edgelr.lowrank.graph_file import read_graph, write_graph
+from edgelr.lowrank.graph_file import MODEL, read_graph, write_graph
 from edgelr.lowrank.graph_layers import GraphLayer, attribute, dtype_of, find_layers, weight_of
 from edgelr.lowrank.statistics import Statistics, open_statistics
 from edgelr.lowrank.svd import Factors, Matrix
@@ -23,8 +23,6 @@ from edgelr.progress import Progress
 from edgelr.recipe.schema import Factors as Method
 from edgelr.runtime.subgraphs import drop_unread
 from edgelr.structure import Reduction
-
-MODEL = "model.onnx"
 
 
 def compress_graph(

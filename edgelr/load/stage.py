@@ -17,6 +17,7 @@ from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
+    ArraysFile,
     CldrPairs,
     PairsFile,
     PythonDocs,
@@ -26,6 +27,7 @@ from edgelr.recipe.tasks import (
     TranslationsFile,
     UtterancesFile,
 )
+from edgelr.runtime.graph import describe_graph
 
 # The pairs that are drawn; a recipe takes its splits from these, so that a teacher's own splits are the same.
 _CLDR_PAIRS = 45_000
@@ -47,13 +49,12 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
     """
     data = recipe.task.data
     counts: dict[Split, int] = {
-        "train": data.train,
+        "train": 0 if isinstance(data, ArraysFile) else data.train,
         "calibration": recipe.compress.calibration.examples,
         "validation": data.validation,
         "test": data.test,
     }
-    longest_s = _longest_s(recipe, model_folder)
-    splits = _splits(recipe, counts, recipe_folder, folder / "data", longest_s, progress)
+    splits = _splits(recipe, counts, recipe_folder, folder / "data", model_folder, progress)
     for split in SPLITS:
         write_examples(folder / "data" / f"{split}.jsonl", splits[split])
     write_json(
@@ -80,10 +81,15 @@ def _splits(
     counts: dict[Split, int],
     recipe_folder: Path,
     folder: Path,
-    longest_s: float,
+    model_folder: Path,
     progress: Progress,
 ) -> Mapping[Split, Sequence[AnyExample]]:
     data = recipe.task.data
+    if isinstance(data, ArraysFile):
+        from edgelr.load.arrays import load_arrays
+
+        graph = describe_graph(model_folder)
+        return load_arrays(data.path, graph, counts, recipe.seed, recipe_folder, folder)
     if isinstance(data, SpokenPhrases):
         from edgelr.load.sounds import speak_phrases
 
@@ -96,7 +102,7 @@ def _splits(
         from edgelr.load.sounds import keep_sounds, short_enough
 
         utterances = [example for example in examples if isinstance(example, Utterance)]
-        fitting = short_enough(utterances, longest_s, progress)
+        fitting = short_enough(utterances, _longest_s(recipe, model_folder), progress)
         return keep_sounds(split_by_group(fitting, counts, seed=recipe.seed), folder, progress)
     return split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
 

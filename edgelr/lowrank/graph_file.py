@@ -22,6 +22,7 @@ from edgelr.runtime.subgraphs import read_inside
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+MODEL = "model.onnx"  # what a graph of this project is called
 OLDEST_OPSET, NEWEST_OPSET = 11, 25
 _LEAST_IR = 4  # before, every weight had to be an input too
 _EXTERNAL_FROM_BYTES = 2**30  # protobuf ends at 2 GiB; one file is handier as long as it can be
@@ -74,12 +75,12 @@ def _in_one_shape(proto: onnx.ModelProto) -> onnx.ModelProto:
         proto = onnx.inliner.inline_local_functions(proto)
     proto.ir_version = max(proto.ir_version, _LEAST_IR)
     graph = proto.graph
-    _lift_constants(graph)
-    _fold_turned(graph)
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     del graph.input[:], graph.value_info[:]
     graph.input.extend(inputs)
+    _lift_constants(graph)
+    _fold_turned(graph)
     return proto
 
 

@@ -25,7 +25,7 @@ from edgelr.lowrank.svd import Matrix
 from edgelr.progress import Progress
 from edgelr.runtime.graph import run_errors
 
-Call = Mapping[str, NDArray[Any]]
+Inputs = Mapping[str, NDArray[Any]]
 Layers = Mapping[str, Sequence[GraphLayer]]
 LIMIT_BYTES = 2**30  # that the sums of one pass may take; those of one input are always gathered together
 
@@ -68,7 +68,7 @@ def gather_graph(
     path: Path,
     proto: onnx.ModelProto,
     sites: Layers,
-    calls: Sequence[Call],
+    calls: Sequence[Inputs],
     folder: Path,
     progress: Progress,
     limit: float = LIMIT_BYTES,
@@ -104,7 +104,7 @@ def gather_graph(
                 values = {**call, **_run(session, asked, call, number)}
                 for name, layers in chosen.items():
                     for layer in layers:
-                        adder.add(name, layer, values, shapes)
+                        adder.add(name, layer, values, shapes[layer.constant])
                 advance()
             append(adder.statistics())
     return known
@@ -156,7 +156,7 @@ def _values(sites: Layers, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, 
     return tuple(dict.fromkeys(wanted))
 
 
-def _run(session: Any, values: Sequence[str], call: Call, number: int) -> dict[str, NDArray[Any]]:  # noqa: ANN401
+def _run(session: Any, values: Sequence[str], call: Inputs, number: int) -> dict[str, NDArray[Any]]:  # noqa: ANN401
     from edgelr.runtime.probe import run_values
 
     try:
@@ -197,9 +197,8 @@ class _Adder:
             counts=self._counts,
         )
 
-    def add(self, name: str, layer: GraphLayer, values: Call, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Add one call of one layer of a site."""
-        shape = shapes[layer.constant]
+    def add(self, name: str, layer: GraphLayer, values: Inputs, shape: tuple[int, ...]) -> None:
+        """Add one call of one layer of a site, whose constant has a shape."""
         match layer.kind:
             case "embedding":
                 ids = values[layer.input].reshape(-1).astype(np.int64)
@@ -212,7 +211,7 @@ class _Adder:
                 rows = self._add_product(name, layer, values)
         self._known.rows[name] = self._known.rows.get(name, 0) + rows
 
-    def _add_product(self, name: str, layer: GraphLayer, values: Call) -> int:
+    def _add_product(self, name: str, layer: GraphLayer, values: Inputs) -> int:
         array = values[layer.input]
         if self._known.inputs[name] == name:
             rows = _rows(array, f"the input of '{layer.name}'")
@@ -220,7 +219,7 @@ class _Adder:
             _accumulate(self._sums, name, np.append(rows.sum(axis=0), len(rows)))
         return int(np.prod(array.shape[:-1]))
 
-    def _add_conv(self, name: str, layer: GraphLayer, values: Call, shape: tuple[int, ...]) -> int:
+    def _add_conv(self, name: str, layer: GraphLayer, values: Inputs, shape: tuple[int, ...]) -> int:
         outputs = _rows(np.moveaxis(values[layer.output], 1, -1), f"the output of '{layer.name}'")
         if layer.bias:
             outputs = outputs - self._biases.get(layer.bias, 0.0)

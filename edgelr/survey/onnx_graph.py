@@ -17,8 +17,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgelr.artifacts import Survey
+from edgelr.artifacts import Source, Survey
 from edgelr.errors import UnsupportedModelError
+from edgelr.examples import Call, spread
 from edgelr.lowrank.factoring import conv_form, factors_of
 from edgelr.lowrank.free_channels import find_channels
 from edgelr.lowrank.graph_file import open_graph, read_graph
@@ -27,9 +28,10 @@ from edgelr.lowrank.statistics import BASES, Statistics, read_statistics
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress, Factors
 from edgelr.runtime.arrays import arrays_file
+from edgelr.runtime.calls import read_calls
 from edgelr.structure import LeftDense, Reduction, Site
 from edgelr.survey.findings import Findings, measure_alone, measure_together, write_survey
-from edgelr.survey.graph_statistics import Call, GraphSums, gather_graph
+from edgelr.survey.graph_statistics import GraphSums, Inputs, gather_graph
 from edgelr.survey.measure import Probe
 from edgelr.survey.selection import nothing_left, ruled_out
 from edgelr.survey.sensitivity import SMALLEST_CHANGE
@@ -56,10 +58,18 @@ class _Opened:
     skipped: tuple[LeftDense, ...]
 
 
+def survey_source(source: Source, compress: Compress, folder: Path, progress: Progress) -> Survey:
+    """See ``stage.survey``."""
+    examples = source.examples("calibration", Call)
+    few = spread(examples, compress.calibration.sensitivity_examples)
+    calls, probes = (read_calls(source.folder / "data", chosen) for chosen in (examples, few))
+    return survey_graph(source.model_folder, calls, probes, compress, folder, progress)
+
+
 def survey_graph(
     model: Path,
-    calls: Sequence[Call],
-    few: Sequence[Call],
+    calls: Sequence[Inputs],
+    few: Sequence[Inputs],
     compress: Compress,
     folder: Path,
     progress: Progress,
@@ -144,7 +154,9 @@ def _measure(probe: Probe, opened: _Opened, sums: GraphSums, known: Findings, pr
         measure_together(probe, joint, known, advance)
 
 
-def _trial(opened: _Opened, few: Sequence[Call], method: Factors) -> Callable[[Reduction, Statistics], float]:
+def _trial(
+    opened: _Opened, few: Sequence[Inputs], method: Factors
+) -> Callable[[Reduction, Statistics], float]:
     """What the outputs of the graph change by when the product of factors takes the place of one weight."""
     constants = tuple(layers[0].constant for layers in opened.sites.values())
     session = open_graph(opened.path, replaceable=constants)

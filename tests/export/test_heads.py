@@ -17,8 +17,9 @@ from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import TextGraph, matrix_count
 from edgelr.export.heads import cut_zero_channels
+from edgelr.export.label import Label
 from edgelr.export.parity import check_parity
-from edgelr.export.stage import Label, export
+from edgelr.export.stage import export
 from edgelr.export.tidy import tidy
 from edgelr.lowrank.checkpoint import save_factored
 from edgelr.lowrank.graph_file import write_graph
