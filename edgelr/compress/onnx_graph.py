@@ -119,7 +119,7 @@ class _Writer:
             self._new[layer.name] = [made, *self._up(layer, hidden, up)]
 
     def share(self, layers: Sequence[GraphLayer], factors: Factors) -> None:
-        """Put one ``down`` and an ``up`` each in the place of layers that read the same value."""
+        """Put one ``down`` and an ``up`` each in the place of layers, in their order, that read one value."""
         first = layers[0]
         down = self._constant(f"{first.name}.down.weight", factors.down.T, self.tensor(first))
         hidden = self._value(f"{first.name}.down")
@@ -131,8 +131,7 @@ class _Writer:
             up = self._constant(f"{layer.name}.up.weight", factors.up[start:end].T, tensor)
             self._new[layer.name] = self._up(layer, hidden, up)
             start = end
-        earliest = min(layers, key=lambda layer: list(self._nodes).index(layer.name))
-        self._new[earliest.name] = [shared, *self._new[earliest.name]]
+        self._new[first.name] = [shared, *self._new[first.name]]
 
     def finish(self) -> None:
         """Replace the nodes, and drop the constants that nothing reads any more."""

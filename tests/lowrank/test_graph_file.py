@@ -23,6 +23,15 @@ def test_what_is_read_and_written_computes_the_same(tmp_path, opset):
     same(path, tmp_path / "again.onnx")
 
 
+@pytest.mark.parametrize("opset", range(11, 26))
+def test_every_opset(tmp_path, opset):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    proto = model(nodes, {"x": (FLOAT, ["b", 4])}, {"y": (FLOAT, ["b", 3])}, {"w": random(4, 3)}, opset=opset)
+    path = write(proto, tmp_path)
+    write_graph(read_graph(path), tmp_path / "again.onnx")
+    same(path, tmp_path / "again.onnx", [{"x": random(2, 4)}])
+
+
 def test_weights_in_a_file_of_their_own(tmp_path):
     proto, path = network(), tmp_path / "outside.onnx"
     plain = write(network(), tmp_path)
