@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from edgelr.artifact_files import read_factored
 from edgelr.artifacts import Plan, Survey
-from edgelr.compress.stage import compress_module, refine_module
+from edgelr.compress.torch_module import compress_module, refine_module
 from edgelr.errors import UsageError
 from edgelr.lowrank.checkpoint import load_factored_into
 from edgelr.lowrank.checkpoint import save_factored as write_factored

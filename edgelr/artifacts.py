@@ -38,7 +38,7 @@ class Source:
 
     Attributes:
         folder: Where ``source.json`` and the data splits are.
-        model_folder: The dense model, a local Hugging Face folder.
+        model_folder: The dense model, a local Hugging Face folder; of the task onnx, the file.
         fingerprint: sha256 over the model's configuration, tokenizer and weights.
         title: What a person calls the model: its path in the recipe.
         license: What the model card says, or None.
@@ -151,10 +151,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Factored:
-    """The model with low-rank layers, as safetensors plus their structure.
+    """The model with low-rank layers, as safetensors plus their structure; or as a graph with them.
 
     Attributes:
-        folder: Where ``weights.safetensors`` and ``structure.json`` are.
+        folder: Where ``weights.safetensors``, or ``model.onnx``, and ``structure.json`` are.
         reductions: What was done to the dense model; empty for that model itself.
         method: How the factors were made.
         metrics: Validation metrics of the torch model, when the stage measured any.
@@ -200,6 +200,8 @@ class Package:
         gates: The recipe's gates, so that a package can be validated anywhere.
         accuracy: As validated: metric -> value; empty before validation.
         files: File name -> sha256.
+        metric: ``FILE.py:FUNCTION`` that judges its outputs too, as a recipe or a command line names it.
+            Never stored: a package brings no code.
     """
 
     folder: Path
@@ -213,6 +215,7 @@ class Package:
     gates: tuple[dict[str, Any], ...]
     accuracy: dict[str, float]
     files: dict[str, str]
+    metric: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

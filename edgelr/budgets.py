@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgelr.artifacts import Source, Survey
+from edgelr.data_identity import model_libraries, own_metric
 from edgelr.job import Depends, Job, Made, run_stage
 from edgelr.progress import Progress
+from edgelr.recipe.tasks import OnnxGraph
 from edgelr.stages import dense_package
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from edgelr.plan.quality import FoundShare
     from edgelr.stages import Measured
     from edgelr.structure import Reduction
+
+    Loss = Callable[[Sequence[Reduction]], float]
 
 _PLANNED = {"allocate", "groups", "rank_multiple"}
 _COMPRESSED = {"factors", "refine"}
@@ -121,7 +125,7 @@ def search_share(job: Job, source: Made[Source], survey: Made[Survey]) -> Made[F
                 "quality": quality.model_dump(mode="json"),
                 "pivot": job.recipe.export.pivot,
             },
-            libraries=("numpy", "tokenizers", "torch", "transformers"),
+            libraries=("numpy", "tokenizers", *model_libraries(job.recipe.task)),
         ),
         make=make,
         read=read_found,
@@ -137,9 +141,11 @@ def _kernels(job: Job, survey: Survey) -> list[Timed]:
     return kernels_to_time(sites, usable_groups(survey, compress), compress.rank_multiple)
 
 
-def _loss(job: Job, source: Source, survey: Survey, metric: str) -> Callable[[Sequence[Reduction]], float]:
+def _loss(job: Job, source: Source, survey: Survey, metric: str) -> Loss:
     """Reductions -> what they cost a metric on the validation data, untuned; the dense model is run once."""
-    from edgelr.compress.stage import compressed
+    if isinstance(job.recipe.task, OnnxGraph):
+        return _loss_of_graph(source, survey, metric, own_metric(job.recipe.task, job.recipe_path))
+    from edgelr.compress.torch_module import compressed
     from edgelr.tasks.task import get_task, reading_of
 
     task = get_task(job.recipe.task.type)
@@ -151,5 +157,39 @@ def _loss(job: Job, source: Source, survey: Survey, metric: str) -> Callable[[Se
 
     def loss(reductions: Sequence[Reduction]) -> float:
         return best - score(compressed(source, survey, reductions, job.recipe, quiet))[metric]
+
+    return loss
+
+
+def _loss_of_graph(source: Source, survey: Survey, metric: str, own: str | None) -> Loss:
+    import tempfile
+
+    from edgelr.compress.onnx_graph import compress_graph
+    from edgelr.device.load import load_devices
+    from edgelr.device.session import open_session
+    from edgelr.examples import Call
+    from edgelr.kinds import arrays
+    from edgelr.lowrank.graph_file import MODEL
+    from edgelr.metrics.arrays import array_scores
+    from edgelr.runtime.calls import read_calls
+    from edgelr.runtime.graph import run_graph
+
+    calls = read_calls(source.folder / "data", source.examples("validation", Call))
+    device, quiet = load_devices()["cpu-1t"], Progress(quiet=True)
+
+    def outputs(path: Path) -> list[dict[str, Any]]:
+        session = open_session(path, device)
+        return [dict(run_graph(session, call)) for call in calls]
+
+    def score(found: list[dict[str, Any]]) -> float:
+        return array_scores(found, dense, arrays.own_metric(own, found, calls))[metric].value
+
+    dense = outputs(source.model_folder)
+    best = score(dense)
+
+    def loss(reductions: Sequence[Reduction]) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            made = compress_graph(source.model_folder, survey, reductions, Path(folder), quiet)
+            return best - score(outputs(made.folder / MODEL))
 
     return loss

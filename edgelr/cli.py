@@ -103,6 +103,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
 )
 @click.option("--beam", type=click.IntRange(1, 64), help="Of texts that are written: beams, 1 is greedy.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Likewise: most tokens of an output.")
+@click.option("--out", type=click.Path(path_type=Path), help="Of arrays: an .npz file for the outputs.")
 @click.option("--segments", is_flag=True, help="Of speech: a line for each part, with its times.")
 @device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
 @json_option
@@ -110,7 +111,8 @@ def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any
     """Use PACKAGE on each INPUT: search its own texts, print vectors, translate, or write down what is said.
 
     The input - reads lines from standard input; translations come line by line. Inputs of a speech package
-    are sound files, or - for wav or raw samples as they come. Needs neither torch nor transformers.
+    are sound files, or - for wav or raw samples as they come, those of a package of arrays .npz files. Needs
+    neither torch nor transformers.
     """
     from edgelr.use import answer
 

@@ -10,7 +10,9 @@ from edgelr.load.model_folder import folder_digest
 from edgelr.load.sounds import manifest_digest
 from edgelr.recipe.load import data_path
 from edgelr.recipe.tasks import (
+    ArraysFile,
     CldrPairs,
+    OnnxGraph,
     PairsFile,
     PythonDocs,
     Recognize,
@@ -38,18 +40,33 @@ def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
     if isinstance(data, TranslationsDataset | UtterancesDataset):
         folder = recipe_path.parent / data.id
         return {"data": folder_digest(folder)} if folder.is_dir() else {}
-    if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile):
+    if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile | ArraysFile):
         return {}
-    path = data_path(recipe_path, data.path)
+    path = data_path(recipe_path, data.path.partition(":")[0] if isinstance(data, ArraysFile) else data.path)
+    metric = own_metric(task, recipe_path)
     try:
         if isinstance(data, UtterancesFile):
             return {"data": manifest_digest(path)}
-        return {"data": hashlib.sha256(path.read_bytes()).hexdigest()}
+        content = {"data": _sha256(path)}
+        return content if metric is None else {**content, "metric": _sha256(Path(metric.rpartition(":")[0]))}
     except OSError as error:
         raise DataError(
-            f"task.data.path: {path} cannot be read: {error.strerror}",
+            f"task.data.path: {error.filename or path} cannot be read: {error.strerror}",
             "paths are relative to the recipe's folder",
         ) from error
+
+
+def own_metric(task: TaskSettings, recipe_path: Path) -> str | None:
+    """``FILE.py:FUNCTION`` that a recipe's outputs are judged by besides the task's own metrics; or None.
+
+    Args:
+        task: The recipe's section.
+        recipe_path: What its paths are relative to the folder of.
+    """
+    if not isinstance(task, OnnxGraph) or task.metric is None:
+        return None
+    file, _, function = task.metric.rpartition(":")
+    return f"{data_path(recipe_path, file)}:{function}"
 
 
 def data_libraries(task: TaskSettings) -> tuple[str, ...]:
@@ -65,6 +82,11 @@ def data_libraries(task: TaskSettings) -> tuple[str, ...]:
             return ()
 
 
+def model_libraries(task: TaskSettings) -> tuple[str, ...]:
+    """Packages that run the dense model and its factors."""
+    return ("onnx", "onnxruntime") if isinstance(task, OnnxGraph) else ("torch", "transformers")
+
+
 def scoring_libraries(task: TaskSettings) -> tuple[str, ...]:
     """Packages that decide what a score is, besides those that run a package."""
     match task:
@@ -74,3 +96,7 @@ def scoring_libraries(task: TaskSettings) -> tuple[str, ...]:
             return ("jiwer", "soundfile", "soxr")
         case _:
             return ()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

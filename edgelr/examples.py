@@ -80,7 +80,30 @@ class Utterance:
         return True
 
 
-AnyExample = Example | Translation | Utterance
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a graph: named arrays, kept in a file beside the list of examples.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits.
+        file: The ``.npz`` file of its arrays, relative to the folder of the file that lists the examples.
+        entry: What the names of its arrays begin with in there; the array ``x`` of the entry ``12`` is
+            ``12/x``.
+    """
+
+    id: str
+    group: str
+    file: str
+    entry: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always, the dense model's outputs."""
+        return True
+
+
+AnyExample = Example | Translation | Utterance | Call
 Row = TypeVar("Row", bound=AnyExample)
 
 
@@ -118,7 +141,7 @@ def read_examples(path: Path, kind: type[Row]) -> tuple[Row, ...]:
 
     Args:
         path: The file.
-        kind: ``Example``, ``Translation`` or ``Utterance``.
+        kind: ``Example``, ``Translation``, ``Utterance`` or ``Call``.
 
     Raises:
         DamagedArtifactError: The file cannot be read, or a line is not an example; file and line are named.

@@ -29,8 +29,8 @@ T = TypeVar("T")
 # What each stage's result depends on, in this program's own code; and what all of them do.
 _FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
-    "load": ("load", "runtime.audio"),
-    "survey": ("survey", "lowrank", "tasks", "runtime.text", "runtime.arrays", "runtime.audio"),
+    "load": ("load", "own_code", "runtime.audio", "runtime.calls", "runtime.graph_inputs"),
+    "survey": ("survey", "lowrank", "tasks", "runtime"),
     "kernels": (
         "plan.kernels",
         "plan.kernel_graph",
@@ -51,7 +51,7 @@ _CODE: dict[str, tuple[str, ...]] = {
         "runtime.audio",
     ),
     "plan": ("plan",),
-    "compress": ("compress", "lowrank", "tasks"),
+    "compress": ("compress", "lowrank", "tasks", "runtime.layer_names", "runtime.subgraphs"),
     "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "runtime.audio"),
     "export": ("export", "lowrank", "tasks", "runtime"),
     "quantize": ("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device"),

@@ -7,12 +7,19 @@ everything never loads torch.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelr.artifact_files import read_factored, read_plan, read_source, read_survey, read_verdict
 from edgelr.artifacts import Factored, Package, Plan, Source, Survey, Verdict
-from edgelr.data_identity import data_digest, data_libraries, scoring_libraries
+from edgelr.data_identity import (
+    data_digest,
+    data_libraries,
+    model_libraries,
+    own_metric,
+    scoring_libraries,
+)
 from edgelr.errors import UsageError
 from edgelr.job import Depends, Job, Made, run_stage
 from edgelr.load.model_folder import card_license
@@ -75,7 +82,7 @@ def survey_sites(job: Job, source: Made[Source]) -> Made[Survey]:
         Depends(
             inputs={"source": source.key},
             settings=compress.model_dump(mode="json", include=_SURVEYED),
-            libraries=("numpy", "torch", "transformers"),
+            libraries=("numpy", *model_libraries(job.recipe.task)),
         ),
         make=make,
         read=read_survey,
@@ -132,7 +139,7 @@ def compress(job: Job, source: Made[Source], survey: Made[Survey], plan: Made[Pl
         Depends(
             inputs={"source": source.key, "survey": survey.key, "plan": plan.key},
             settings=job.recipe.compress.model_dump(mode="json", include={"factors", "refine"}),
-            libraries=("numpy", "torch", "transformers"),
+            libraries=("numpy", *model_libraries(job.recipe.task)),
         ),
         make=make,
         read=read_factored,
@@ -169,20 +176,22 @@ def export(job: Job, source: Made[Source], factored: Made[Factored] | None, macs
     name = job.recipe.name if factored is not None else f"{job.recipe.name}-dense"
 
     def make(folder: Path, _: Path) -> None:
-        from edgelr.export.stage import Label, export
+        from edgelr.export.label import Label
+        from edgelr.export.stage import export
 
-        label = Label(name=name, task=job.recipe.task, macs=macs)
+        metric = own_metric(job.recipe.task, job.recipe_path)
+        label = Label(name=name, task=job.recipe.task, macs=macs, metric=metric)
         artifact = None if factored is None else factored.artifact
         export(source.artifact, artifact, label, job.recipe.export, folder, job.progress)
 
     return run_stage(
         job,
         "export",
-        "ONNX, equal to torch" if factored is not None else "the dense model as ONNX, the baseline",
+        "ONNX, equal to the model" if factored is not None else "the dense model as ONNX, the baseline",
         Depends(
             inputs={"source": source.key, "factored": factored.key if factored is not None else "dense"},
             settings={**job.recipe.export.model_dump(mode="json"), "name": name, "macs": macs},
-            libraries=("numpy", "onnx", "onnxruntime", "onnxscript", "torch", "transformers"),
+            libraries=("numpy", "onnx", "onnxruntime", "onnxscript", *model_libraries(job.recipe.task)),
         ),
         make=make,
         read=open_package,
@@ -205,8 +214,9 @@ def quantize(
         from edgelr.quantize.calibration import data_of_source
         from edgelr.quantize.stage import quantize
 
-        data = data_of_source(package.artifact, source.artifact) if looks else None
-        quantize(package.artifact, chosen, folder, job.progress, data)
+        judged = replace(package.artifact, metric=own_metric(job.recipe.task, job.recipe_path))
+        data = data_of_source(judged, source.artifact) if looks else None
+        quantize(judged, chosen, folder, job.progress, data)
 
     return run_stage(
         job,
@@ -254,7 +264,8 @@ def validate(job: Job, packages: dict[str, Made[Package]]) -> Verdict:
     def make(folder: Path, _: Path) -> None:
         from edgelr.validate.stage import validate
 
-        artifacts = {name: made.artifact for name, made in packages.items()}
+        metric = own_metric(job.recipe.task, job.recipe_path)
+        artifacts = {name: replace(made.artifact, metric=metric) for name, made in packages.items()}
         validate(artifacts, job.devices, job.validation, folder, job.progress)
 
     return run_stage(

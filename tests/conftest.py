@@ -680,7 +680,8 @@ def dense_translator(
 ) -> Package:
     """The package of ``tiny_translator``, dense and fp32, by the stage itself; not to be changed."""
     from edgelr.artifacts import SPLITS, Source
-    from edgelr.export.stage import Label, export
+    from edgelr.export.label import Label
+    from edgelr.export.stage import export
     from edgelr.progress import Progress
     from edgelr.recipe.schema import Export
     from edgelr.recipe.tasks import Translate

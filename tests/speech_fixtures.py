@@ -281,7 +281,8 @@ def export_speech(
     model_folder: Path, sounds: Path, examples: Sequence[Utterance], home: Path, settings: dict[str, Any]
 ) -> Package:
     """Run the stage on a folder of a model: the dense package, fp32."""
-    from edgelr.export.stage import Label, export
+    from edgelr.export.label import Label
+    from edgelr.export.stage import export
     from edgelr.recipe.schema import Export
     from edgelr.recipe.tasks import Recognize
 

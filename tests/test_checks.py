@@ -11,7 +11,7 @@ from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.job import open_job
 from edgelr.progress import Progress
 from edgelr.recipe.load import load_recipe
-from edgelr.recipe.tasks import CldrPairs, Recognize, TaskSettings, Translate
+from edgelr.recipe.tasks import ArraysFile, CldrPairs, OnnxGraph, Recognize, TaskSettings, Translate
 
 KEEP = "keep: {parameters: 0.6}"
 FAST = "keep: {latency: {device: cpu-1t, speedup: 1.5, tokens: 16}}"
@@ -125,3 +125,12 @@ def test_recordings_of_the_hub_need_the_extra_that_reads_them(monkeypatch: pytes
     monkeypatch.setattr("edgelr.checks._installed", lambda name: name != "datasets")
     with pytest.raises(MissingRequirementError, match=r"edgelr\[build,speech,datasets\]"):
         check_extras(task)
+
+
+def test_an_onnx_file_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    data = ArraysFile(source="arrays", path="a.npz")  # type: ignore[call-arg]
+    check_extras(OnnxGraph(type="onnx", data=data))  # type: ignore[call-arg]

@@ -2,9 +2,15 @@ import os
 
 import pytest
 
-from edgelr.data_identity import data_digest, data_libraries, scoring_libraries
+from edgelr.data_identity import (
+    data_digest,
+    data_libraries,
+    model_libraries,
+    own_metric,
+    scoring_libraries,
+)
 from edgelr.errors import DataError
-from edgelr.recipe.tasks import Recognize, SentenceEmbedding, Translate
+from edgelr.recipe.tasks import OnnxGraph, Recognize, SentenceEmbedding, Translate
 
 
 def embedding(**data):
@@ -64,3 +70,22 @@ def test_packages_count_with_their_version(tmp_path):
 def test_what_decides_a_score_counts_too():
     assert "jiwer" in scoring_libraries(speech(source="spoken-phrases"))
     assert scoring_libraries(embedding(source="python-docs")) == ()
+
+
+def test_inputs_and_the_judge_of_a_graph_count_with_their_content(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    data = {"source": "arrays", "path": "made.py:inputs"}
+    task = OnnxGraph.model_validate({"type": "onnx", "data": data, "metric": "judge.py:best"})
+    with pytest.raises(DataError, match=r"made\.py cannot be read"):
+        data_digest(task, recipe)
+    (tmp_path / "made.py").write_text("one")
+    with pytest.raises(DataError, match=r"judge\.py cannot be read"):
+        data_digest(task, recipe)
+    (tmp_path / "judge.py").write_text("one")
+    before = data_digest(task, recipe)
+    (tmp_path / "judge.py").write_text("two")
+    assert data_digest(task, recipe) != before
+    assert own_metric(task, recipe) == f"{tmp_path / 'judge.py'}:best"
+    assert own_metric(embedding(source="python-docs"), recipe) is None
+    assert model_libraries(task) == ("onnx", "onnxruntime")
+    assert "torch" in model_libraries(embedding(source="python-docs"))

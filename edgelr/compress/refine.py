@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelr.errors import DataError
-from edgelr.lowrank.factoring import matrix
+from edgelr.lowrank.kinds import matrix
 from edgelr.lowrank.layers import LowRankLinear, OutOfHeads
 from edgelr.lowrank.statistics import Statistics
 from edgelr.lowrank.svd import Decomposition, Matrix, decompose, decompose_jointly

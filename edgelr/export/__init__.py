@@ -1,6 +1,6 @@
-"""Stage export: a torch model becomes an ONNX graph that equals it, with everything a package needs.
+"""Stage export: a model becomes an ONNX graph that equals it, with everything a package needs.
 
-``graphs`` wraps what is traced, ``convert`` traces it, ``fuse`` joins attention, ``tidy`` cleans the graph,
-``pivot`` makes factors smaller (``chains`` and ``channels`` find where), ``parity`` compares the result with
-torch.
+Of a torch model (``torch_module``), ``graphs`` wraps what is traced, ``convert`` traces it, ``fuse`` joins
+attention, ``tidy`` cleans the graph, ``parity`` compares the result with torch. A graph is one already
+(``onnx_graph``). Of both, ``pivot`` makes factors smaller; ``chains`` finds where.
 """

@@ -15,8 +15,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.export.tidy import drop_unread
 from edgelr.runtime.caches import PAST, PASTS, TOTAL
+from edgelr.runtime.subgraphs import drop_unread
 
 _MICROSOFT = "com.microsoft"
 _HEAD_MULTIPLE = 8

@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgelr.export.tidy import drop_unread
 from edgelr.runtime.layer_names import joined
+from edgelr.runtime.subgraphs import drop_unread
 
 # Zeros that should cost less than the nodes they replace, estimated for AVX2: at int8 2 µs, three nodes 12.
 _MOST_ZEROS = 2**16

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgelr.export.chains import Chain, find_chains
-from edgelr.export.channels import find_channels, reorder
+from edgelr.lowrank.free_channels import find_channels, reorder
 from edgelr.lowrank.pivot import Pivoted, pivot_rows, pivoted
 from edgelr.lowrank.svd import Factors, Matrix
 

@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import onnx
-from torch import nn
-
-from edgelr.artifacts import Cost, Factored, Package, Source
-from edgelr.errors import ExportError
-from edgelr.examples import write_examples
-from edgelr.export.convert import convert
-from edgelr.export.fuse import fuse_attention
-from edgelr.export.graphs import matrix_count, traced_form
-from edgelr.export.heads import cut_zero_channels
-from edgelr.export.in_place import keep_caches_in_place
-from edgelr.export.packed import pack_projections
-from edgelr.export.parity import check_parity
-from edgelr.export.pivot import pivot_graph
-from edgelr.export.tables import share_tables, store_rows_once
-from edgelr.export.tidy import save, tidy
-from edgelr.export.unused import merge_unused
-from edgelr.export.waves import tabulate_waves
-from edgelr.lowrank.checkpoint import load_factored_into
-from edgelr.lowrank.layers import IntoHeads, OutOfHeads
-from edgelr.lowrank.rotate import rotate_inner
+from edgelr.artifacts import Factored, Package, Source
+from edgelr.export.label import Label
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
-from edgelr.recipe.tasks import TaskSettings
-from edgelr.runtime.arrays import write_arrays
-from edgelr.runtime.graph import describe_graph
-from edgelr.runtime.package import seal_package
-from edgelr.tasks.log_mel import LogMel
-from edgelr.tasks.task import GraphSpec, get_task, load_student, reading_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """What a package says about itself: its name, task and multiply-accumulates per token."""
-
-    name: str
-    task: TaskSettings
-    macs: int
+from edgelr.recipe.tasks import OnnxGraph
 
 
 def export(
@@ -55,116 +19,23 @@ def export(
     folder: Path,
     progress: Progress,
 ) -> Package:
-    """Write the graphs and everything a package needs, and prove that they equal torch.
+    """Write the graphs and everything a package needs, and prove that they equal the model.
 
     Args:
         source: The dense model and its data.
         factored: The model to export; None for the dense model itself, the baseline.
-        label: What the package says about itself.
+        label: What the package says about itself; its task decides the form of the model.
         settings: The recipe's section.
         folder: Where the package is written.
         progress: Where to show how far it is.
 
     Raises:
-        ExportError: The export failed, lost a layer, or differs from torch.
+        ExportError: The export failed, lost a layer, or differs from the model.
     """
-    task, reading = get_task(label.task.type), reading_of(source, label.task)
-    dense = task.load_model(source.model_folder)
-    model = dense if factored is None else load_factored_into(load_student(task, reading), factored)
-    if factored is not None and settings.drop_unused_tokens:
-        read = [*source.examples("train", task.EXAMPLE), *source.examples("calibration", task.EXAMPLE)]
-        seen = task.seen_tokens(reading, read)
-        unused = merge_unused(model, task.token_table(model), seen)
-        progress.note(f"{len(seen)} tokens keep their rows, {unused} share those of the most similar")
-    examples = source.examples("test", task.EXAMPLE)
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    saved, graphs = 0, {}
-    for spec in task.graphs(model, reading, examples):
-        cases, fewer = _write_graph(spec, settings, folder, progress)
-        arrays |= cases
-        saved += fewer
-        graphs[spec.role] = describe_graph(folder / f"{spec.role}.onnx")
-    arrays |= task.furnish(folder, model, dense, reading, examples, progress)
-    write_arrays(folder / "reference.npz", arrays)
-    write_examples(folder / "examples.jsonl", examples)
-    if source.license:
-        (folder / "LICENSE-NOTICE").write_text(
-            f"The model '{source.title}' that this package was made of is licensed under: {source.license}\n",
-            encoding="utf-8",
-        )
-    return seal_package(
-        folder,
-        name=label.name,
-        task=label.task.type,
-        graphs=graphs,
-        precision="fp32",
-        cost=Cost(parameters=_parameters(model) - saved, bytes=0, macs=label.macs),
-        settings=task.package_settings(model, reading),
-        source={"model": source.title, "fingerprint": source.fingerprint},
-        gates=(),
-        accuracy={},
-    )
+    if isinstance(label.task, OnnxGraph):
+        from edgelr.export.onnx_graph import export_graph
 
+        return export_graph(source, factored, label, settings, folder, progress)
+    from edgelr.export.torch_module import export_task
 
-def _write_graph(
-    spec: GraphSpec, settings: Export, folder: Path, progress: Progress
-) -> tuple[dict[str, np.ndarray[Any, Any]], int]:
-    """Returns the parity cases that travel, and how many numbers the graph stores less than the model."""
-    path = folder / f"{spec.role}.onnx"
-    graph = convert(spec, traced_form(spec.module), settings.opset)
-    fused = fuse_attention(graph)
-    proto = tidy(graph, spec, matrix_count(spec.module, spec.idle))
-    _cut_heads(proto, spec, path.name)
-    saved = _pivot(proto, path.name, progress) if settings.pivot else 0
-    share_tables(proto)
-    if settings.drop_unused_tokens:
-        saved += store_rows_once(proto)
-    if spec.one_token:
-        _pack(proto, path.name, progress)
-        writing = keep_caches_in_place(proto)
-        progress.note(f"{path.name}: {writing} attentions write into their caches")
-    if isinstance(spec.module, LogMel):
-        tabulate_waves(proto, spec.module.frame)  # no parameters: nothing is saved of these
-    save(proto, path)
-    cases, worst = check_parity(spec, path, settings.tolerance)
-    progress.note(
-        f"{path.name}: {fused} attentions fused, equal to torch within {worst:.2g} on {len(cases)} shapes"
-    )
-    kept = cases if spec.travels else []
-    named = {f"{name}.{number}": array for number, case in enumerate(kept) for name, array in case.items()}
-    return named, saved
-
-
-def _cut_heads(proto: onnx.ModelProto, spec: GraphSpec, name: str) -> None:
-    resting = {id(module) for part in spec.idle for module in part.modules()}
-    shrunk = [each for each in spec.module.modules() if isinstance(each, IntoHeads | OutOfHeads)]
-    narrow = sum(id(each.narrow) not in resting for each in shrunk) // 2
-    cut = cut_zero_channels(proto)
-    if cut != narrow:
-        raise ExportError(
-            f"{name}: attention heads became smaller in {narrow} pairs of layers, in the graph only in {cut}",
-            "the attention of this model cannot be fused yet; set compress.groups: [joint]",
-        )
-
-
-def _pivot(proto: onnx.ModelProto, name: str, progress: Progress) -> int:
-    """Pivot what can be pivoted, say so, and return how many numbers that saved."""
-    chains = pivot_graph(proto)
-    count = sum(chain.side is not None for chain in chains)
-    saved = sum(chain.saved for chain in chains)
-    progress.note(f"{name}: {count} of {len(chains)} low-rank layers pivoted, {saved} numbers saved")
-    return saved
-
-
-def _pack(proto: onnx.ModelProto, name: str, progress: Progress) -> None:
-    """Last of all: everything else looks for the matrix of each layer."""
-    # So does stage quantize, which finds no factors behind a Split: they are turned for it here.
-    rotate_inner(proto)
-    before = len(proto.graph.node)
-    count = pack_projections(proto)
-    fewer = before - len(proto.graph.node)
-    progress.note(f"{name}: {count} projections share a product with others, {fewer} nodes fewer")
-
-
-def _parameters(model: nn.Module) -> int:
-    return sum({id(parameter): parameter.numel() for parameter in model.parameters()}.values())
+    return export_task(source, factored, label, settings, folder, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -12,8 +11,6 @@ from edgelr.export.convert import OUTPUT_PREFIX
 from edgelr.export.names import name_layers
 from edgelr.export.tables import turn_heads
 from edgelr.tasks.task import GraphSpec
-
-_EXTERNAL_FROM_BYTES = 2**30  # protobuf ends at 2 GiB; one file is handier as long as it can be
 
 
 def tidy(model: Any, spec: GraphSpec, expected_matrices: int) -> onnx.ModelProto:  # noqa: ANN401 - onnx_ir.Model
@@ -43,22 +40,6 @@ def tidy(model: Any, spec: GraphSpec, expected_matrices: int) -> onnx.ModelProto
     for entry in (proto.graph.value_info, proto.metadata_props):
         del entry[:]
     return proto
-
-
-def drop_unread(graph: onnx.GraphProto) -> None:
-    """Leave out the constants that no node reads and that are no output, in place."""
-    read = {value.name for value in graph.output}.union(*(node.input for node in graph.node))
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-
-
-def save(proto: onnx.ModelProto, path: Path) -> None:
-    """Write deterministic bytes; weights go to a file beside the graph when it would exceed 1 GiB."""
-    if proto.ByteSize() > _EXTERNAL_FROM_BYTES:
-        onnx.save(proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
-    else:
-        path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 def constant_matrices(proto: onnx.ModelProto) -> int:

@@ -1,4 +1,4 @@
-"""Find the dense model's folder, and check that it is a model, without loading it."""
+"""Find the dense model, a folder or an ONNX file, and check that it is one, without loading it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageError
+from edgelr.errors import (
+    DamagedArtifactError,
+    MissingRequirementError,
+    UnsupportedModelError,
+    UsageError,
+)
 from edgelr.recipe.schema import Model
+from edgelr.runtime.external_data import external_locations
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _POSITION_S = 0.02  # of Whisper's encoder
@@ -22,6 +28,8 @@ _CONTENT = ("*.json", "*.txt", "*.model", "*/config.json", *_WEIGHTS)
 
 def find_model(model: Model, recipe_folder: Path) -> Path:
     """Resolve ``model`` to a local Hugging Face folder: in a package, next to the recipe, or from the hub.
+
+    What ends with ``.onnx`` is a file, in a package or next to the recipe.
 
     Args:
         model: The recipe's section.
@@ -36,8 +44,11 @@ def find_model(model: Model, recipe_folder: Path) -> Path:
         folder = _package_folder(model.package) / model.path
     else:
         folder = (recipe_folder / model.path).resolve()
-        if not folder.exists():
+        if not folder.exists() and not model.is_graph:
             folder = _hub_folder(model, folder)
+    if model.is_graph:
+        _check_graph(folder)
+        return folder
     if not folder.is_dir():
         raise UsageError(
             f"model.path: {folder} is not a folder", "give a folder that holds config.json and weights"
@@ -46,6 +57,23 @@ def find_model(model: Model, recipe_folder: Path) -> Path:
         raise UnsupportedModelError(f"{folder} has no config.json", "a Hugging Face model folder is needed")
     _check_weights(folder)
     return folder
+
+
+def _check_graph(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(f"model.path: there is no file {path}", "paths are relative to the recipe's folder")
+    for file in _graph_files(path):
+        if not file.is_file():
+            raise UnsupportedModelError(f"{path} has weights in {file}, which is missing", "copy it there")
+
+
+def _graph_files(path: Path) -> list[Path]:
+    """An ONNX file, and the files beside it that its weights are in."""
+    try:
+        locations = {location for _, location in external_locations(path)}
+    except DamagedArtifactError as error:
+        raise UnsupportedModelError(f"{path} is no ONNX model: {error.found}", "give an ONNX file") from error
+    return [path, *(path.parent / location for location in sorted(locations))]
 
 
 def _check_weights(folder: Path) -> None:
@@ -96,7 +124,14 @@ def _hub_folder(model: Model, local: Path) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over every file of ``folder`` that decides the model's outputs, names included."""
+    """sha256 over every file of ``folder`` that decides the model's outputs, names included.
+
+    Args:
+        folder: The dense model; of an ONNX file, that and its weights count.
+    """
+    if folder.is_file():
+        names = [file.relative_to(folder.parent).as_posix() for file in _graph_files(folder)]
+        return folder_digest(folder.parent, names)
     return folder_digest(folder, _CONTENT)
 
 

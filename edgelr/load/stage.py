@@ -18,6 +18,7 @@ from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
+    ArraysFile,
     CldrPairs,
     PairsFile,
     PythonDocs,
@@ -27,6 +28,7 @@ from edgelr.recipe.tasks import (
     UtterancesDataset,
     UtterancesFile,
 )
+from edgelr.runtime.graph import describe_graph
 
 # The pairs that are drawn; a recipe takes its splits from these, so that a teacher's own splits are the same.
 _CLDR_PAIRS = 45_000
@@ -48,13 +50,12 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
     """
     data = recipe.task.data
     counts: dict[Split, int] = {
-        "train": data.train,
+        "train": 0 if isinstance(data, ArraysFile) else data.train,
         "calibration": recipe.compress.calibration.examples,
         "validation": data.validation,
         "test": data.test,
     }
-    longest_s = _longest_s(recipe, model_folder)
-    splits = _splits(recipe, counts, recipe_folder, folder / "data", longest_s, progress)
+    splits = _splits(recipe, counts, recipe_folder, folder / "data", model_folder, progress)
     for split in SPLITS:
         write_examples(folder / "data" / f"{split}.jsonl", splits[split])
     write_json(
@@ -81,16 +82,23 @@ def _splits(
     counts: dict[Split, int],
     recipe_folder: Path,
     folder: Path,
-    longest_s: float,
+    model_folder: Path,
     progress: Progress,
 ) -> Mapping[Split, Sequence[AnyExample]]:
     data = recipe.task.data
+    if isinstance(data, ArraysFile):
+        from edgelr.load.arrays import load_arrays
+
+        graph = describe_graph(model_folder)
+        return load_arrays(data.path, graph, counts, recipe.seed, recipe_folder, folder)
     if isinstance(data, SpokenPhrases):
         from edgelr.load.sounds import speak_phrases
 
         return speak_phrases(counts, recipe.seed, folder, progress)
     if isinstance(data, UtterancesFile | UtterancesDataset):
-        return _recorded(recipe, data, counts, recipe_folder, folder, longest_s, progress)
+        return _recorded(
+            recipe, data, counts, recipe_folder, folder, _longest_s(recipe, model_folder), progress
+        )
     hold_out = data.hold_out if isinstance(data, PythonDocs) else ()
     examples = _read(data, recipe_folder, progress)
     _check_some(examples)

@@ -1,6 +1,7 @@
-"""What every stage of the torch half shares: the factors, the layers that compute with them, their files.
+"""What the stages share about factors: how they are found, the layers that compute with them, their files.
 
-``svd`` is numpy and fixes the matrix convention; ``table``, ``tied`` and ``rotate`` are numpy too,
-``conv_cost`` is pure arithmetic. ``layers``, ``conv``, ``embedding`` and ``checkpoint`` are torch; ``kinds``
-chooses the layer. Stage quantize, which has no torch, takes ``rotate`` from here.
+``svd``, ``bases``, ``factoring``, ``table``, ``tied``, ``pivot`` and ``rotate`` are numpy, and know a layer
+by its ``weight``; ``svd`` fixes the matrix convention, ``conv_cost`` is arithmetic. ``layers``, ``conv``,
+``embedding``, ``kinds`` and ``checkpoint`` are of torch modules; ``graph_file``, ``graph_layers`` and
+``free_channels`` of ONNX graphs, without torch.
 """

@@ -19,9 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from edgelr.lowrank.svd import FLOOR, Factors, Matrix, eigen, triangle
 
@@ -105,23 +103,23 @@ def factors_from(layers: Sequence[Layer], basis: Basis, rank: int) -> Factors:
     """
     if not 1 <= rank <= basis.shape[1]:
         raise ValueError(f"rank {rank} is outside 1 to {basis.shape[1]}")
-    kept = torch.from_numpy(basis[:, :rank])
-    weights = [torch.from_numpy(layer.weight).float() for layer in layers]
+    kept = basis[:, :rank]
+    weights = [layer.weight.astype(np.float32) for layer in layers]
     ups = [kept] if _by_outputs(layers) else [weight @ kept for weight in weights]
     metrics = [_metric(layer) for layer in layers]
     # A common scale, that fp32 may hold them: what matters is how the layers compare.
     means = [1.0 if metric is None else float(np.trace(metric)) / len(metric) for metric in metrics]
     scale = max(mean * layer.emphasis for mean, layer in zip(means, layers, strict=True))
     seen = [
-        up * (layer.emphasis / scale)
+        up * np.float32(layer.emphasis / scale)
         if metric is None
-        else torch.from_numpy(metric * (layer.emphasis / scale)).float() @ up
+        else (metric * (layer.emphasis / scale)).astype(np.float32) @ up
         for up, metric, layer in zip(ups, metrics, layers, strict=True)
     ]
-    return _fitted(torch.cat(ups), torch.cat(seen), torch.cat(weights))
+    return _fitted(np.concatenate(ups), np.concatenate(seen), np.concatenate(weights))
 
 
-def _fitted(up: Tensor, metric: Tensor, weight: Tensor) -> Factors:
+def _fitted(up: Basis, metric: Basis, weight: Basis) -> Factors:
     """Fit ``down`` to ``up``, and balance the two; large products in fp32, all that is solved in fp64.
 
     Args:
@@ -130,21 +128,22 @@ def _fitted(up: Tensor, metric: Tensor, weight: Tensor) -> Factors:
         weight: ``[out, in]``.
     """
     if not weight.any():
-        return Factors(up=up.double().numpy(), down=np.zeros((up.shape[1], weight.shape[1])))
+        return Factors(up=up.astype(np.float64), down=np.zeros((up.shape[1], weight.shape[1])))
     # Nearly orthogonal in the metric: once they are scaled, the normal equations are well conditioned.
     normal, target = metric.T @ up, metric.T @ weight
-    scale = normal.diagonal().clamp_min(torch.finfo(torch.float32).tiny).rsqrt()
-    up, target, normal = up * scale, target * scale[:, None], (normal * scale * scale[:, None]).double()
-    solved = torch.linalg.inv((normal + normal.T) / 2 + _TINY * torch.eye(len(normal), dtype=torch.float64))
+    scale = 1 / np.sqrt(np.maximum(normal.diagonal(), np.finfo(np.float32).tiny))
+    up, target = up * scale, target * scale[:, None]
+    scaled = (normal * scale * scale[:, None]).astype(np.float64)
+    solved = np.linalg.inv((scaled + scaled.T) / 2 + _TINY * np.eye(len(scaled)))
     # With up = Q R, the singular values of R down are those of the product: √σ goes to each side. Rounding
     # of these matrices is scale, not the product: one side gets the inverse of the other's.
-    above = torch.from_numpy(triangle((up.T @ up).double().numpy(), _TINY))
+    above = triangle((up.T @ up).astype(np.float64), _TINY)
     inner = above @ solved
-    energies, vectors = eigen((inner @ (target @ target.T).double() @ inner.T).numpy())
+    energies, vectors = eigen(inner @ (target @ target.T).astype(np.float64) @ inner.T)
     root = np.maximum(energies, energies[0] * np.finfo(np.float64).eps) ** 0.25
-    turn = torch.linalg.solve_triangular(above, torch.from_numpy(vectors * root), upper=True).float()
-    down = torch.linalg.solve(turn.double(), solved).float() @ target
-    return Factors(up=(up @ turn).double().numpy(), down=down.double().numpy())
+    turn = np.linalg.solve(above, vectors * root).astype(np.float32)
+    down = np.linalg.solve(turn.astype(np.float64), solved).astype(np.float32) @ target
+    return Factors(up=(up @ turn).astype(np.float64), down=down.astype(np.float64))
 
 
 def _by_outputs(layers: Sequence[Layer]) -> bool:

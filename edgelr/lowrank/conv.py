@@ -8,12 +8,12 @@ convolved, so full rank is the same convolution, borders included.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, assert_never, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from edgelr.lowrank.conv_cost import Form
+from edgelr.lowrank.conv_cost import Form, has_two_axes
 from edgelr.lowrank.svd import Factors
 
 Conv = nn.Conv1d | nn.Conv2d
@@ -83,33 +83,10 @@ def reason_against_conv(module: nn.Module, form: Form) -> str | None:
         return f"{name} computes more than a convolution"
     if module.groups > 1:
         return f"its {module.groups} groups of channels are not one matrix"
-    if form == "spatial" and (len(module.kernel_size) != 2 or min(module.kernel_size) == 1):
+    if form == "spatial" and not has_two_axes(module.kernel_size):
         kernel = " x ".join(map(str, module.kernel_size))
         return f"a kernel of {kernel} has no two axes to separate"
     return None
-
-
-def conv_matrix(weight: Tensor, form: Form) -> Tensor:
-    """The matrix of a kernel that a form factors.
-
-    The spatial one is the transpose of the papers' ``[in·kh, out·kw]``, so that here too ``down`` is what is
-    applied first.
-
-    Args:
-        weight: ``[out, in, *kernel]``.
-        form: ``channel`` or ``spatial``.
-
-    Returns:
-        ``[out, in·kh·kw]`` or ``[out·kw, in·kh]``.
-    """
-    match form:
-        case "channel":
-            return weight.flatten(1)
-        case "spatial":
-            out, in_, height, width = weight.shape
-            return weight.permute(0, 3, 1, 2).reshape(out * width, in_ * height)
-        case _:
-            assert_never(form)
 
 
 def low_rank_conv(dense: Conv, factors: Factors, form: Form) -> LowRankConv:

@@ -49,6 +49,11 @@ def matrix_shape(out: int, in_: int, kernel: Sequence[int], form: Form) -> tuple
             assert_never(form)
 
 
+def has_two_axes(kernel: Sequence[int]) -> bool:
+    """Whether a kernel has two axes to separate, which the spatial form needs."""
+    return len(kernel) == 2 and min(kernel) > 1
+
+
 def conv_parameters(out: int, in_: int, kernel: Sequence[int], rank: int | None, form: Form) -> int:
     """Numbers stored without the bias: ``rank·(rows + columns)``, or those of the dense kernel.
 

@@ -15,16 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never, cast
+from typing import assert_never
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from edgelr.lowrank.bases import Basis, Layer, factors_from, find_basis, is_large
-from edgelr.lowrank.conv import Conv
 from edgelr.lowrank.conv_cost import Form
-from edgelr.lowrank.kinds import matrix_of
 from edgelr.lowrank.statistics import Statistics
 from edgelr.lowrank.svd import (
     Decomposition,
@@ -36,8 +32,9 @@ from edgelr.lowrank.svd import (
     decompose_outputs,
     spectrum,
 )
-from edgelr.lowrank.table import Table, factor_table, table_energies
+from edgelr.lowrank.table import factor_table, table_energies
 from edgelr.lowrank.tied import factor_tied, tied_energies
+from edgelr.lowrank.weight import Weight
 from edgelr.recipe.schema import Factors as Method
 from edgelr.structure import Reduction
 
@@ -56,39 +53,39 @@ class Spectrum:
     basis: Basis | None = None
 
 
-def spectrum_of(module: nn.Module, reduction: Reduction, statistics: Statistics, method: Method) -> Spectrum:
+def spectrum_of(weight: Weight, reduction: Reduction, statistics: Statistics, method: Method) -> Spectrum:
     """Energies of one layer, and its basis where it is large.
 
     Args:
-        module: The dense layer.
+        weight: Of the dense layer.
         reduction: ``low-rank`` or ``spatial``, of that layer; its rank does not matter.
         statistics: Of the layer.
         method: How factors are chosen.
     """
     name = reduction.sites[0]
-    if isinstance(module, Conv):
-        found = decomposition(module, name, statistics, method, conv_form(reduction))
+    if weight.kind == "conv":
+        found = decomposition(weight, name, statistics, method, conv_form(reduction))
         return Spectrum(energies=found.energies)
     curvature = _curvature(name, statistics, method)
-    if isinstance(module, nn.Embedding):
-        table, counts = _table(module), _counts(module, name, statistics, method)
-        if (head := _head(module, name, statistics, method)) is not None:
+    if weight.kind == "embedding":
+        table, counts = weight.values, _counts(weight, name, statistics, method)
+        if (head := _head(weight, name, statistics, method)) is not None:
             return Spectrum(energies=tied_energies(table, counts, head))
         return Spectrum(energies=table_energies(table, counts, curvature))
-    weight = matrix(module)
+    matrix = weight.matrix()
     if method == "plain":
-        return Spectrum(energies=spectrum(weight))
-    if is_large([weight]):
-        large = find_basis([Layer(weight=weight, curvature=curvature)], statistics.fitted([name]))
+        return Spectrum(energies=spectrum(matrix))
+    if is_large([matrix]):
+        large = find_basis([Layer(weight=matrix, curvature=curvature)], statistics.fitted([name]))
         return Spectrum(energies=large.energies[0], basis=large.basis)
-    return Spectrum(energies=spectrum(weight, statistics.fitted([name]), curvature))
+    return Spectrum(energies=spectrum(matrix, statistics.fitted([name]), curvature))
 
 
-def factors_of(module: nn.Module, reduction: Reduction, statistics: Statistics, method: Method) -> Factors:
-    """The factors of one rank, balanced, of ``kinds.matrix_of(module, conv_form(reduction))``.
+def factors_of(weight: Weight, reduction: Reduction, statistics: Statistics, method: Method) -> Factors:
+    """The factors of one rank, balanced, of ``weight.matrix(conv_form(reduction))``.
 
     Args:
-        module: The dense layer.
+        weight: Of the dense layer.
         reduction: ``low-rank`` or ``spatial``, of that layer.
         statistics: Of the layer.
         method: How factors are chosen.
@@ -97,21 +94,21 @@ def factors_of(module: nn.Module, reduction: Reduction, statistics: Statistics, 
         ValueError: The rank is out of range.
     """
     name, rank = reduction.sites[0], reduction.rank
-    if not isinstance(module, nn.Embedding):
+    if weight.kind != "embedding":
         if (basis := statistics.bases.get(reduction.spectrum)) is not None:
-            layer = Layer(weight=matrix(module), curvature=_curvature(name, statistics, method))
+            layer = Layer(weight=weight.matrix(), curvature=_curvature(name, statistics, method))
             return factors_from([layer], basis, rank)
-        found = decomposition(module, name, statistics, method, conv_form(reduction), rank)
+        found = decomposition(weight, name, statistics, method, conv_form(reduction), rank)
         return found.truncated(rank)
-    table, counts = _table(module), _counts(module, name, statistics, method)
-    head = _head(module, name, statistics, method)
+    table, counts = weight.values, _counts(weight, name, statistics, method)
+    head = _head(weight, name, statistics, method)
     if head is None:
         return factor_table(table, counts, rank, _curvature(name, statistics, method))
     return factor_tied(table, counts, head, rank)
 
 
 def joint_spectrum(
-    layers: Sequence[nn.Module],
+    weights: Sequence[Weight],
     names: Sequence[str],
     statistics: Statistics,
     method: Method,
@@ -120,13 +117,13 @@ def joint_spectrum(
     """Energies of layers that share ``down``, and the basis where they are large.
 
     Args:
-        layers: The dense layers.
+        weights: Of the dense layers.
         names: Their sites.
         statistics: Of these.
         method: How factors are chosen.
         emphasis: Site -> what a unit of its error counts.
     """
-    members = _members(layers, names, statistics, method, emphasis)
+    members = _members(weights, names, statistics, method, emphasis)
     if is_large([member.weight for member in members]):
         found = find_basis(members, statistics.fitted(names))
         return Spectrum(energies=found.energies, basis=found.basis)
@@ -134,7 +131,7 @@ def joint_spectrum(
 
 
 def joint_factors(
-    layers: Sequence[nn.Module],
+    weights: Sequence[Weight],
     reduction: Reduction,
     statistics: Statistics,
     method: Method,
@@ -143,7 +140,7 @@ def joint_factors(
     """The factors of layers that share ``down``, balanced; ``up`` of one below that of the other.
 
     Args:
-        layers: The dense layers.
+        weights: Of the dense layers.
         reduction: ``joint``, of these layers.
         statistics: Of these.
         method: How factors are chosen.
@@ -153,7 +150,7 @@ def joint_factors(
         ValueError: The rank is out of range.
     """
     names = reduction.sites
-    members = _members(layers, names, statistics, method, emphasis)
+    members = _members(weights, names, statistics, method, emphasis)
     if (basis := statistics.bases.get(reduction.spectrum)) is not None:
         return factors_from(members, basis, reduction.rank)
     return _jointly(members, statistics.fitted(names)).decomposition.truncated(reduction.rank)
@@ -166,7 +163,7 @@ def _jointly(members: Sequence[Layer], gram: Matrix) -> Joint:
 
 
 def _members(
-    layers: Sequence[nn.Module],
+    weights: Sequence[Weight],
     names: Sequence[str],
     statistics: Statistics,
     method: Method,
@@ -175,13 +172,13 @@ def _members(
     curvatures = {name: _curvature(name, statistics, method) for name in names}
     known = all(curvature is not None for curvature in curvatures.values())
     return [
-        Layer(weight=matrix(layer), curvature=curvatures[name] if known else None, emphasis=emphasis[name])
-        for layer, name in zip(layers, names, strict=True)
+        Layer(weight=weight.matrix(), curvature=curvatures[name] if known else None, emphasis=emphasis[name])
+        for weight, name in zip(weights, names, strict=True)
     ]
 
 
 def decomposition(
-    layer: nn.Module,
+    weight: Weight,
     name: str,
     statistics: Statistics,
     method: Method,
@@ -194,32 +191,27 @@ def decomposition(
     images whose neighbours are alike in both directions the energies that follow are right within percents.
 
     Args:
-        layer: The dense layer.
+        weight: Of the dense layer.
         name: Its site.
         statistics: Of the site.
         method: How factors are chosen.
         form: Of convolutions: ``channel`` or ``spatial``.
         rank: The largest rank that is wanted, where that saves time; all when None.
     """
-    weight, curvature = matrix(layer, form), _curvature(name, statistics, method)
+    matrix, curvature = weight.matrix(form), _curvature(name, statistics, method)
     match method:
         case "plain":
-            return decompose(weight)
+            return decompose(matrix)
         case "whitened" | "kronecker":
-            if not isinstance(layer, Conv):
-                return decompose(weight, statistics.fitted([name]), curvature, rank)
+            if weight.kind != "conv":
+                return decompose(matrix, statistics.fitted([name]), curvature, rank)
             if form == "channel":
-                return decompose_outputs(weight, statistics.outputs[name], curvature)
-            width = np.eye(layer.kernel_size[-1])
+                return decompose_outputs(matrix, statistics.outputs[name], curvature)
+            width = np.eye(weight.kernel[-1])
             each = None if curvature is None else np.kron(curvature, width).astype(np.float64)
-            return decompose(weight, statistics.columns[name], each)
+            return decompose(matrix, statistics.columns[name], each)
         case _:
             assert_never(method)
-
-
-def matrix(layer: nn.Module, form: Form = "channel") -> Matrix:
-    """A layer's matrix ``[out, in]`` in fp64."""
-    return matrix_of(layer, form).double().cpu().numpy()
 
 
 def conv_form(reduction: Reduction) -> Form:
@@ -231,18 +223,11 @@ def _curvature(name: str, statistics: Statistics, method: Method) -> Matrix | No
     return statistics.curvature(name) if method == "kronecker" else None
 
 
-def _table(module: nn.Embedding) -> Table:
-    """The table, without a copy where numpy knows its type."""
-    weight: Tensor = module.weight.detach().cpu()
-    known = weight.dtype in (torch.float32, torch.float64)
-    return cast(Table, (weight if known else weight.float()).numpy())
+def _counts(weight: Weight, name: str, statistics: Statistics, method: Method) -> Matrix:
+    return np.ones(len(weight.values)) if method == "plain" else statistics.counts[name]
 
 
-def _counts(module: nn.Embedding, name: str, statistics: Statistics, method: Method) -> Matrix:
-    return np.ones(module.num_embeddings) if method == "plain" else statistics.counts[name]
-
-
-def _head(module: nn.Embedding, name: str, statistics: Statistics, method: Method) -> Matrix | None:
+def _head(weight: Weight, name: str, statistics: Statistics, method: Method) -> Matrix | None:
     """What is known of the inputs of the head that shares the table; None without a head."""
     known = statistics.heads.get(name)
-    return np.eye(module.embedding_dim) if known is not None and method == "plain" else known
+    return np.eye(weight.values.shape[1]) if known is not None and method == "plain" else known

@@ -18,11 +18,12 @@ from typing import Any, Literal, assert_never, cast
 import torch
 from torch import Tensor, nn
 
-from edgelr.lowrank.conv import Conv, conv_matrix, empty_low_rank_conv, low_rank_conv, reason_against_conv
+from edgelr.lowrank.conv import Conv, empty_low_rank_conv, low_rank_conv, reason_against_conv
 from edgelr.lowrank.conv_cost import Form
 from edgelr.lowrank.embedding import empty_low_rank_embedding, low_rank_embedding, reason_against_embedding
 from edgelr.lowrank.layers import LowRankLinear
-from edgelr.lowrank.svd import Factors
+from edgelr.lowrank.svd import Factors, Matrix
+from edgelr.lowrank.weight import Weight, conv_matrix
 
 Kind = Literal["linear", "transposed-linear", "embedding", "conv"]
 
@@ -88,6 +89,30 @@ def matrix_of(module: nn.Module, form: Form = "channel") -> Tensor:
             raise ValueError(f"{type(module).__name__} is no layer with a matrix to factor")
         case other:
             assert_never(other)
+
+
+def weight_of(module: nn.Module) -> Weight:
+    """A module's weight for arithmetic that knows no torch; no copy where NumPy knows its type.
+
+    Args:
+        module: A layer of one of the kinds.
+
+    Raises:
+        ValueError: The module is of no such kind.
+    """
+    if (kind := kind_of(module)) is None:
+        raise ValueError(f"{type(module).__name__} is no layer with a matrix to factor")
+    stored = _weight(module).cpu()
+    known = stored.dtype in (torch.float32, torch.float64)
+    values = (stored if known else stored.float()).numpy()
+    if kind == "transposed-linear":
+        return Weight(kind="linear", values=values.T)
+    return Weight(kind=kind, values=values)
+
+
+def matrix(module: nn.Module, form: Form = "channel") -> Matrix:
+    """A module's matrix ``[out, in]`` in fp64."""
+    return weight_of(module).matrix(form)
 
 
 def low_rank_like(module: nn.Module, factors: Factors, form: Form = "channel") -> nn.Module:

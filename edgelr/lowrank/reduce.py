@@ -9,9 +9,16 @@ import torch
 from torch import nn
 
 from edgelr.errors import UnsupportedModelError
-from edgelr.lowrank.factoring import conv_form, factors_of, joint_factors, matrix
+from edgelr.lowrank.factoring import conv_form, factors_of, joint_factors
 from edgelr.lowrank.heads import NarrowHeads, Projection, narrow_query_key, narrow_value_output
-from edgelr.lowrank.kinds import empty_like, low_rank_like, matrix_of, reason_against
+from edgelr.lowrank.kinds import (
+    empty_like,
+    low_rank_like,
+    matrix,
+    matrix_of,
+    reason_against,
+    weight_of,
+)
 from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads, replace_module
 from edgelr.lowrank.sharing import shared_layers
 from edgelr.lowrank.statistics import Statistics
@@ -42,11 +49,12 @@ def reduce_sites(
     layers = _dense(model, reduction)
     match reduction.form:
         case "low-rank" | "spatial":
-            factors = factors_of(layers[0], reduction, statistics, method)
+            factors = factors_of(weight_of(layers[0]), reduction, statistics, method)
             made: Sequence[nn.Module] = [low_rank_like(layers[0], factors, conv_form(reduction))]
             _keep_mean(layers, made, reduction.sites, statistics)
         case "joint":
-            made = _joint(layers, joint_factors(layers, reduction, statistics, method, emphasis))
+            weights = [weight_of(layer) for layer in layers]
+            made = _joint(layers, joint_factors(weights, reduction, statistics, method, emphasis))
             _keep_mean(layers, made, reduction.sites, statistics)
         case "query-key":
             pair = _linears(layers, reduction)

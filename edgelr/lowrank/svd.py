@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
@@ -31,6 +30,7 @@ Matrix = NDArray[np.float64]
 # Added to the eigenvalues of a statistic, relative to their mean, where its inverse is needed: directions
 # that a calibration set never showed are then of little weight rather than of none.
 FLOOR = 0.01
+_INDEPENDENT = 1e-5  # smallest diagonal of a Cholesky factor, relative, whose square fp64 still resolves
 _NOTHING = 1e-30  # in place of the root of a statistic that is zero: of no weight, and with an inverse
 
 
@@ -244,9 +244,26 @@ def balanced(factors: Factors) -> Factors:
 
 
 def orthonormal(matrix: Matrix) -> tuple[Matrix, Matrix]:
-    """QR: an orthonormal basis and a triangle; by LAPACK through torch, ten times faster than NumPy's."""
-    basis, above = torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(matrix)))
-    return basis.numpy(), above.numpy()
+    """An orthonormal basis of the columns of ``matrix [rows, columns]``, and the triangle with their product.
+
+    By two Cholesky factors, which is all matrix products, several times faster than NumPy's QR of a tall
+    matrix; where columns are nearly dependent, or there are more of them than rows, by that.
+
+    Source:
+        Yamamoto et al., Roundoff error analysis of the CholeskyQR2 algorithm (2015).
+    """
+    rows, columns = matrix.shape
+    if rows > columns:
+        try:
+            first = np.linalg.cholesky(matrix.T @ matrix).T
+            if first.diagonal().min() > _INDEPENDENT * first.diagonal().max():
+                basis = np.linalg.solve(first.T, matrix.T).T
+                second = np.linalg.cholesky(basis.T @ basis).T
+                return np.linalg.solve(second.T, basis.T).T, second @ first
+        except np.linalg.LinAlgError:  # dependent columns
+            pass
+    basis, above = np.linalg.qr(matrix)
+    return np.asarray(basis, np.float64), np.asarray(above, np.float64)
 
 
 def triangle(matrix: Matrix, floor_share: float = FLOOR) -> Matrix:

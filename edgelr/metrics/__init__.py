@@ -4,5 +4,7 @@ METRICS = {
     "sentence-embedding": ("cosine", "mrr@10", "recall@10", "overlap@10"),
     "translation": ("bleu", "chrf", "exact_match", "agreement", "chrf_to_dense"),
     "automatic-speech-recognition": ("wer", "cer", "exact_match", "wer_to_dense", "agreement"),
+    "custom": ("cosine", "difference", "metric"),
+    "onnx": ("cosine", "difference", "metric"),
 }
-ERRORS = frozenset({"wer", "cer", "wer_to_dense"})  # better when lower
+ERRORS = frozenset({"wer", "cer", "wer_to_dense", "difference"})  # better when lower

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgelr.quantize.layers import read_inside
 from edgelr.quantize.vocabulary import SMALLEST_TABLE
+from edgelr.runtime.subgraphs import read_inside
 
 if TYPE_CHECKING:
     import numpy as np

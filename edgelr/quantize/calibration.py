@@ -12,12 +12,11 @@ from edgelr.errors import DataError
 from edgelr.examples import AnyExample
 from edgelr.kinds.kind import kind_of
 from edgelr.quantize.static import Feeds
+from edgelr.runtime.graph_inputs import check_inputs
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-_NUMPY = {"float": "float32", "float16": "float16", "double": "float64"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,29 +104,8 @@ def check_feeds(feeds: Sequence[Feeds], graph: Graph, where: str) -> None:
     Raises:
         DataError: There is none, or an array is missing, of another type or shape, or has NaN in it.
     """
-    import numpy as np
-
     if not feeds:
         wanted = ", ".join(entry.name for entry in graph.inputs)
         raise DataError(f"{where}: no calibration data for {graph.file}", f"it needs arrays named {wanted}")
     for number, given in enumerate(feeds):
-        for entry in graph.inputs:
-            if entry.name not in given:
-                raise DataError(
-                    f"{where}: call {number} has no array '{entry.name}'", f"it is an input of {graph.file}"
-                )
-            array = given[entry.name]
-            kind = _NUMPY.get(entry.dtype, entry.dtype)
-            fixed = [size for size in zip(entry.shape, array.shape, strict=False) if isinstance(size[0], int)]
-            fits = array.ndim == len(entry.shape) and all(size == found for size, found in fixed)
-            if array.dtype != kind or not fits:
-                raise DataError(
-                    f"{where}: '{entry.name}' of call {number} is {array.dtype} {list(array.shape)}, "
-                    f"{graph.file} wants {kind} {list(entry.shape)}",
-                    "give one array a call, with the batch as its first axis",
-                )
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise DataError(
-                    f"{where}: '{entry.name}' of call {number} has NaN or infinity in it",
-                    "leave that call out",
-                )
+        check_inputs(given, graph, f"{where}: call {number}")

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelr.quantize.probe import open_probe, run_values
 from edgelr.quantize.static import Feeds
+from edgelr.runtime.probe import open_probe, run_values
 
 Array = NDArray[Any]
 Matrix = NDArray[np.float64]

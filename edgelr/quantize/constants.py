@@ -30,17 +30,7 @@ def store_as_int8(proto: Any, kept: Collection[str] = ()) -> int:  # noqa: ANN40
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    graph = proto.graph
-    outputs = {value.name for value in graph.output}
-    large = [
-        tensor
-        for tensor in graph.initializer
-        if tensor.data_type == TensorProto.FLOAT
-        and int(np.prod(tensor.dims)) >= SMALLEST
-        and sum(size > 1 for size in tensor.dims) >= 2
-        and tensor.name not in outputs
-        and tensor.name not in kept
-    ]
+    graph, large = proto.graph, large_constants(proto, kept)
     made = []
     for tensor in large:
         values = numpy_helper.to_array(tensor)
@@ -58,6 +48,27 @@ def store_as_int8(proto: Any, kept: Collection[str] = ()) -> int:  # noqa: ANN40
     for at, node in enumerate(made):
         graph.node.insert(at, node)
     return len(large)
+
+
+def large_constants(proto: Any, kept: Collection[str] = ()) -> list[Any]:  # noqa: ANN401 - onnx is not typed
+    """The fp32 constants that are large enough to be stored as int8.
+
+    Args:
+        proto: An ``onnx.ModelProto``.
+        kept: Names of constants that stay as they are.
+    """
+    from onnx import TensorProto
+
+    outputs = {value.name for value in proto.graph.output}
+    return [
+        tensor
+        for tensor in proto.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT
+        and int(np.prod(tensor.dims)) >= SMALLEST
+        and sum(size > 1 for size in tensor.dims) >= 2
+        and tensor.name not in outputs
+        and tensor.name not in kept
+    ]
 
 
 def _rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

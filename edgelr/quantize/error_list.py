@@ -18,8 +18,8 @@ from edgelr.progress import Progress
 from edgelr.quantize.choice import Choices
 from edgelr.quantize.graphs import Prepared
 from edgelr.quantize.layers import Layer
-from edgelr.quantize.probe import open_probe, run_values, session_of, value_types
 from edgelr.quantize.static import Feeds
+from edgelr.runtime.probe import open_probe, run_values, session_of, value_types
 
 EXACT_DB = 150.0  # said of a layer that loses nothing, or next to nothing: decibels have no end
 

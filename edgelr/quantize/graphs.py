@@ -14,14 +14,15 @@ from edgelr.lowrank.rotate import rotate_inner
 from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
 from edgelr.quantize.choice import Choices
 from edgelr.quantize.compensate import Rounding
-from edgelr.quantize.constants import store_as_int8
+from edgelr.quantize.constants import large_constants, store_as_int8
 from edgelr.quantize.dynamic import unquantized_matrices
-from edgelr.quantize.layers import Layer, prepare_layers, read_inside, subgraphs
+from edgelr.quantize.layers import Layer, prepare_layers
 from edgelr.quantize.schemes import BLOCKED, Means, quantize_layers
 from edgelr.quantize.static import Feeds
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.graph import run_errors
+from edgelr.runtime.subgraphs import read_inside, subgraphs
 
 _QUANTIZED = frozenset(
     {"MatMulInteger", "QLinearMatMul", "MatMulNBits", "DynamicQuantizeLinear", "QuantizeLinear"}
@@ -69,7 +70,7 @@ def prepare_graph(source: Path, folder: Path) -> Prepared:
     proto = _raised(loaded, source.name)
     rotate_inner(proto)
     layers = prepare_layers(proto, source.name)
-    if not layers:
+    if not layers and not large_constants(proto, read_inside(proto.graph)):
         raise QuantizeError(
             f"{source.name} has nothing to quantize: no product with a constant fp32 matrix, and no table",
             "a graph in fp16 has none either: quantize the fp32 graph that it was made of",

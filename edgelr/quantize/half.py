@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelr.quantize.layers import read_inside
-from edgelr.quantize.probe import open_probe, run_values, value_types
 from edgelr.quantize.quiet import quiet
 from edgelr.quantize.static import Feeds
+from edgelr.runtime.probe import open_probe, run_values, value_types
+from edgelr.runtime.subgraphs import read_inside
 
 LARGEST = 2.0**15  # half of what fp16 reaches: data that was not seen may be larger
 _WORKS_IN_FP32 = frozenset(  # of other schemes: their scales stay fp32

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgelr.errors import QuantizeError
 from edgelr.runtime.layer_names import SCOPES, name_of_node
+from edgelr.runtime.subgraphs import drop_unread, read_inside, subgraphs
 
 PRODUCTS = frozenset({"MatMul", "Gemm"})
 # Fused operators with matrices of their own, that no scheme takes.
@@ -100,29 +100,6 @@ def float_constants(graph: Any) -> dict[str, int]:  # noqa: ANN401 - onnx is not
         for tensor in graph.initializer
         if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2
     }
-
-
-def subgraphs(graph: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - onnx is not typed
-    """Every branch and loop body, at any depth, each with the node that it belongs to."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield node, inner
-                yield from subgraphs(inner)
-
-
-def read_inside(graph: Any) -> set[str]:  # noqa: ANN401 - onnx is not typed
-    """Values that branches and loops read, their own ones included."""
-    return {name for _, inner in subgraphs(graph) for node in inner.node for name in node.input}
-
-
-def drop_unread(graph: Any) -> None:  # noqa: ANN401 - onnx is not typed
-    """Leave out the constants that nothing reads and that are no output, in place."""
-    read = {value.name for value in graph.output} | read_inside(graph)
-    read = read.union(*(node.input for node in graph.node))
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
 
 
 def _turned(graph: Any, constants: dict[str, int]) -> dict[str, str]:  # noqa: ANN401 - onnx is not typed

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgelr.quantize.choice import Choices
-from edgelr.quantize.layers import Layer, float_constants, read_inside, subgraphs
+from edgelr.quantize.layers import Layer, float_constants
 from edgelr.quantize.vocabulary import SMALLEST_TABLE
+from edgelr.runtime.subgraphs import read_inside, subgraphs
 
 MOST_SHARE = 0.05  # of the weights' bytes, without a reason that someone gave
 VECTORS = "biases, norms and other vectors"

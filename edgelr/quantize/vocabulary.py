@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelr.quantize.layers import read_inside
+from edgelr.runtime.subgraphs import read_inside
 
 # What ONNX Runtime's quantizer calls the parts of a matrix.
 _MATRIX, _SCALE, _ZERO = "_quantized", "_scale", "_zero_point"

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from edgelr.quantize.layers import subgraphs
 from edgelr.quantize.quiet import quiet
+from edgelr.runtime.subgraphs import subgraphs
 
 _ACCURACY_LEVEL = 4  # of MatMulNBits: activations are rounded to int8, block by block
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from edgelr.metrics import ERRORS, METRICS
 from edgelr.recipe.faults import did_you_mean
 from edgelr.recipe.gates import BaselineName
-from edgelr.recipe.schema import Latency, Validation
+from edgelr.recipe.schema import GRAPH_SUFFIX, Latency, Validation
 from edgelr.recipe.tasks import SentenceEmbedding
 from edgelr.recipe.yaml_file import YamlFile, describe
 from edgelr.recipe.yaml_tree import Fault, KeyPath
@@ -59,6 +59,7 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
     )
     return (
         *_check_task(file),
+        *_check_graph(file),
         *_check_budget(file, measured),
         *_check_lists(file, measured),
         *_check_lengths(file, measured),
@@ -66,9 +67,12 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
     )
 
 
+_GRAPH = "onnx"
+
 # What only some tasks know: key path -> these tasks.
 _EMBEDDING, _SPEECH = ("sentence-embedding",), ("automatic-speech-recognition",)
 _WRITING = ("translation", *_SPEECH)
+_ARRAYS = ("custom", "onnx")
 _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("compress", "keep", "latency"): _EMBEDDING,
     ("export", "drop_unused_tokens"): _EMBEDDING,
@@ -82,6 +86,7 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("finetune", "mask_time"): _SPEECH,
     ("validate", "tokens"): (*_EMBEDDING, "translation"),
     ("validate", "audio_s"): _SPEECH,
+    ("validate", "rows"): _ARRAYS,
 }
 
 
@@ -93,6 +98,35 @@ def _check_task(file: YamlFile) -> Iterator[Fault]:
         if task not in owners and file.at(key):
             named = " and ".join(owners)
             yield file.fault(key, f"is for the task {named}, and this one is {task}; take it out")
+
+
+# What a graph, which has no gradients and is not traced, cannot have: key path -> the values, and why.
+_NEEDS_TORCH: dict[KeyPath, tuple[tuple[object, ...] | None, str]] = {
+    ("finetune",): (None, "an ONNX file has no gradients to tune by; take the section out"),
+    ("compress", "factors"): (("kronecker",), "needs gradients, which an ONNX file has not: take whitened"),
+    ("compress", "allocate"): (("gradient",), "an ONNX file has no gradients: take sensitivity"),
+    ("compress", "center"): ((True,), "is for torch models; take it out"),
+    ("compress", "refine"): ((True,), "is for torch models; take it out"),
+    ("export", "opset"): (None, "an ONNX file keeps the opset that it has; take it out"),
+}
+
+
+def _check_graph(file: YamlFile) -> Iterator[Fault]:
+    """An ONNX file is a task of its own, in which nothing needs torch."""
+    task, path = file.at(("task", "type")), file.at(("model", "path"))
+    if not isinstance(path, str) or not isinstance(task, str):
+        return
+    if task != _GRAPH:
+        if path.endswith(GRAPH_SUFFIX):
+            message = f"an ONNX file is for the task {_GRAPH}, and this one is {task}"
+            yield file.fault(("model", "path"), message)
+        return
+    if not path.endswith(GRAPH_SUFFIX):
+        yield file.fault(("model", "path"), f"the task {_GRAPH} needs a file that ends with {GRAPH_SUFFIX}")
+    for key, (values, reason) in _NEEDS_TORCH.items():
+        found = file.at(key)
+        if found is not None and (values is None or found in values):
+            yield file.fault(key, reason)
 
 
 def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
@@ -115,7 +149,7 @@ def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
 
 
 def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
-    for name in ("devices", "baselines", "tokens", "audio_s"):
+    for name in ("devices", "baselines", "tokens", "audio_s", "rows"):
         entries = file.at(("validate", name))
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             key = ("validate", name, index)
@@ -128,7 +162,7 @@ def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
 def _check_lengths(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
     # Lengths left out count too: their default must fit a task whose texts are shorter.
     longest = _longest(file)
-    if longest is None or file.at(("task", "type")) in _SPEECH:  # whose lengths are seconds
+    if longest is None or file.at(("task", "type")) in (*_SPEECH, *_ARRAYS):  # not counted in tokens
         return
     entries = file.at(("validate", "tokens"))
     if not isinstance(entries, list):

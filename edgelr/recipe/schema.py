@@ -16,6 +16,7 @@ from edgelr.recipe.section import Count, Name, Section
 from edgelr.recipe.tasks import TaskSettings
 from edgelr.structure import GroupForm
 
+GRAPH_SUFFIX = ".onnx"
 Share = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Budget = Literal["parameters", "bytes", "macs"]
@@ -29,9 +30,17 @@ Allocation = Literal["uniform", "energy", "gradient", "sensitivity"]
 class Model(Section):
     """The dense model."""
 
-    path: str = Field(min_length=1, description="a folder next to the recipe, or a hub id such as 'org/name'")
+    path: str = Field(
+        min_length=1,
+        description="a folder next to the recipe, or a hub id such as 'org/name'; of task onnx an .onnx file",
+    )
     package: str | None = Field(None, description="installed Python package that path is inside")
     revision: str | None = Field(None, description="commit, tag or branch of a hub id")
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether it is an ONNX file, not a folder."""
+        return self.path.endswith(GRAPH_SUFFIX)
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -117,7 +126,7 @@ class Compress(Section):
     factors: Factors = Field(
         "kronecker",
         description="plain SVD of the weight; whitened: best for each layer's output on calibration data; "
-        "kronecker: best for the model's output, by gradients too",
+        "kronecker: best for the model's output, by gradients too; of an ONNX file, which has none, whitened",
     )
     center: bool = Field(
         False,
@@ -246,6 +255,9 @@ class Validation(Section):
     )
     audio_s: tuple[Count, ...] = Field(
         (2, 5, 10), min_length=1, description="of speech: seconds of sound to time"
+    )
+    rows: tuple[Count, ...] = Field(
+        (1,), min_length=1, description="of a graph of arrays with a batch axis: rows of a call to time"
     )
     seconds: float = Field(20.0, gt=0, le=600, description="measuring time a device, all variants together")
     gates: tuple[Gate, ...] = ()

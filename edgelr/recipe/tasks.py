@@ -163,4 +163,31 @@ class Recognize(Section):
     max_tokens: int = Field(128, ge=8, le=448, description="most tokens of a window's transcript")
 
 
-TaskSettings = SentenceEmbedding | Translate | Recognize
+class ArraysFile(Section):
+    """Inputs of a graph, in an ``.npz`` or made by a NumPy generator in ``file.py:function``.
+
+    An entry of an ``.npz`` is called as its input, with an example a row, or with a call's number behind it,
+    ``image.0``, for inputs that have no such axis. A generator gives one call after the other, input name ->
+    array.
+    """
+
+    source: Literal["arrays"]
+    path: str = Field(description="an .npz file, or file.py:function, next to the recipe")
+    validation: Count = Field(50, description="calls that accuracy control measures on")
+    test: Count = Field(200, description="calls to validate on; they travel in the package")
+
+
+class OnnxGraph(Section):
+    """Any ONNX file: arrays to arrays, judged by what the file itself gives. Nothing of torch is needed."""
+
+    type: Literal["onnx"]
+    data: ArraysFile
+    metric: str | None = Field(
+        None,
+        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+        description="FILE.py:FUNCTION next to the recipe, called with the outputs and the inputs of a call, "
+        "dicts of arrays; gives a number, better when higher, which gates know as 'metric'",
+    )
+
+
+TaskSettings = SentenceEmbedding | Translate | Recognize | OnnxGraph

@@ -2,8 +2,9 @@
 
 ``package.json`` lists every file with its sha256, but three: itself, ``session.json`` (measured settings that
 a rebuild may change), and ``manifest.json`` (the store writes it, and it never leaves the store).
-``cost.bytes`` is the sum of the files that an app has to ship: those listed but the sounds in ``audio/``,
-which only ``edgelr validate`` needs. That folder may be deleted; the manifest itself takes a few KiB.
+``cost.bytes`` is the sum of the files that an app has to ship: those listed but the sounds in ``audio/`` and
+the arrays in ``arrays/``, which only ``edgelr validate`` needs. These folders may be deleted; the manifest
+itself takes a few KiB.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ MANIFEST = "package.json"
 SESSION = "session.json"
 FEATURES = "features"  # role of the graph that makes a model's input of sound; its numbers stay exact
 SOUNDS = "audio/"
+ARRAYS = "arrays/"  # inputs of the examples, and what the dense model gives for them
 QUANTIZATION = "quantization.json"  # of a quantized package: what each layer became, and what that costs
 UNLISTED = frozenset({MANIFEST, SESSION, "manifest.json"})
 AGAIN = "do not use this package; get it again from where it was built, or build it again"
@@ -117,7 +119,7 @@ def seal_package(  # noqa: PLR0913 - the package is of everything
     )
     _check_graphs(package)
     fields = asdict(package)
-    del fields["folder"]
+    del fields["folder"], fields["metric"]
     atomic_write_text(folder / MANIFEST, _json({"edgelr": FORMAT, **fields}))
     return package
 
@@ -232,7 +234,7 @@ def _check_name(folder: Path, file: str) -> None:
 
 
 def _shipped(file: str) -> bool:
-    return not file.startswith(SOUNDS)
+    return not file.startswith((SOUNDS, ARRAYS))
 
 
 def _check_graphs(package: Package) -> None:

@@ -1,5 +1,6 @@
 """Stage survey: list every factorable site, and measure what factoring each one would cost the output.
 
-``sites`` says what a site is in a torch module, ``statistics`` gathers input statistics, ``sensitivity``
-measures how much the task's output depends on a site.
+A model has one of two forms. ``torch_module`` surveys a module (``sites`` says what a site is there,
+``statistics`` gathers input statistics, ``trial`` carries a reduction out), ``onnx_graph`` a graph
+(``graph_statistics`` gathers). Both measure by ``measure`` and write by ``findings``.
 """

@@ -6,41 +6,11 @@ trades is the change of the output per unit of dropped energy, and that is measu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import torch
-from torch import nn
-
-from edgelr.lowrank.reduce import reduce_sites, restore
-from edgelr.lowrank.statistics import Statistics
-from edgelr.recipe.schema import Factors
-from edgelr.structure import Reduction, Sensitivity
+from edgelr.structure import Sensitivity
 
 SMALLEST_CHANGE = 1e-9  # what changes nothing measurable still has some worth
-
-
-@torch.inference_mode()
-def measure_change(
-    model: nn.Module,
-    reduction: Reduction,
-    statistics: Statistics,
-    method: Factors,
-    change: Callable[[], float],
-) -> float:
-    """Mean change of the output over some examples when only one reduction is carried out.
-
-    Args:
-        model: The dense model; as before on return.
-        reduction: Of a site or of a group's heads.
-        statistics: Of its sites.
-        method: How factors are chosen.
-        change: Runs the model on the examples; the mean change against the dense outputs.
-    """
-    before = reduce_sites(model, reduction, statistics, method, {})
-    try:
-        return max(change(), SMALLEST_CHANGE)
-    finally:
-        restore(model, before)
 
 
 def sensitivity(points: Sequence[tuple[float, float]]) -> Sensitivity:

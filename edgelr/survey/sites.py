@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.kinds import kind_of, reason_against
 from edgelr.structure import Kind, LeftDense
+from edgelr.survey.selection import nothing_left, ruled_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ def find_sites(
         if len(modules) > 1:
             shared[name] = {other: module for other, module in modules.items() if other != name}
     if not sites:
-        raise _nothing_left(skipped, include, exclude)
+        raise nothing_left(skipped, include, exclude)
     return Found(sites=sites, shared=shared, skipped=tuple(skipped))
 
 
@@ -118,26 +117,4 @@ def _reason_to_skip(
         return reason
     if isinstance(module, nn.Embedding) and not vocabulary:
         return "an embedding: compress.vocabulary is off"
-    if not any(fnmatch.fnmatchcase(name, glob) for glob in include):
-        return "not in compress.include"
-    for glob in exclude:
-        if fnmatch.fnmatchcase(name, glob):
-            return f"excluded by '{glob}'"
-    return None
-
-
-def _nothing_left(
-    skipped: Sequence[LeftDense], include: Sequence[str], exclude: Sequence[str]
-) -> UnsupportedModelError:
-    if not skipped:
-        return UnsupportedModelError(
-            "the model has no layer to factor", "it has no weight matrix at all; give another model"
-        )
-    globs = f"include: {', '.join(include)}; exclude: {', '.join(exclude) or 'nothing'}"
-    # A layer that the globs ruled out says more than an embedding that no glob could let in.
-    ruled_out = [entry for entry in skipped if entry.reason.startswith(("not in compress", "excluded by"))]
-    example = (ruled_out or skipped)[0]
-    return UnsupportedModelError(
-        f"the model has no layer to factor ({globs})",
-        f"check compress.include and compress.exclude; '{example.name}' was left out: {example.reason}",
-    )
+    return ruled_out(name, include, exclude)

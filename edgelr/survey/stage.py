@@ -5,16 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgelr.artifacts import Source, Survey
-from edgelr.examples import spread
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress
-from edgelr.recipe.tasks import Recognize, TaskSettings
-from edgelr.survey.statistics import MASK
-from edgelr.survey.subject import Subject
-from edgelr.survey.torch_module import survey_module
-from edgelr.tasks.task import Batch, get_task, load_student, reading_of
-
-_BATCH = 32
+from edgelr.recipe.tasks import OnnxGraph, TaskSettings
 
 
 def survey(
@@ -24,7 +17,7 @@ def survey(
 
     Args:
         source: The dense model and its data.
-        settings: The recipe's task.
+        settings: The recipe's task; it decides which form the model has.
         compress: Which sites, and how many calibration examples.
         folder: Where the Survey is written.
         progress: Where to show how far it is.
@@ -34,27 +27,10 @@ def survey(
         UsageError: The model cannot read texts as long as the task's.
         DataError: Activations are not finite.
     """
-    task, reading = get_task(settings.type), reading_of(source, settings)
-    model = load_student(task, reading).requires_grad_(False)
-    task.check_reach(model, reading)
-    examples = source.examples("calibration", task.EXAMPLE)
-    few = spread(examples, compress.calibration.sensitivity_examples)
-    batches, probes = (task.example_batches(reading, chosen, _BATCH) for chosen in (examples, few))
-    subject = Subject(
-        model=model,
-        batches=batches,
-        few=probes,
-        run=lambda model, batch: task.run(model, dict(batch)).result,
-        distance=task.distance,
-        probe=task.probe,
-        heads=task.SHRINKS_HEADS,
-        unit=_unit(settings, batches[0]),
-    )
-    return survey_module(subject, compress, folder, progress)
+    if isinstance(settings, OnnxGraph):
+        from edgelr.survey.onnx_graph import survey_source
 
+        return survey_source(source, compress, folder, progress)
+    from edgelr.survey.task import survey_task
 
-def _unit(settings: TaskSettings, batch: Batch) -> str:
-    """What ``gather`` counts by: a Whisper has no mask, and reads a whole window whatever is in it."""
-    if isinstance(settings, Recognize):
-        return "position of the encoder" if MASK in batch else "window and its transcript"
-    return "token" if MASK in batch else "example"
+    return survey_task(source, settings, compress, folder, progress)

@@ -3,56 +3,32 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from edgelr.artifact_files import read_survey, write_json
 from edgelr.artifacts import Survey
 from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.conv import Conv
-from edgelr.lowrank.factoring import Spectrum
-from edgelr.lowrank.kinds import matrix_of
-from edgelr.lowrank.statistics import BASES, SPECTRA, Statistics, read_statistics
-from edgelr.lowrank.svd import Matrix
+from edgelr.lowrank.kinds import matrix_of, weight_of
+from edgelr.lowrank.statistics import BASES, Statistics, read_statistics
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress, Factors
-from edgelr.runtime.arrays import ArraysFile, arrays_file, write_arrays
-from edgelr.structure import Group, LeftDense, Sensitivity, Site
+from edgelr.runtime.arrays import arrays_file
+from edgelr.structure import LeftDense, Reduction, Site
 from edgelr.survey.channels import reorderable
+from edgelr.survey.findings import Findings, measure_alone, measure_together, write_survey
 from edgelr.survey.groups import Found as FoundGroup
 from edgelr.survey.groups import find_groups
-from edgelr.survey.measure import SAME_OUTPUT, Probe, joint_group, measure_pair, measure_site, measure_spatial
+from edgelr.survey.measure import Probe
 from edgelr.survey.sites import Found, find_sites
 from edgelr.survey.subject import Subject, check_weights, gather_to_file
+from edgelr.survey.trial import SAME_OUTPUT, measure_change, measure_pair
 from edgelr.survey.watch import Sums
-
-
-@dataclass(kw_only=True)
-class _Findings:
-    """What is known so far; large bases go to their file at once."""
-
-    bases: ArraysFile
-    spectra: dict[str, Matrix] = field(default_factory=dict)
-    slopes: dict[str, Sensitivity] = field(default_factory=dict)
-    groups: list[Group] = field(default_factory=list)
-    skipped: list[LeftDense] = field(default_factory=list)
-    pivotable: set[str] = field(default_factory=set)
-
-    def keep(self, name: str, spectrum: Spectrum) -> None:
-        """Note the spectrum of a site or a group."""
-        self.spectra[name] = spectrum.energies
-        if spectrum.basis is not None:
-            self.bases.append(name, spectrum.basis)
-
-    def add(self, group: Group, energies: Matrix) -> None:
-        """Note a group."""
-        self.groups.append(group)
-        self.spectra[group.name] = energies
 
 
 def survey_module(subject: Subject, compress: Compress, folder: Path, progress: Progress) -> Survey:
@@ -75,27 +51,33 @@ def survey_module(subject: Subject, compress: Compress, folder: Path, progress: 
         with read_statistics(folder, sums.inputs) as statistics, arrays_file(folder / BASES) as bases:
             reached, idle = _reached(found, statistics, progress)
             centered = _with_bias(found, reached) if compress.center else frozenset()
-            known = _Findings(bases=bases, skipped=[*found.skipped, *idle])
+            known = Findings(bases=bases, skipped=[*found.skipped, *idle])
+            change = _change(subject) if subject.few else None
             probe = Probe(
-                model=subject.model,
-                sites=reached,
+                weight=lambda name: weight_of(reached[name]),
                 statistics=replace(statistics, centered=centered),
                 method=compress.factors,
                 points=compress.calibration.sensitivity_points,
-                change=_change(subject) if subject.few else None,
+                change=_trial(subject.model, compress.factors, change) if change is not None else None,
             )
             # What changes the matrix of one module must not leave another with the old one.
             alone = {name: site for name, site in reached.items() if name not in found.shared}
             groups = find_groups(subject.model, alone, sums.inputs)
             usable = [group for group in groups if group.form == "joint" or _may_shrink(group, subject.heads)]
-            _measure(probe, found, usable, known, progress)
-            if probe.change is not None:
+            _measure(probe, found, reached, usable, known, progress)
+            if change is not None:
                 order = list(sums.inputs)
-                known.pivotable = reorderable(subject.model, alone, order, probe.change, SAME_OUTPUT)
-    write_arrays(folder / SPECTRA, known.spectra)
+                known.pivotable = reorderable(subject.model, alone, order, change, SAME_OUTPUT)
     sites = [replace(_site(name, found, sums, known), centered=name in centered) for name in reached]
-    _write(folder, sites, known, sums.tokens, subject, compress.factors)
-    return read_survey(folder)
+    return write_survey(
+        folder,
+        sites,
+        known,
+        probe,
+        tokens=sums.tokens,
+        unit=subject.unit,
+        parameters=sum(parameter.numel() for parameter in subject.model.parameters()),
+    )
 
 
 @contextmanager
@@ -148,34 +130,27 @@ def _ran(found: Found, statistics: Statistics, name: str) -> bool:
 def _measure(
     probe: Probe,
     found: Found,
+    reached: Mapping[str, nn.Module],
     groups: Sequence[FoundGroup],
-    known: _Findings,
+    known: Findings,
     progress: Progress,
 ) -> None:
     """Find spectra and sensitivities of all sites, of convolutions along their axes, and of groups."""
     measured = probe.change is not None
     pairs = [group for group in groups if group.form != "joint"] if measured else []  # of no use without
-    joint = [group for group in groups if group.form == "joint"]
+    joint = [group.sites for group in groups if group.form == "joint"]
     label = "measuring sensitivities" if measured else "computing spectra"
-    with progress.bar(label, len(probe.sites) + len(pairs) + len(joint)) as advance:
-        for name in probe.sites:
-            shared = tuple(found.shared.get(name, ()))
-            spectrum, known.slopes[name] = measure_site(probe, name, shared)
-            known.keep(name, spectrum)
-            if not shared and (made := measure_spatial(probe, name)) is not None:
-                known.add(*made)
-            advance(note=name)
+    with progress.bar(label, len(reached) + len(pairs) + len(joint)) as advance:
+        shared = {name: tuple(found.shared.get(name, ())) for name in reached}
+        measure_alone(probe, shared, known, advance)
         for pair in pairs:
-            if (made := measure_pair(probe, pair)) is not None:
+            layers = [site for name in pair.sites if isinstance(site := reached[name], nn.Linear)]
+            if (made := measure_pair(probe, pair, layers)) is not None:
                 known.add(*made)
             else:
                 known.skipped.append(_no_pair(pair))
             advance(note=pair.sites[0])
-        for group in joint:
-            together, spectrum = joint_group(probe, group, known.slopes)
-            known.groups.append(together)
-            known.keep(together.name, spectrum)
-            advance(note=group.sites[0])
+        measure_together(probe, joint, known, advance)
 
 
 def _no_pair(pair: FoundGroup) -> LeftDense:
@@ -183,6 +158,15 @@ def _no_pair(pair: FoundGroup) -> LeftDense:
         name=f"{pair.sites[0]} with {pair.sites[1]}",
         reason="as attention heads: the layer computes more than their product",
     )
+
+
+def _trial(
+    model: nn.Module, method: Factors, change: Callable[[], float]
+) -> Callable[[Reduction, Statistics], float]:
+    def trial(reduction: Reduction, statistics: Statistics) -> float:
+        return measure_change(model, reduction, statistics, method, change)
+
+    return trial
 
 
 def _change(subject: Subject) -> Callable[[], float]:
@@ -199,7 +183,7 @@ def _change(subject: Subject) -> Callable[[], float]:
     return change
 
 
-def _site(name: str, found: Found, sums: Sums, known: _Findings) -> Site:
+def _site(name: str, found: Found, sums: Sums, known: Findings) -> Site:
     module = found.sites[name]
     out, in_ = matrix_of(module).shape
     kernel, stride = (module.kernel_size, module.stride) if isinstance(module, Conv) else ((), ())
@@ -221,26 +205,3 @@ def _site(name: str, found: Found, sums: Sums, known: _Findings) -> Site:
 
 def _may_shrink(group: FoundGroup, heads: str) -> bool:
     return all(fnmatch.fnmatchcase(name, heads) for name in group.sites)
-
-
-def _write(
-    folder: Path,
-    sites: Sequence[Site],
-    known: _Findings,
-    tokens: int,
-    subject: Subject,
-    factors: Factors,
-) -> None:
-    write_json(
-        folder / "survey.json",
-        {
-            "sites": [asdict(site) for site in sites],
-            "groups": [asdict(group) for group in known.groups],
-            "skipped": [asdict(entry) for entry in known.skipped],
-            "tokens": tokens,
-            "parameters": sum(parameter.numel() for parameter in subject.model.parameters()),
-            "measured": bool(subject.few),
-            "factors": factors,
-            "unit": subject.unit,
-        },
-    )

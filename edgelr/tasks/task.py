@@ -231,7 +231,7 @@ def reading_of(source: Source, settings: TaskSettings) -> Reading:
     return Reading(
         folder=source.model_folder,
         fingerprint=source.fingerprint,
-        max_tokens=settings.max_tokens,
+        max_tokens=getattr(settings, "max_tokens", 0),
         source_language=getattr(settings, "source_language", getattr(settings, "language", None)),
         target_language=getattr(settings, "target_language", None),
         prefix=getattr(settings, "prefix", ""),

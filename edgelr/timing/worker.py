@@ -21,7 +21,7 @@ one worker at a time measure. Requests and replies:
 
 ``"session": name`` in a request says which session; without it there is only one. An input is a nested list
 of integers, or for what would be long to send ``{"normal": shape}`` (random floats) or ``{"ones": shape}``,
-both with a ``dtype`` if it is not float32.
+both with a ``dtype`` if it is not float32, or the bytes of an array, see ``feeds.py``.
 
 A failure that a person can understand is ``{"error": {"exit", "found", "hint"}}``.
 """

@@ -39,8 +39,8 @@ class _Measured:
 
 
 def shape_text(length: int, unit: str = "tokens") -> str:
-    """What a latency row calls an input of one text, or sound, of this length."""
-    return f"1 x {length} {unit}"
+    """What a latency row calls an input of one text, or sound, of this length; or of so many rows."""
+    return f"{length} {unit}" if unit == "rows" else f"1 x {length} {unit}"
 
 
 def measure_latency(

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from edgelr import stages
 from edgelr.artifacts import Source, Survey
-from edgelr.compress.stage import compressed
+from edgelr.compress.torch_module import compressed
 from edgelr.examples import Example
 from edgelr.job import Job, open_job
 from edgelr.plan.options import Choices, dropped_energy, expected_change

@@ -118,7 +118,8 @@ def plain_int8(job: Job, dense: Package, folder: Path) -> Package:
 
     from edgelr.export.convert import convert
     from edgelr.export.graphs import matrix_count, traced_form
-    from edgelr.export.tidy import save, tidy
+    from edgelr.export.tidy import tidy
+    from edgelr.lowrank.graph_file import write_graph
     from edgelr.tasks.task import Reading, get_task
 
     if folder.exists():
@@ -131,7 +132,7 @@ def plain_int8(job: Job, dense: Package, folder: Path) -> Package:
     graph = convert(spec, traced_form(spec.module), opset=20)
     optimize(graph)
     fp32 = folder / "fp32.onnx"
-    save(tidy(graph, spec, matrix_count(spec.module, spec.idle)), fp32)
+    write_graph(tidy(graph, spec, matrix_count(spec.module, spec.idle)), fp32)
     quantize_dynamic(fp32, folder / "model.onnx")
     fp32.unlink()
     return seal_package(

@@ -101,7 +101,8 @@ def write_plain_int8(folder: Path, package: Path, out: Path) -> None:
     from edgelr.examples import Translation
     from edgelr.export.convert import convert
     from edgelr.export.graphs import matrix_count, traced_form
-    from edgelr.export.tidy import save, tidy
+    from edgelr.export.tidy import tidy
+    from edgelr.lowrank.graph_file import write_graph
     from edgelr.runtime.examples import folder_examples
     from edgelr.runtime.graph import describe_graph
     from edgelr.runtime.package import open_package, seal_package
@@ -119,7 +120,7 @@ def write_plain_int8(folder: Path, package: Path, out: Path) -> None:
         graph = convert(spec, traced_form(spec.module), opset=20)
         optimize(graph)
         fp32 = out / f"{spec.role}.fp32.onnx"
-        save(tidy(graph, spec, matrix_count(spec.module, spec.idle)), fp32)
+        write_graph(tidy(graph, spec, matrix_count(spec.module, spec.idle)), fp32)
         quantize_dynamic(fp32, out / f"{spec.role}.onnx")
         fp32.unlink()
     seal_package(

@@ -13,8 +13,9 @@ from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import matrix_count, traceable
 from edgelr.export.parity import check_parity
 from edgelr.export.tables import share_tables
-from edgelr.export.tidy import constant_matrices, save, tidy
+from edgelr.export.tidy import constant_matrices, tidy
 from edgelr.lowrank.conv_cost import largest_rank
+from edgelr.lowrank.graph_file import write_graph
 from edgelr.recipe.schema import Factors
 from edgelr.structure import Reduction
 from edgelr.tasks.task import GraphSpec
@@ -203,7 +204,7 @@ def test_the_exported_graph_has_all_matrices_and_equals_torch_at_two_shapes(name
     ) - (name == "twins")
     assert share_tables(proto) == (name == "tied")
     assert constant_matrices(proto) == matrices
-    save(proto, tmp_path / "model.onnx")
+    write_graph(proto, tmp_path / "model.onnx")
     check_parity(spec, tmp_path / "model.onnx", 1e-4)
 
 

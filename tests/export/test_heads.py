@@ -17,10 +17,12 @@ from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import TextGraph, matrix_count
 from edgelr.export.heads import cut_zero_channels
+from edgelr.export.label import Label
 from edgelr.export.parity import check_parity
-from edgelr.export.stage import Label, export
-from edgelr.export.tidy import save, tidy
+from edgelr.export.stage import export
+from edgelr.export.tidy import tidy
 from edgelr.lowrank.checkpoint import save_factored
+from edgelr.lowrank.graph_file import write_graph
 from edgelr.lowrank.reduce import restructure
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
@@ -127,7 +129,7 @@ def test_the_graph_equals_torch_on_every_shape(
         assert scale == pytest.approx(HEAD_SIZE**-0.5), "scores keep the scale of the heads that were"
         assert query == HEADS * HEAD_SIZE or any(attribute.name == "scale" for attribute in node.attribute)
     assert cut_zero_channels(proto) == 0, "nothing is left to cut"
-    save(proto, tmp_path / "model.onnx")
+    write_graph(proto, tmp_path / "model.onnx")
     onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"))
     _, worst = check_parity(spec, tmp_path / "model.onnx", 2e-4)
     assert worst < 2e-4

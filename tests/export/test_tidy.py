@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from edgelr.errors import ExportError
-from edgelr.export import tidy as module
-from edgelr.export.tidy import constant_matrices, save, tidy
+from edgelr.export.tidy import constant_matrices, tidy
+from edgelr.lowrank.graph_file import write_graph
 from edgelr.tasks.task import GraphSpec
 
 SPEC = GraphSpec(
@@ -66,7 +66,7 @@ def expected() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 
 
 def test_nothing_of_the_exporter_is_left(tmp_path: Path) -> None:
-    save(tidy(onnx_ir.from_proto(proto()), SPEC, 2), tmp_path / "model.onnx")
+    write_graph(tidy(onnx_ir.from_proto(proto()), SPEC, 2), tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     onnx.checker.check_model(model)
     assert [node.op_type for node in model.graph.node] == ["MatMul", "MatMul", "Add"]
@@ -78,7 +78,7 @@ def test_nothing_of_the_exporter_is_left(tmp_path: Path) -> None:
 
 
 def test_outputs_and_their_axes_have_the_names_of_the_package(tmp_path: Path) -> None:
-    save(tidy(onnx_ir.from_proto(proto()), SPEC, 2), tmp_path / "model.onnx")
+    write_graph(tidy(onnx_ir.from_proto(proto()), SPEC, 2), tmp_path / "model.onnx")
     (output,) = onnx.load(tmp_path / "model.onnx").graph.output
     assert output.name == "embedding"
     assert output.type.tensor_type.shape.dim[0].dim_param == "batch"
@@ -87,7 +87,7 @@ def test_outputs_and_their_axes_have_the_names_of_the_package(tmp_path: Path) ->
 
 @pytest.mark.parametrize("taken", [{"inner": "embedding"}, {"weight": "embedding"}], ids=["value", "weight"])
 def test_an_output_may_be_called_like_something_inside(tmp_path: Path, taken: dict[str, str]) -> None:
-    save(tidy(onnx_ir.from_proto(proto(**taken)), SPEC, 2), tmp_path / "model.onnx")
+    write_graph(tidy(onnx_ir.from_proto(proto(**taken)), SPEC, 2), tmp_path / "model.onnx")
     onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"))
     np.testing.assert_allclose(run(tmp_path / "model.onnx"), expected(), rtol=1e-6)
 
@@ -105,23 +105,6 @@ def test_products_of_two_values_are_not_counted() -> None:
     model = proto()
     model.graph.node.append(helper.make_node("MatMul", ["product", "edgelr_output_0"], ["scores"]))
     assert constant_matrices(model) == 2
-
-
-def test_a_large_graph_has_its_weights_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "model.onnx"
-    wide = proto()
-    table = np.random.default_rng(0).normal(size=(4, 1000)).astype(np.float32)
-    wide.graph.initializer.append(numpy_helper.from_array(table, "table"))
-    wide.graph.node.insert(0, helper.make_node("MatMul", ["x", "table"], ["wide"]))
-    wide.graph.node.append(helper.make_node("Identity", ["wide"], ["edgelr_output_1"]))
-    output = helper.make_tensor_value_info("edgelr_output_1", TensorProto.FLOAT, ["s0", 1000])
-    wide.graph.output.append(output)
-    two = GraphSpec(**{**vars(SPEC), "outputs": ("embedding", "wide")})
-    monkeypatch.setattr(module, "_EXTERNAL_FROM_BYTES", 1000)
-    save(tidy(onnx_ir.from_proto(wide), two, 3), path)
-    assert path.stat().st_size < 3000
-    assert (tmp_path / "model.onnx.data").stat().st_size >= table.nbytes
-    np.testing.assert_allclose(run(path), expected(), rtol=1e-6)
 
 
 def test_a_constant_counts_once_and_a_convolution_too() -> None:

@@ -1,7 +1,9 @@
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
+from graph_models import network
 
 from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageError
 from edgelr.load.model_folder import card_license, find_model, fingerprint, window_s
@@ -59,3 +61,25 @@ def test_how_much_a_whisper_hears_at_once(tiny_whisper, tiny_model, tmp_path):
     for content in ("{", "[]", '{"model_type": "whisper"}', '{"max_source_positions": 5}'):
         (tmp_path / "config.json").write_text(content)
         assert window_s(tmp_path) is None
+
+
+def test_an_onnx_file_is_a_model_with_its_weights(tmp_path):
+    path = tmp_path / "a.onnx"
+    onnx.save(network(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    model = Model(path="a.onnx")
+    assert find_model(model, tmp_path) == path
+    before = fingerprint(path)
+    (tmp_path / "other.txt").write_text("nothing of it")
+    assert fingerprint(path) == before
+    weights = (tmp_path / "w.bin").read_bytes()
+    (tmp_path / "w.bin").write_bytes(weights[:-1] + b"x")
+    assert fingerprint(path) != before
+    assert card_license(path) is None
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(UnsupportedModelError, match=r"has weights in .*w\.bin, which is missing"):
+        find_model(model, tmp_path)
+    path.write_text("no protobuf", encoding="utf-8")
+    with pytest.raises(UnsupportedModelError, match="is no ONNX model"):
+        find_model(model, tmp_path)
+    with pytest.raises(UsageError, match=r"there is no file .*b\.onnx"):
+        find_model(Model(path="b.onnx"), tmp_path)

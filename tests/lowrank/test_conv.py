@@ -6,7 +6,6 @@ from torch import nn
 
 from edgelr.lowrank.conv import (
     LowRankConv,
-    conv_matrix,
     empty_low_rank_conv,
     low_rank_conv,
     reason_against_conv,
@@ -14,6 +13,7 @@ from edgelr.lowrank.conv import (
 from edgelr.lowrank.conv_cost import conv_macs, conv_parameters, largest_rank
 from edgelr.lowrank.conv_patches import conv_output_gram, patch_gram, patches
 from edgelr.lowrank.svd import decompose, decompose_outputs
+from edgelr.lowrank.weight import conv_matrix
 
 SETTINGS = [
     {},

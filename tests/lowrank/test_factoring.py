@@ -7,7 +7,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from edgelr.lowrank.conv_patches import patch_gram
-from edgelr.lowrank.factoring import conv_form, decomposition, factors_of, matrix, spectrum_of
+from edgelr.lowrank.factoring import conv_form, decomposition, factors_of, spectrum_of
+from edgelr.lowrank.kinds import matrix, weight_of
 from edgelr.lowrank.statistics import Statistics
 from edgelr.structure import Reduction
 from edgelr.survey.statistics import gather
@@ -54,10 +55,10 @@ def test_full_rank_gives_the_matrix_back(kind, method):
     what = reduction(kind, 1)
     whole = matrix(layer, conv_form(what))
     full = reduction(kind, min(whole.shape))
-    energies = spectrum_of(layer, full, gathered(layer, x), method).energies
+    energies = spectrum_of(weight_of(layer), full, gathered(layer, x), method).energies
     assert energies.shape == (min(whole.shape),)
     assert np.all(np.diff(energies) <= 1e-9 * energies[0])
-    found = factors_of(layer, full, gathered(layer, x), method)
+    found = factors_of(weight_of(layer), full, gathered(layer, x), method)
     np.testing.assert_allclose(found.product, whole, atol=1e-5)
 
 
@@ -65,8 +66,8 @@ def test_full_rank_gives_the_matrix_back(kind, method):
 def test_whitened_energies_are_the_error_of_the_output(kind):
     layer, x = case(kind)
     known, rank = gathered(layer, x), 3
-    found = factors_of(layer, reduction(kind, rank), known, "whitened")
-    dropped = spectrum_of(layer, reduction(kind, rank), known, "whitened").energies[rank:].sum()
+    found = factors_of(weight_of(layer), reduction(kind, rank), known, "whitened")
+    dropped = spectrum_of(weight_of(layer), reduction(kind, rank), known, "whitened").energies[rank:].sum()
     lost = found.product - matrix(layer)
     if kind == "embedding":  # rows that never came count a tenth
         counts = np.maximum(np.bincount(x.numpy(), minlength=30), 0.1)
@@ -84,8 +85,12 @@ def test_each_method_is_the_best_by_its_own_measure(kind):
     known, rank = gathered(layer, x), 2
     what = reduction(kind, rank)
     weight = matrix(layer, conv_form(what))
-    dropped = {method: spectrum_of(layer, what, known, method).energies[rank:].sum() for method in METHODS}
-    plain = {m: np.square(factors_of(layer, what, known, m).product - weight).sum() for m in METHODS}
+    dropped = {
+        method: spectrum_of(weight_of(layer), what, known, method).energies[rank:].sum() for method in METHODS
+    }
+    plain = {
+        m: np.square(factors_of(weight_of(layer), what, known, m).product - weight).sum() for m in METHODS
+    }
     assert plain["plain"] == pytest.approx(dropped["plain"])
     assert plain["plain"] <= min(plain.values()) * (1 + 1e-9)
     assert plain["whitened"] > plain["plain"]  # another measure has another best
@@ -96,7 +101,7 @@ def test_a_spatial_form_that_knows_its_inputs_beats_one_that_does_not():
     known = gathered(layer, x)
     errors = {}
     for method in ("plain", "whitened"):
-        found = factors_of(layer, reduction("spatial", 4), known, method)
+        found = factors_of(weight_of(layer), reduction("spatial", 4), known, method)
         dense = matrix(layer, "spatial")
         kernel = (found.product - dense).reshape(8, 5, 3, 3).transpose(0, 2, 3, 1)
         lost = torch.from_numpy(kernel.copy())
@@ -109,7 +114,9 @@ def test_without_a_curvature_kronecker_is_whitened():
     layer, x = case("linear")
     known = gathered(layer, x)
     bare = Statistics(inputs=known.inputs, grams=known.grams, sums=known.sums, curvatures={})
-    one, other = (decomposition(layer, "a", bare, method).energies for method in ("kronecker", "whitened"))
+    one, other = (
+        decomposition(weight_of(layer), "a", bare, method).energies for method in ("kronecker", "whitened")
+    )
     np.testing.assert_array_equal(one, other)
 
 
@@ -119,9 +126,11 @@ def test_a_table_with_a_head_has_factors_for_both(method):
     hidden = np.random.default_rng(0).normal(size=(100, 6))
     known = gathered(layer, x)
     both = Statistics(**{**vars(known), "heads": {"a": hidden.T @ hidden}})
-    full = factors_of(layer, reduction("embedding", 6), both, method)
+    full = factors_of(weight_of(layer), reduction("embedding", 6), both, method)
     np.testing.assert_allclose(full.product, matrix(layer), atol=1e-5)
-    energies = spectrum_of(layer, reduction("embedding", 1), both, method).energies
+    energies = spectrum_of(weight_of(layer), reduction("embedding", 1), both, method).energies
     assert energies.sum() == pytest.approx(2)  # the whole of two relative errors
-    tied, alone = (factors_of(layer, reduction("embedding", 2), each, method) for each in (both, known))
+    tied, alone = (
+        factors_of(weight_of(layer), reduction("embedding", 2), each, method) for each in (both, known)
+    )
     assert np.allclose(tied.product, alone.product) == (method == "plain")

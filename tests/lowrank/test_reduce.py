@@ -9,6 +9,7 @@ from torch import nn
 from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.checkpoint import load_factored_into, save_factored
 from edgelr.lowrank.factoring import spectrum_of
+from edgelr.lowrank.kinds import weight_of
 from edgelr.lowrank.layers import IntoHeads, LowRankLinear, OutOfHeads
 from edgelr.lowrank.reduce import reduce_sites, restore, restructure
 from edgelr.lowrank.statistics import Statistics
@@ -249,7 +250,7 @@ def test_about_the_mean_outputs_keep_it_and_lose_less(form, method, x):
 def test_about_the_mean_dropped_energy_is_the_error(x):
     model, reduction = attention(), REDUCTIONS["low-rank"]
     known = replace(statistics(model, x), centered=frozenset({"q"}))
-    energies = spectrum_of(model.q, reduction, known, "whitened").energies
+    energies = spectrum_of(weight_of(model.q), reduction, known, "whitened").energies
     small = copy.deepcopy(model)
     reduce_sites(small, reduction, known, "whitened", {})
     error = (small.q(x) - model.q(x)).detach().double().square().sum()

@@ -10,6 +10,7 @@ from edgelr.lowrank.svd import (
     decompose,
     decompose_jointly,
     decompose_outputs,
+    orthonormal,
     roots,
     spectrum,
 )
@@ -355,3 +356,15 @@ def test_from_outputs_there_are_as_many_ranks_as_inputs():
     found = decompose_outputs(wide, wide @ wide.T)
     assert found.energies.shape == (4,)
     np.testing.assert_allclose(found.truncated(4).product, wide, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (6, 6), (5, 9)])
+@pytest.mark.parametrize("dependent", [False, True])
+def test_an_orthonormal_basis_and_a_triangle(shape, dependent):
+    matrix = np.random.default_rng(0).normal(size=shape) * 10.0 ** -np.arange(shape[1])
+    if dependent:
+        matrix[:, -1] = matrix[:, 0]
+    basis, above = orthonormal(matrix)
+    np.testing.assert_allclose(basis @ above, matrix, atol=1e-12)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-12)
+    np.testing.assert_allclose(above, np.triu(above), atol=1e-15)

@@ -43,10 +43,10 @@ def test_the_parity_cases_of_a_package_will_do(make_package):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": np.full((3, 64), np.nan, np.float32)}, "'x' of call 0 has NaN or infinity in it"),
+        ({"x": np.full((3, 64), np.nan, np.float32)}, "call 0: 'x' has NaN or infinity in it"),
         (
             {"x": np.zeros((3, 63), np.float32)},
-            r"'x' of call 0 is float32 \[3, 63\], tied.onnx wants float32",
+            r"call 0: 'x' is float32 \[3, 63\], tied.onnx wants float32",
         ),
         ({"x": np.zeros(64, np.float32)}, r"is float32 \[64\]"),
         ({"x": np.zeros((3, 64))}, r"is float64 \[3, 64\]"),

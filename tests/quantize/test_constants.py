@@ -71,3 +71,21 @@ def test_integers_and_outputs_stay():
     proto.graph.initializer.append(numpy_helper.from_array(np.zeros((128, 128), np.int64), "numbers"))
     proto.graph.output.append(helper.make_tensor_value_info("positions", TensorProto.FLOAT, [1, 128, 64]))
     assert store_as_int8(proto) == 0
+
+
+def test_convolutions_alone_are_worth_a_quantized_graph(tmp_path):
+    from graph_models import FLOAT, model, random, run, write
+    from onnx import helper
+
+    from edgelr.quantize.stage import quantize_graph
+    from edgelr.recipe.quantize import Quantize
+
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
+    shapes = ({"x": (FLOAT, [1, 64, 9])}, {"y": (FLOAT, None)})
+    path = write(model(nodes, *shapes, {"w": random(64, 64, 3)}), tmp_path)
+    left = quantize_graph(path, tmp_path / "small.onnx", Quantize.model_validate({"scheme": "int8-dynamic"}))
+    assert left == ()
+    assert (tmp_path / "small.onnx").stat().st_size < 0.35 * path.stat().st_size
+    call = {"x": random(1, 64, 9)}
+    one, other = run(path, call)[0].ravel(), run(tmp_path / "small.onnx", call)[0].ravel()
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.999

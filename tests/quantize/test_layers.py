@@ -3,7 +3,8 @@ import pytest
 from onnx import helper
 
 from edgelr.errors import QuantizeError
-from edgelr.quantize.layers import drop_unread, prepare_layers
+from edgelr.quantize.layers import prepare_layers
+from edgelr.runtime.subgraphs import drop_unread
 
 
 def test_layers_of_every_form(tiny):

@@ -228,3 +228,44 @@ def test_the_default_lengths_must_fit_a_short_task(tmp_path):
 )
 def test_wrong_types_are_left_to_the_schema(tmp_path, text):
     assert faults(tmp_path, text) == []
+
+
+GRAPH = "task: {type: onnx, data: {source: arrays, path: a.npz}}\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "fault"),
+    [
+        (
+            "finetune: {steps: 5}",
+            "3: finetune: an ONNX file has no gradients to tune by; take the section out",
+        ),
+        (
+            "compress: {factors: kronecker}",
+            "3: compress.factors: needs gradients, which an ONNX file has not: take whitened",
+        ),
+        (
+            "compress: {allocate: gradient}",
+            "3: compress.allocate: an ONNX file has no gradients: take sensitivity",
+        ),
+        ("compress: {center: true}", "3: compress.center: is for torch models; take it out"),
+        ("compress: {refine: true}", "3: compress.refine: is for torch models; take it out"),
+        ("export: {opset: 20}", "3: export.opset: an ONNX file keeps the opset that it has; take it out"),
+        (
+            "compress: {keep: {quality: {metric: mrr, max_drop: 0}}}",
+            "3: compress.keep.quality.metric: unknown metric 'mrr'; known: cosine, difference, metric",
+        ),
+    ],
+)
+def test_what_an_onnx_file_cannot_have(tmp_path, rest, fault):
+    assert faults(tmp_path, f"{GRAPH}model: {{path: a.onnx}}\n{rest}\n") == [fault]
+
+
+def test_an_onnx_file_and_its_task_belong_together(tmp_path):
+    assert faults(tmp_path, f"{GRAPH}model: {{path: folder}}") == [
+        "2: model.path: the task onnx needs a file that ends with .onnx"
+    ]
+    assert faults(tmp_path, f"{TASK}model: {{path: a.onnx}}") == [
+        "2: model.path: an ONNX file is for the task onnx, and this one is sentence-embedding"
+    ]
+    assert faults(tmp_path, f"{GRAPH}model: {{path: a.onnx}}\ncompress: {{factors: whitened}}") == []

@@ -12,7 +12,8 @@ from edgelr.device.load import load_devices
 from edgelr.device.session import open_session
 from edgelr.errors import UsageError
 from edgelr.examples import Utterance, write_examples
-from edgelr.export.stage import Label, export
+from edgelr.export.label import Label
+from edgelr.export.stage import export
 from edgelr.progress import Progress
 from edgelr.quantize.stage import quantize
 from edgelr.recipe.quantize import Quantize

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.export.channels import find_channels, reorder
+from edgelr.lowrank.free_channels import find_channels, reorder
 
 HIDDEN = 6
 SHAPES = {

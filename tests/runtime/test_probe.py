@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from edgelr.quantize.probe import open_probe, run_values, value_types
+from edgelr.runtime.probe import open_probe, run_values, value_types
 
 
 def test_values_between_the_nodes(make_tiny):

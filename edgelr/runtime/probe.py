@@ -27,12 +27,13 @@ _TYPES = {
 }
 
 
-def open_probe(path: Path, values: Sequence[str]) -> InferenceSession:
+def open_probe(path: Path, values: Sequence[str], replaceable: Sequence[str] = ()) -> InferenceSession:
     """Open a graph that also gives some of the values between its nodes.
 
     Args:
         path: An ONNX file; its weights may be in files beside it.
         values: Names of these values; an output's is no fault.
+        replaceable: Constants that a run may be given others for, under their names.
 
     Returns:
         A session on one thread that fuses nothing: every value is computed.
@@ -43,6 +44,10 @@ def open_probe(path: Path, values: Sequence[str]) -> InferenceSession:
     del proto.graph.value_info[:]  # what it declares may be of the graph before
     known = {value.name for value in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in values if name not in known)
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for tensor in (constants[name] for name in replaceable):
+        value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        proto.graph.input.append(value)
     return session_of(proto, path.parent)
 
 

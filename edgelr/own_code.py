@@ -1,0 +1,96 @@
+"""A user's own functions, ``FILE.py:FUNCTION``: the only code that edgelr runs and did not bring.
+
+It runs only where a recipe or a command line names it. Whatever goes wrong in it is said with file and line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from edgelr.errors import EdgelrError, UnsupportedModelError, UsageError
+
+
+def own_function(place: str) -> Callable[..., Any]:
+    """Import a file and take a function out of it.
+
+    Args:
+        place: ``FILE.py:FUNCTION``.
+
+    Raises:
+        UsageError: There is no such file, or nothing of that name that can be called is in it.
+        UnsupportedModelError: The file has a fault, which is shown with its line.
+    """
+    file, _, name = place.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist", "give FILE.py:FUNCTION")
+    function = getattr(_import(path), name, None)
+    if not callable(function):
+        raise UsageError(f"{path} has no function '{name}'", f"write it there: def {name}(...)")
+    checked: Callable[..., Any] = function
+    return checked
+
+
+def _import(path: Path) -> ModuleType:
+    """The module of a file; imported once, and again after it was changed."""
+    content = path.read_bytes()
+    # A name of its own for each content: dataclasses and pickles look their module up.
+    name = f"edgelr_own_{hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with running(path):
+            spec.loader.exec_module(module)
+    except EdgelrError:
+        del sys.modules[name]
+        raise
+    return module
+
+
+class running:  # noqa: N801 - a context, used like a function
+    """While code of a user's file runs: its exceptions become an error that names the line.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Say what went wrong.
+
+        Raises:
+            UnsupportedModelError: In place of any exception but those that edgelr or Ctrl-C raised.
+        """
+        if not isinstance(error, Exception) or isinstance(error, EdgelrError):
+            return
+        if isinstance(error, SyntaxError):
+            line = f": {error.text.strip()}" if error.text else ""
+            raise UnsupportedModelError(
+                f"{error.filename}:{error.lineno}: {error.msg}{line}", "correct that line"
+            ) from error
+        frames = traceback.extract_tb(trace)
+        own = [frame for frame in frames if Path(frame.filename).resolve() == self._path.resolve()]
+        where = f"{self._path}:{own[-1].lineno}" if own else str(self._path)
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise UnsupportedModelError(f"{where}: {said}", "correct the file") from error

@@ -1,0 +1,5 @@
+"""The small graphs are those of all tests of graphs."""
+
+from tiny_graphs import make_tiny
+
+__all__ = ["make_tiny"]
