@@ -14,6 +14,7 @@ FoundShare   ``share.json``, for a budget of quality: ``plan/quality.py``       
 Plan         ``plan.json``                                                          plan
 Factored     ``structure.json``, ``weights.safetensors``, ``history.json``          compress, finetune
 Package      ``package.json`` and the files it lists                                export, quantize
+Sessions     ``sessions.json``, of ``session_rows.py``                              sessions
 Verdict      ``verdict.json``                                                       validate
 ===========  =====================================================================  ===========
 """
@@ -196,6 +197,7 @@ class Package:
         gates: The recipe's gates, so that a package can be validated anywhere.
         accuracy: As validated: metric -> value; empty before validation.
         files: File name -> sha256.
+        session: Device -> session setting -> value, as measured; None: as ``session.json`` says.
     """
 
     folder: Path
@@ -209,6 +211,7 @@ class Package:
     gates: tuple[dict[str, Any], ...]
     accuracy: dict[str, float]
     files: dict[str, str]
+    session: dict[str, dict[str, str]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from edgelr.artifacts import Source, Survey
 from edgelr.job import Depends, Job, Made, run_stage
+from edgelr.package_stages import dense_package
 from edgelr.progress import Progress
-from edgelr.stages import dense_package
 
 if TYPE_CHECKING:
     from edgelr.plan.kernel_graph import Timed
