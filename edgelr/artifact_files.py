@@ -26,6 +26,7 @@ from edgelr.artifacts import (
     Verdict,
 )
 from edgelr.errors import DamagedArtifactError
+from edgelr.session_rows import SessionRow, Sessions
 from edgelr.structure import Group, LeftDense, Reduction, Sensitivity, Site
 
 _AGAIN = "build the artifact again"
@@ -140,6 +141,16 @@ def read_factored(folder: Path) -> Factored:
     """
     with _layout_of(folder / "structure.json") as document:
         return Factored(folder=folder, reductions=_reductions(document.pop("reductions")), **document)
+
+
+def read_sessions(folder: Path) -> Sessions:
+    """Open a Sessions folder.
+
+    Raises:
+        DamagedArtifactError: sessions.json is missing, is not JSON, or has another layout.
+    """
+    with _layout_of(folder / "sessions.json") as document:
+        return Sessions(folder=folder, rows=tuple(SessionRow(**row) for row in document["rows"]))
 
 
 def read_verdict(folder: Path) -> Verdict:

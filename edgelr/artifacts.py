@@ -14,6 +14,7 @@ FoundShare   ``share.json``, for a budget of quality: ``plan/quality.py``       
 Plan         ``plan.json``                                                          plan
 Factored     ``structure.json``, ``weights.safetensors``, ``history.json``          compress, finetune
 Package      ``package.json`` and the files it lists                                export, quantize
+Sessions     ``sessions.json``, of ``session_rows.py``                              sessions
 Verdict      ``verdict.json``                                                       validate
 ===========  =====================================================================  ===========
 """
@@ -202,6 +203,7 @@ class Package:
         files: File name -> sha256.
         metric: ``FILE.py:FUNCTION`` that judges its outputs too, as a recipe or a command line names it.
             Never stored: a package brings no code.
+        session: Device -> session setting -> value, as measured; None: as ``session.json`` says.
     """
 
     folder: Path
@@ -216,6 +218,7 @@ class Package:
     accuracy: dict[str, float]
     files: dict[str, str]
     metric: str | None = None
+    session: dict[str, dict[str, str]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from edgelr.artifacts import Source, Survey
 from edgelr.data_identity import model_libraries, own_metric
 from edgelr.job import Depends, Job, Made, run_stage
+from edgelr.package_stages import dense_package
 from edgelr.progress import Progress
 from edgelr.recipe.tasks import OnnxGraph
-from edgelr.stages import dense_package
 
 if TYPE_CHECKING:
     from edgelr.plan.kernel_graph import Timed

@@ -1,7 +1,7 @@
 """Every stage in order. READ FIRST.
 
-``build`` is the whole tool: it reads top to bottom as the list of stages. ``stages.py`` says what each of
-them depends on and which function makes it.
+``build`` is the whole tool: it reads top to bottom as the list of stages. ``stages.py`` and
+``package_stages.py`` say what each of them depends on and which function makes it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,12 @@ from edgelr.budgets import measure_budget
 from edgelr.errors import GateError
 from edgelr.job import Job, ReachedEnd, open_job
 from edgelr.outcome import Report
+from edgelr.package_stages import baselines, quantize, tune_sessions, validate
 from edgelr.progress import Progress
 from edgelr.release import release
 from edgelr.report.stage import write_report
-from edgelr.stages import (
-    baselines,
-    compress,
-    export,
-    finetune,
-    load,
-    plan_ranks,
-    quantize,
-    survey_sites,
-    validate,
-)
+from edgelr.session_rows import Sessions
+from edgelr.stages import compress, export, finetune, load, plan_ranks, survey_sites
 
 
 def build(
@@ -66,8 +58,10 @@ def build(
         fp32 = export(job, source, tuned, plan.artifact.candidate.macs)
         candidate = quantize(job, fp32, source)
         packages = {**baselines(job, source, survey), "candidate": candidate}
-        verdict = validate(job, packages)
-        return report(job, plan.artifact, {name: made.artifact for name, made in packages.items()}, verdict)
+        sessions = tune_sessions(job, packages)
+        verdict = validate(job, packages, sessions)
+        artifacts = {name: made.artifact for name, made in packages.items()}
+        return report(job, plan.artifact, artifacts, sessions.artifact, verdict)
     except ReachedEnd:
         return job.unfinished()
 
@@ -92,7 +86,9 @@ def plan(recipe: Path, out: Path | None = None, *, progress: Progress | None = N
     )
 
 
-def report(job: Job, plan: Plan, packages: dict[str, Package], verdict: Verdict) -> Report:
+def report(
+    job: Job, plan: Plan, packages: dict[str, Package], sessions: Sessions, verdict: Verdict
+) -> Report:
     """All of the above -> report.json, report.md and the released package.
 
     Raises:
@@ -100,7 +96,7 @@ def report(job: Job, plan: Plan, packages: dict[str, Package], verdict: Verdict)
     """
     passed = verdict.passed and not job.unevaluated(verdict)
     where = release(
-        packages["candidate"],
+        replace(packages["candidate"], session=sessions.of("candidate")),
         verdict,
         gates=[gate.model_dump(mode="json", exclude_none=True) for gate in job.validation.gates],
         recipe_hash=job.recipe_hash,
@@ -111,6 +107,7 @@ def report(job: Job, plan: Plan, packages: dict[str, Package], verdict: Verdict)
         recipe=job.recipe,
         plan=plan,
         packages=packages,
+        sessions=sessions,
         verdict=verdict,
         passed=passed,
         stages=job.rows,

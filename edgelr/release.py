@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgelr.artifact_files import write_json
 from edgelr.artifacts import Package, Verdict
-from edgelr.runtime.package import seal_package
+from edgelr.runtime.package import SESSION, seal_package
 from edgelr.writing import remove, replace_folder, writing
 
 PASSED, REJECTED = "package", "rejected"
@@ -61,6 +62,8 @@ def release(
             gates=gates,
             accuracy={row.metric: row.value for row in rows if row.device == first},
         )
+        if package.session:
+            write_json(ready / SESSION, package.session)
         target = out / (PASSED if passed else REJECTED)
         remove(out / (REJECTED if passed else PASSED))
         replace_folder(ready, target)

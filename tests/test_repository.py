@@ -17,7 +17,18 @@ from edgelr import errors
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "edgelr"
 TESTS = ROOT / "tests"
-STAGES = ("load", "survey", "plan", "compress", "finetune", "export", "quantize", "validate", "report")
+STAGES = (
+    "load",
+    "survey",
+    "plan",
+    "compress",
+    "finetune",
+    "export",
+    "quantize",
+    "sessions",
+    "validate",
+    "report",
+)
 TORCH_HALF = ("load", "survey", "compress", "finetune", "export", "tasks", "lowrank", "pipeline", "api")
 HEAVY = ("torch", "transformers")
 NOT_FOR_HELP = (*HEAVY, "onnx", "onnxruntime", "numpy", "pydantic", "ruamel", "rich")

@@ -55,6 +55,7 @@ BEFORE = {
     "finetune": 4,
     "export": 5,
     "quantize": 6,
+    "sessions": 9,
     "validate": 9,  # after the two stages of the baselines
 }
 CHANGES = [
@@ -79,6 +80,7 @@ CHANGES = [
     ("min_cosine: 0.5", "min_cosine: 0.4", "quantize"),
     ("min: 0.1", "min: 0.2", "validate"),
     ("tokens: [8, 16]", "tokens: [8]", "validate"),
+    ("tokens: [8, 16]", "session_seconds: 0.1\n  tokens: [8, 16]", "sessions"),
 ]
 
 

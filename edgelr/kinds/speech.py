@@ -17,7 +17,7 @@ from edgelr.progress import Progress
 from edgelr.runtime.decoder_graph import heard_by
 from edgelr.runtime.examples import example_sound, folder_examples
 from edgelr.runtime.graph import run_graph
-from edgelr.runtime.package import model_path
+from edgelr.runtime.package import model_path, session_entries
 
 if TYPE_CHECKING:
     from edgelr.device.schema import Device
@@ -83,7 +83,7 @@ def compare(package: Package, folder: Path, progress: Progress) -> dict[str, flo
 
 def timed(package: Package, device: Device) -> dict[str, Any]:
     """A whole transcript."""
-    return {"transcript": str(package.folder)}
+    return {"transcript": str(package.folder), "entries": session_entries(package, device.name)}
 
 
 def timed_inputs(package: Package, length: int) -> dict[str, Any]:

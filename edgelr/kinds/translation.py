@@ -17,6 +17,7 @@ from edgelr.kinds.steps import SOURCES, compare_steps, step_feeds
 from edgelr.progress import Progress
 from edgelr.runtime.decoder_graph import TEXT
 from edgelr.runtime.examples import folder_examples
+from edgelr.runtime.package import session_entries
 
 if TYPE_CHECKING:
     from edgelr.device.schema import Device
@@ -78,7 +79,7 @@ def compare(package: Package, folder: Path, progress: Progress) -> dict[str, flo
 
 def timed(package: Package, device: Device) -> dict[str, Any]:
     """A whole translation."""
-    return {"translation": str(package.folder)}
+    return {"translation": str(package.folder), "entries": session_entries(package, device.name)}
 
 
 def timed_inputs(package: Package, length: int) -> dict[str, Any]:

@@ -250,8 +250,8 @@ def _cases(kernel: Timed, conditions: Conditions, seconds: float, scratch: Path)
         source.unlink()
     write_stub(stub, kernel, conditions.tokens)
     return (
-        Case(name=name, model=graph, inputs=inputs, seconds=seconds * (1 - _STUB_SHARE)),
-        Case(name=f"no {name}", model=stub, inputs=inputs, seconds=seconds * _STUB_SHARE),
+        Case(name=name, opens={"model": str(graph)}, inputs=inputs, seconds=seconds * (1 - _STUB_SHARE)),
+        Case(name=f"no {name}", opens={"model": str(stub)}, inputs=inputs, seconds=seconds * _STUB_SHARE),
     )
 
 

@@ -260,6 +260,14 @@ class Validation(Section):
         (1,), min_length=1, description="of a graph of arrays with a batch axis: rows of a call to time"
     )
     seconds: float = Field(20.0, gt=0, le=600, description="measuring time a device, all variants together")
+    session_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="time to find out whether a variant is faster on a device with other session settings, "
+        "which its package then has in session.json, such as 6; 0: ONNX Runtime's own. Graphs that edgelr "
+        "exports are fused already and gain nothing on x86; ONNX files from elsewhere may",
+    )
     gates: tuple[Gate, ...] = ()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgelr.report.quantization import quantization_markdown
+from edgelr.report.sessions import sessions_markdown
 from edgelr.report.tables import table
 
 Row = dict[str, Any]
@@ -31,6 +32,7 @@ def report_markdown(document: Row) -> str:
         *_section("Size", _sizes(document)),
         *_section("Accuracy", _accuracy(document)),
         *_section("Latency", _latency(document["latency"], _ratios(document, "p50_ms"))),
+        *_section("Session settings", sessions_markdown(document.get("sessions", ()))),
         *_section("Node placement", _placement(document)),
         *_section("Layers", _layers(document)),
         *_section("Quantization", quantization_markdown(document.get("quantization"))),

@@ -16,6 +16,7 @@ from edgelr.recipe.schema import Recipe
 from edgelr.report.markdown import report_markdown
 from edgelr.report.pictures import latency_picture, layers_picture
 from edgelr.report.quantization import PICTURE, errors_picture, read_quantization
+from edgelr.session_rows import Sessions
 from edgelr.writing import atomic_write_text
 
 FORMAT = 1
@@ -26,6 +27,7 @@ def write_report(  # noqa: PLR0913 - the report is of everything
     recipe: Recipe,
     plan: Plan,
     packages: Mapping[str, Package],
+    sessions: Sessions,
     verdict: Verdict,
     passed: bool,
     stages: Sequence[StageRow],
@@ -39,6 +41,7 @@ def write_report(  # noqa: PLR0913 - the report is of everything
         recipe: What was asked for.
         plan: The rank of every site.
         packages: By variant: ``candidate``, and the baselines that were built.
+        sessions: Settings that made a variant faster.
         verdict: What validation measured.
         passed: Whether every gate is met.
         stages: Every stage that ran or was reused, in order.
@@ -57,6 +60,7 @@ def write_report(  # noqa: PLR0913 - the report is of everything
         recipe=recipe,
         plan=plan,
         packages=packages,
+        sessions=sessions,
         verdict=verdict,
         passed=passed,
         stages=stages,
@@ -79,6 +83,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
     recipe: Recipe,
     plan: Plan,
     packages: Mapping[str, Package],
+    sessions: Sessions,
     verdict: Verdict,
     passed: bool,
     stages: Sequence[StageRow],
@@ -91,6 +96,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         recipe: See ``write_report``, as for all others.
         plan: The rank of every site.
         packages: By variant.
+        sessions: Settings that made a variant faster.
         verdict: What validation measured.
         passed: Whether every gate is met.
         stages: Every stage.
@@ -119,6 +125,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         "ratios": [*_size_shares(costs), *_speedups(latency)],
         "accuracy": [asdict(row) for row in verdict.accuracy],
         "latency": [row.figures() for row in latency],
+        "sessions": [asdict(row) for row in sessions.rows],
         "placement": [asdict(row) for row in verdict.placement],
         "gates": [asdict(row) for row in verdict.gates],
         "plan": {name: getattr(plan, name) for name in ("kept_share", "predicted_loss", "found", "unit")},

@@ -119,7 +119,7 @@ def seal_package(  # noqa: PLR0913 - the package is of everything
     )
     _check_graphs(package)
     fields = asdict(package)
-    del fields["folder"], fields["metric"]
+    del fields["folder"], fields["metric"], fields["session"]
     atomic_write_text(folder / MANIFEST, _json({"edgelr": FORMAT, **fields}))
     return package
 
@@ -154,7 +154,7 @@ def open_package(folder: Path) -> Package:
 
 
 def session_entries(package: Package, device: str) -> dict[str, str]:
-    """Session settings measured as best for a device, from ``session.json``; empty when there are none.
+    """Session settings measured as best for a device, in this build or by ``session.json``; maybe none.
 
     Args:
         package: The package.
@@ -163,6 +163,8 @@ def session_entries(package: Package, device: str) -> dict[str, str]:
     Raises:
         DamagedArtifactError: The file is malformed or sets something that is not about speed.
     """
+    if package.session is not None:
+        return package.session.get(device, {})
     path = package.folder / SESSION
     if not path.is_file():
         return {}

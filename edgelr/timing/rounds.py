@@ -6,18 +6,17 @@ there are dozens of small graphs.
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
-from edgelr.runtime.package import model_path, session_entries
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
 
 ROUNDS = 10
@@ -28,18 +27,19 @@ _NO_SPINNING = {"session.intra_op.allow_spinning": "0"}
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One graph with one input.
+    """One session with one input.
 
     Attributes:
         name: Of its own among all that are timed together.
-        model: The ONNX file.
+        opens: What ``worker.py`` is asked to open: ``{"model": path}``, or what a kind of package says. Cases
+            that open the same share the session.
         inputs: As ``worker.py`` takes them.
         seconds: Measuring time, over all rounds.
         entries: Session settings on top of the device's.
     """
 
     name: str
-    model: Path
+    opens: Mapping[str, Any]
     inputs: dict[str, Any]
     seconds: float
     entries: dict[str, str] = field(default_factory=dict)
@@ -61,10 +61,9 @@ def package_case(package: Package, device: Device, *, tokens: int, seconds: floa
     """
     return Case(
         name=name,
-        model=model_path(package),
+        opens=kind_of(package).timed(package, device),
         inputs=kind_of(package).timed_inputs(package, tokens),
         seconds=seconds,
-        entries=session_entries(package, device.name),
     )
 
 
@@ -93,8 +92,9 @@ def measure_rounds(
         running_worker(f"{label} on {device.name}") as worker,
         progress.bar(f"{label} on {device.name}", (ROUNDS + 1) * len(cases)) as advance,
     ):
+        for opened in {_session(case): case for case in cases}.values():
+            _open(worker, opened, device)
         for case in cases:
-            _open(worker, case, device)
             _run(worker, "warm", case, WARM_SHARE * case.seconds)
             advance()
         for _ in range(ROUNDS):
@@ -126,15 +126,24 @@ def measure_model(
 
 def _open(worker: Worker, case: Case, device: Device) -> None:
     request = {
+        **case.opens,
         "do": "open",
-        "session": case.name,
-        "model": str(case.model),
+        "session": _session(case),
         "device": device.model_dump(mode="json"),
-        "entries": {**case.entries, **_NO_SPINNING},
+        "entries": _entries(case),
     }
     ask(worker, request, seconds=PATIENCE_SECONDS)
 
 
 def _run(worker: Worker, do: str, case: Case, seconds: float) -> dict[str, Any]:
-    request = {"do": do, "session": case.name, "inputs": case.inputs, "seconds": seconds}
+    request = {"do": do, "session": _session(case), "inputs": case.inputs, "seconds": seconds}
     return ask(worker, request, seconds=PATIENCE_SECONDS + seconds)
+
+
+def _entries(case: Case) -> dict[str, str]:
+    return {**case.opens.get("entries", {}), **case.entries, **_NO_SPINNING}
+
+
+def _session(case: Case) -> str:
+    """Its session's name: what there is to open."""
+    return json.dumps({**case.opens, "entries": _entries(case)}, sort_keys=True)

@@ -14,7 +14,7 @@ from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
 from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, SizeGate
-from edgelr.validate.latency import shape_text
+from edgelr.timing.lengths import shape_text
 
 CANDIDATE = "candidate"
 DENSE = "dense-fp32"

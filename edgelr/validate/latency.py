@@ -17,6 +17,7 @@ from edgelr.artifacts import LatencyRow, Package
 from edgelr.device.schema import Device
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
+from edgelr.timing.lengths import shape_text
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
 
 ROUNDS = 10
@@ -36,11 +37,6 @@ class _Measured:
     times_ms: dict[Case, list[float]] = field(default_factory=dict)
     noted: dict[Case, dict[str, list[float]]] = field(default_factory=dict)
     unsettled: list[Case] = field(default_factory=list)
-
-
-def shape_text(length: int, unit: str = "tokens") -> str:
-    """What a latency row calls an input of one text, or sound, of this length; or of so many rows."""
-    return f"{length} {unit}" if unit == "rows" else f"1 x {length} {unit}"
 
 
 def measure_latency(

@@ -18,6 +18,7 @@ from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
 from edgelr.runtime.examples import EXAMPLES
 from edgelr.runtime.package import model_path, precisions, session_entries
+from edgelr.timing.lengths import usable_lengths
 from edgelr.validate.accuracy import (
     accuracy_rows,
     difference_notes,
@@ -69,7 +70,7 @@ def validate(
     """
     ordered = _check_variants(packages)
     check_gates(settings.gates, {variant: package.precision for variant, package in ordered.items()}, devices)
-    lengths, notes = _usable_lengths(ordered[CANDIDATE], settings)
+    lengths, notes = usable_lengths(ordered[CANDIDATE], settings)
     found = _Found(notes=notes)
     for device in devices:
         _measure(_accepted(ordered, device, found), device, lengths, settings.seconds, found, progress)
@@ -164,26 +165,6 @@ def _check_variants(packages: Mapping[str, Package]) -> dict[str, Package]:
                 "compare packages of the same recipe",
             )
     return {variant: packages[variant] for variant in VARIANTS if variant in packages}
-
-
-def _usable_lengths(package: Package, settings: Validation) -> tuple[list[int], list[str]]:
-    """Lengths that the package takes, and a note on those it does not."""
-    match kind_of(package).UNIT:
-        case "s":
-            return sorted(set(settings.audio_s)), []  # longer sounds than a window are several
-        case "rows":
-            return sorted(set(settings.rows)), []
-    tokens = settings.tokens
-    limit = package.settings.get("max_tokens")
-    fitting = [length for length in sorted(set(tokens)) if not isinstance(limit, int) or length <= limit]
-    if not fitting:
-        raise UsageError(
-            f"validate.tokens: {', '.join(map(str, tokens))} all exceed the package's {limit} tokens",
-            f"add a length of at most {limit}",
-        )
-    left_out = [str(length) for length in tokens if length not in fitting]
-    note = f"not timed: {', '.join(left_out)} tokens; the package cuts at {limit}"
-    return fitting, [note] if left_out else []
 
 
 def _accepted(packages: Mapping[str, Package], device: Device, found: _Found) -> dict[str, Package]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from edgelr import stages
+from edgelr import package_stages, stages
 from edgelr.artifacts import Package, Plan
 from edgelr.budgets import measure_budget
 from edgelr.device.load import load_devices
@@ -99,8 +99,8 @@ def build(out: Path, precision: str, speedup: float, progress: Progress) -> tupl
     plan = stages.plan_ranks(job, survey, measure_budget(job, source, survey))
     factored = stages.compress(job, source, survey, plan)
     fp32 = stages.export(job, source, factored, plan.artifact.candidate.macs)
-    dense = stages.dense_package(job, source, survey, precision)
-    return plan.artifact, dense.artifact, stages.quantize(job, fp32, source).artifact
+    dense = package_stages.dense_package(job, source, survey, precision)
+    return plan.artifact, dense.artifact, package_stages.quantize(job, fp32, source).artifact
 
 
 def write_variant(out: Path, precision: str, speedup: float) -> Path:

@@ -27,7 +27,7 @@ from typing import Any, get_args
 import click
 import docs_search
 
-from edgelr import stages
+from edgelr import package_stages, stages
 from edgelr.artifacts import Package
 from edgelr.device.load import find_device
 from edgelr.device.session import open_session
@@ -74,7 +74,7 @@ def main(out: Path, keeps: tuple[float, ...], seconds: float) -> None:
         packages[side, "fp32"] = fp32.artifact
         for scheme in SCHEMES:
             try:
-                made = stages.quantize(job, fp32, source, Quantize(scheme=scheme, min_cosine=1e-6))
+                made = package_stages.quantize(job, fp32, source, Quantize(scheme=scheme, min_cosine=1e-6))
                 packages[side, scheme] = made.artifact
             except QuantizeError as error:
                 failed.append(Row(side=side, scheme=scheme, failed=error.found))
@@ -105,7 +105,7 @@ def sides(
         plan = stages.plan_ranks(job, survey)
         factored = stages.finetune(job, source, stages.compress(job, source, survey, plan))
         if keep == 1.0:
-            found["dense"] = (job, source, stages.dense_package(job, source, survey, "fp32"))
+            found["dense"] = (job, source, package_stages.dense_package(job, source, survey, "fp32"))
         name = "dense, used tokens" if keep == 1.0 else f"kept {keep:g}, used tokens"
         found[name] = (job, source, stages.export(job, source, factored, plan.artifact.candidate.macs))
     return found

@@ -197,7 +197,7 @@ def make_packages(
     Returns:
         Name -> package: ``dense-fp32``, ``dense-int8``, and each variant's.
     """
-    from edgelr import stages
+    from edgelr import package_stages, stages
     from edgelr.job import open_job
 
     found: dict[str, Path] = {}
@@ -210,9 +210,9 @@ def make_packages(
         exported = stages.export(job, source, factored, plan.artifact.candidate.macs)
         if not found:
             for name, precision in (("dense-fp32", "fp32"), ("dense-int8", "int8-dynamic")):
-                found[name] = stages.dense_package(job, source, survey, precision).artifact.folder
+                found[name] = package_stages.dense_package(job, source, survey, precision).artifact.folder
         # With settings of its own it looks at no data: of random weights, nothing could be learned.
-        quantized = stages.quantize(job, exported, source, job.recipe.quantize)
+        quantized = package_stages.quantize(job, exported, source, job.recipe.quantize)
         found[variant.name] = quantized.artifact.folder
     return found
 

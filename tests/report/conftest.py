@@ -21,6 +21,7 @@ from edgelr.artifacts import (
 from edgelr.outcome import StageRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.stage import report_document
+from edgelr.session_rows import Sessions
 from edgelr.structure import Reduction
 
 RECIPE = """{"edgelr": 1, "name": "tiny",
@@ -127,6 +128,7 @@ def findings() -> dict[str, Any]:
         "recipe": Recipe.model_validate_json(RECIPE),
         "plan": plan,
         "packages": {variant: package(variant) for variant in P50_MS},
+        "sessions": Sessions(folder=Path("never-opened"), rows=()),
         "verdict": verdict,
         "passed": verdict.passed,
         "stages": (

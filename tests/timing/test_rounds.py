@@ -21,10 +21,9 @@ def test_a_package_is_a_case(make_package: Make, cpu: Device) -> None:
     case = package_case(package, cpu, tokens=6, seconds=0.5, name="dense")
     assert case == Case(
         name="dense",
-        model=model_path(package),
+        opens={"model": str(model_path(package)), "entries": {"session.disable_prepacking": "1"}},
         inputs=timed_inputs(package, 6),
         seconds=0.5,
-        entries={"session.disable_prepacking": "1"},
     )
 
 
@@ -45,7 +44,7 @@ def test_a_whole_model_is_one_number(make_package: Make, cpu: Device) -> None:
 
 
 def test_what_is_timed_is_named_in_errors(tmp_path: Path, cpu: Device) -> None:
-    case = Case(name="lost", model=tmp_path / "lost.onnx", inputs={}, seconds=0.01)
+    case = Case(name="lost", opens={"model": str(tmp_path / "lost.onnx")}, inputs={}, seconds=0.01)
     with pytest.raises(DamagedArtifactError, match=r"kernels on cpu-1t: .*lost\.onnx does not exist"):
         measure_rounds([case], cpu, QUIET, label="kernels")
 

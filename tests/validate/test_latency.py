@@ -9,7 +9,8 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.progress import Progress
-from edgelr.validate.latency import LEAST_ROUNDS, measure_latency, shape_text
+from edgelr.timing.lengths import shape_text
+from edgelr.validate.latency import LEAST_ROUNDS, measure_latency
 
 Make = Callable[..., Package]
 QUIET = Progress(quiet=True)
