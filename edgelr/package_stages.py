@@ -14,6 +14,8 @@ from edgelr.runtime.package import open_package
 from edgelr.session_rows import Sessions
 from edgelr.stages import export
 
+_TUNED = {"tokens", "audio_s", "rows", "session_seconds"}
+
 
 def quantize(
     job: Job, package: Made[Package], source: Made[Source], settings: Quantize | None = None
