@@ -91,9 +91,11 @@ def open_session(
     if device.evidence == "static":
         raise UsageError(f"device '{device.name}' is analyzed only (evidence: static); nothing can run on it")
     require(device)
+    if device.runner != "in-process":
+        raise UnsupportedModelError(f"device '{device.name}': no graph can be run by {device.runner!r} yet")
     if not model.is_file():
         raise DamagedArtifactError(f"{model} does not exist", "build the package again")
-    providers = [device.provider]
+    providers: list[str | tuple[str, dict[str, str]]] = [(device.provider, device.options)]
     if device.provider != CPU and device.fallback == "allow":
         providers.append(CPU)
     options = session_options(device, host_threads, entries)
