@@ -26,6 +26,7 @@ from edgelr.artifacts import (
     Verdict,
 )
 from edgelr.errors import DamagedArtifactError
+from edgelr.placement.fallback import FallbackRow
 from edgelr.structure import Group, LeftDense, Reduction, Sensitivity, Site
 
 _AGAIN = "build the artifact again"
@@ -158,4 +159,5 @@ def read_verdict(folder: Path) -> Verdict:
             gates=tuple(GateRow(**row) for row in document["gates"]),
             sizes=document["sizes"],
             notes=tuple(document["notes"]),
+            fallbacks=tuple(FallbackRow(**row) for row in document["fallbacks"]),
         )

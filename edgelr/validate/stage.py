@@ -14,6 +14,8 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import UsageError
 from edgelr.kinds.kind import kind_of
+from edgelr.placement.fallback import FallbackRow
+from edgelr.placement.placed import Placed
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
 from edgelr.runtime.examples import EXAMPLES
@@ -27,7 +29,13 @@ from edgelr.validate.accuracy import (
 )
 from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates
 from edgelr.validate.latency import measure_latency
-from edgelr.validate.placement import RECORD, placement_rows
+from edgelr.validate.placement import (
+    RECORD,
+    analyzed_graphs,
+    fallback_rows,
+    placement_rows,
+    recorded_graphs,
+)
 from edgelr.writing import writing
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -38,6 +46,7 @@ class _Found:
     accuracy: list[AccuracyRow] = field(default_factory=list)
     latency: list[LatencyRow] = field(default_factory=list)
     placement: list[PlacementRow] = field(default_factory=list)
+    fallbacks: list[FallbackRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -81,6 +90,7 @@ def validate(
         latency=tuple(found.latency),
         sizes=sizes,
         reference=reference_scores(ordered[CANDIDATE]),
+        placement=tuple(found.placement),
     )
     gates, unmet = evaluate_gates(settings.gates, measured)
     verdict = Verdict(
@@ -88,10 +98,11 @@ def validate(
         passed=all(row.passed for row in gates),
         accuracy=measured.accuracy,
         latency=measured.latency,
-        placement=tuple(found.placement),
+        placement=measured.placement,
         gates=gates,
         sizes=sizes,
         notes=(*unmet, *found.notes),
+        fallbacks=tuple(found.fallbacks),
     )
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +119,7 @@ def _measure(
     progress: Progress,
 ) -> None:
     if device.evidence == "static":
-        found.notes.append(f"{device.name} has static evidence: nothing was run, only sizes were checked")
+        _analyze(packages, device, found)
         return
     _run(packages, device, found, progress)
     if device.evidence == "emulated":
@@ -122,6 +133,18 @@ def _measure(
         found.notes.append(note)
 
 
+def _analyze(packages: Mapping[str, Package], device: Device, found: _Found) -> None:
+    """Placement by the rules of the device's provider, where there are any; nothing is run."""
+    found.notes.append(f"{device.name} has static evidence: its graphs were analyzed, nothing was run")
+    for variant, package in packages.items():
+        _place(analyzed_graphs(package, device), variant, device, found)
+
+
+def _place(graphs: Sequence[Sequence[Placed]], variant: str, device: Device, found: _Found) -> None:
+    found.placement.extend(placement_rows(graphs, variant=variant, device=device))
+    found.fallbacks.extend(fallback_rows(graphs, variant=variant, device=device.name))
+
+
 def _run(packages: Mapping[str, Package], device: Device, found: _Found, progress: Progress) -> None:
     """Accuracy, parity and placement: the sessions of one variant after another, here in this process."""
     scores = {}
@@ -133,7 +156,7 @@ def _run(packages: Mapping[str, Package], device: Device, found: _Found, progres
                 role: open_session(model_path(package, role), device, entries=entries)
                 for role in package.graphs
             }
-            found.placement.extend(placement_rows(*sessions.values(), variant=variant, device=device.name))
+            _place(recorded_graphs(package, device, sessions), variant, device, found)
             difference = kind_of(package).parity(package, sessions)
             if difference is not None and package.precision == "fp32":
                 found.notes.append(
