@@ -55,7 +55,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "runtime.audio"),
     "export": ("export", "lowrank", "tasks", "runtime"),
     "quantize": ("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device"),
-    "validate": ("validate", "kinds", "runtime", "metrics", "timing", "device", "placement"),
+    "validate": ("validate", "kinds", "runtime", "metrics", "timing", "device", "placement", "runners"),
 }
 
 

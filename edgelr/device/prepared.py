@@ -82,7 +82,7 @@ def _missing_arm64(processor: str) -> Missing | None:
     qemu = find_program(QEMU)
     if qemu is None:
         return Missing(f"{QEMU[0]} is not installed", "scripts/prepare_arm64")
-    if processor not in _processors(qemu):
+    if processor.partition(",")[0] not in _processors(qemu):  # after a comma: what it lacks
         return Missing(f"{qemu} knows no processor {processor!r}", "install a newer qemu-user-static")
     if not (prepared_folder("arm64") / "ready").is_file():
         return Missing(f"there is no ARM64 system in {prepared_folder('arm64')}", "scripts/prepare_arm64")

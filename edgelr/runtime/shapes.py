@@ -6,32 +6,26 @@ The files are the same for every size: it is given when a graph is opened.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from edgelr.artifacts import Package
 from edgelr.errors import DamagedArtifactError
 
 SHAPES = "shapes"
-"""The package's setting: ``tokens=32,128``, axes separated by spaces."""
+"""The package's setting: lengths of texts in tokens, such as ``32,128``."""
 _TEXT_AXES = ("tokens", "source")
 
 
-def shapes_setting(shapes: Mapping[str, Sequence[int]]) -> str:
-    """Write the sizes of axes as a package's setting.
-
-    Args:
-        shapes: Axis -> its sizes.
-    """
-    return " ".join(
-        f"{axis}={','.join(map(str, sorted(set(sizes))))}" for axis, sizes in sorted(shapes.items())
-    )
+def shapes_setting(tokens: Sequence[int]) -> dict[str, int | str]:
+    """The setting that says these lengths; none where there are none."""
+    return {SHAPES: ",".join(map(str, sorted(set(tokens))))} if tokens else {}
 
 
 def fixed_sizes(package: Package) -> tuple[dict[str, int], ...]:
     """Sizes of the axes of a package's graphs, smallest first; one text or sound at a time.
 
     Args:
-        package: Without sizes of its own, texts have its longest.
+        package: The longest of its texts is always among its sizes.
 
     Returns:
         At least one entry, axis -> size. An axis of which no size is known is in none.
@@ -49,20 +43,17 @@ def fixed_sizes(package: Package) -> tuple[dict[str, int], ...]:
     choices = {"batch": [1]} if "batch" in axes else {}
     longest = package.settings.get("max_tokens")
     if isinstance(longest, int):
-        choices |= {axis: [longest] for axis in _TEXT_AXES if axis in axes}
-    choices |= {axis: sizes for axis, sizes in _given(package).items() if axis in axes}
+        lengths = sorted({longest, *(size for size in _given(package) if size < longest)})
+        choices |= {axis: lengths for axis in _TEXT_AXES if axis in axes}
     combined = itertools.product(*choices.values())
     return tuple(dict(zip(choices, sizes, strict=True)) for sizes in combined)
 
 
-def _given(package: Package) -> dict[str, list[int]]:
+def _given(package: Package) -> list[int]:
     text = str(package.settings.get(SHAPES, ""))
-    found = {}
-    for part in text.split():
-        axis, _, sizes = part.partition("=")
-        if not axis or not all(size.isdecimal() and int(size) > 0 for size in sizes.split(",")):
-            raise DamagedArtifactError(
-                f"{package.folder / 'package.json'}: settings.{SHAPES} is {text!r}", "build the package again"
-            )
-        found[axis] = sorted(map(int, sizes.split(",")))
-    return found
+    sizes = text.split(",") if text else []
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise DamagedArtifactError(
+            f"{package.folder / 'package.json'}: settings.{SHAPES} is {text!r}", "build the package again"
+        )
+    return [int(size) for size in sizes]

@@ -20,6 +20,7 @@ from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
 from edgelr.runtime.examples import EXAMPLES
 from edgelr.runtime.package import model_path, precisions, session_entries
+from edgelr.runtime.shapes import fixed_sizes
 from edgelr.validate.accuracy import (
     accuracy_rows,
     difference_notes,
@@ -27,6 +28,7 @@ from edgelr.validate.accuracy import (
     runs_to_score,
     score_variant,
 )
+from edgelr.validate.across import compare_across
 from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates
 from edgelr.validate.latency import measure_latency
 from edgelr.validate.placement import (
@@ -121,6 +123,8 @@ def _measure(
     if device.evidence == "static":
         _analyze(packages, device, found)
         return
+    agreement = compare_across(packages[CANDIDATE], device, lengths)
+    found.notes.extend([agreement] if agreement is not None else [])
     _run(packages, device, found, progress)
     if device.evidence == "emulated":
         found.notes.append(f"{device.name} is emulated: its results are right, times would mean nothing")
@@ -153,7 +157,9 @@ def _run(packages: Mapping[str, Package], device: Device, found: _Found, progres
         for variant, package in packages.items():
             entries = {**session_entries(package, device.name), **RECORD}
             sessions = {
-                role: open_session(model_path(package, role), device, entries=entries)
+                role: open_session(
+                    model_path(package, role), device, entries=entries, sizes=fixed_sizes(package)
+                )
                 for role in package.graphs
             }
             _place(recorded_graphs(package, device, sessions), variant, device, found)
