@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CPU = "CPUExecutionProvider"
 _NO_FALLBACK = "session.disable_cpu_ep_fallback"
+_RECORD = "session.record_ep_graph_assignment_info"
 # ONNX Runtime reports these as damaged or failed graphs, but the file is fine: the runtime lacks something.
 _UNSUPPORTED = re.compile(
     r"No Op registered|not a registered function/op|NOT_IMPLEMENTED|Unsupported model IR version|"
@@ -123,8 +124,10 @@ def _open_elsewhere(
     from edgelr.runners.elsewhere import open_elsewhere
 
     given = {**device.session.entries, **entries}
+    # That is always recorded there, and an entry that is set twice is a warning.
+    own = {name: value for name, value in entries.items() if name != _RECORD}
     try:
-        return open_elsewhere(model, device, given, lambda: session_options(device, None, entries), sizes)
+        return open_elsewhere(model, device, given, lambda: session_options(device, None, own), sizes)
     except _runtime_errors() as error:
         raise _opening_error(model, device, error) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from edgelr.artifact_files import write_json
 from edgelr.artifacts import AccuracyRow, LatencyRow, Package, PlacementRow, Variant, Verdict
@@ -29,7 +29,7 @@ from edgelr.validate.accuracy import (
     score_variant,
 )
 from edgelr.validate.across import compare_across
-from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates
+from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates, scores
 from edgelr.validate.latency import measure_latency
 from edgelr.validate.placement import (
     RECORD,
@@ -125,6 +125,9 @@ def _measure(
         return
     agreement = compare_across(packages[CANDIDATE], device, lengths)
     found.notes.extend([agreement] if agreement is not None else [])
+    if not scores(device):
+        _place_emulated(packages[CANDIDATE], device, found)
+        return
     _run(packages, device, found, progress)
     if device.evidence == "emulated":
         found.notes.append(f"{device.name} is emulated: its results are right, times would mean nothing")
@@ -144,6 +147,22 @@ def _analyze(packages: Mapping[str, Package], device: Device, found: _Found) -> 
         _place(analyzed_graphs(package, device), variant, device, found)
 
 
+def _place_emulated(package: Package, device: Device, found: _Found) -> None:
+    """Placement of the candidate where a run takes seconds; its outputs were held against the CPU's."""
+    entries = {**session_entries(package, device.name), **RECORD}
+    sessions = _open(package, device, entries)
+    _place(recorded_graphs(package, device, sessions), CANDIDATE, device, found)
+    found.notes.append(f"{device.name} is emulated: neither timed nor scored, but held against the CPU")
+
+
+def _open(package: Package, device: Device, entries: Mapping[str, str]) -> dict[str, Any]:
+    sizes = fixed_sizes(package)
+    return {
+        role: open_session(model_path(package, role), device, entries=entries, sizes=sizes)
+        for role in package.graphs
+    }
+
+
 def _place(graphs: Sequence[Sequence[Placed]], variant: str, device: Device, found: _Found) -> None:
     found.placement.extend(placement_rows(graphs, variant=variant, device=device))
     found.fallbacks.extend(fallback_rows(graphs, variant=variant, device=device.name))
@@ -156,12 +175,7 @@ def _run(packages: Mapping[str, Package], device: Device, found: _Found, progres
     with progress.bar(f"accuracy on {device.name}", total) as advance:
         for variant, package in packages.items():
             entries = {**session_entries(package, device.name), **RECORD}
-            sessions = {
-                role: open_session(
-                    model_path(package, role), device, entries=entries, sizes=fixed_sizes(package)
-                )
-                for role in package.graphs
-            }
+            sessions = _open(package, device, entries)
             _place(recorded_graphs(package, device, sessions), variant, device, found)
             difference = kind_of(package).parity(package, sessions)
             if difference is not None and package.precision == "fp32":

@@ -90,15 +90,15 @@ def test_a_profile_that_cannot_run_here_says_the_command():
 
 
 def test_a_provider_that_is_not_installed_names_the_command():
-    missing = device(name="gpu", provider="QNNExecutionProvider")
-    assert "QNNExecutionProvider" not in onnxruntime.get_available_providers()
-    command = "pip install onnxruntime-qnn, and give the profile 'runner: qnn'"
-    assert availability(missing) == (False, f"QNNExecutionProvider is not in this ONNX Runtime; {command}")
+    missing = device(name="gpu", provider="OpenVINOExecutionProvider")
+    assert "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers()
+    command = "pip uninstall -y onnxruntime && pip install onnxruntime-openvino"
+    assert availability(missing) == (False, f"OpenVINOExecutionProvider is not in this ONNX Runtime; {command}")
     with pytest.raises(MissingRequirementError) as caught:
         require(missing)
     assert caught.value.exit_code == 3
     assert str(caught.value) == (
-        f"device 'gpu': QNNExecutionProvider is not in this ONNX Runtime\n  {command}"
+        f"device 'gpu': OpenVINOExecutionProvider is not in this ONNX Runtime\n  {command}"
     )
 
 

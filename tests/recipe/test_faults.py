@@ -41,7 +41,7 @@ def test_a_good_file_has_no_faults(tmp_path):
     ("more", "row"),
     [
         ("seeds: 1", "seeds: unknown key; did you mean 'seed'?"),
-        ("export: {zzz: 1}", "export.zzz: unknown key; known here: opset, tolerance, pivot, drop_unused_tokens"),
+        ("export: {zzz: 1}", "export.zzz: unknown key; known here: opset, tolerance, pivot, drop_unused_tokens, operators, shapes"),
         ("validation: {seconds: 1}", "validation: unknown key; did you mean 'validate'?"),
         ("finetune: {}", "finetune.steps: missing (optimizer steps, at most)"),
         ("finetune: {stpes: 1}", "finetune.stpes: unknown key; did you mean 'steps'?"),

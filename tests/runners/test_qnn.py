@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgelr.artifacts import Package
 from edgelr.device.load import load_devices
@@ -53,10 +54,16 @@ def test_every_node_is_on_the_npu_and_it_agrees_with_the_cpu(wide: Path) -> None
     assert cosines.min() > 0.999
 
 
-def test_a_graph_in_fp32_falls_back_and_is_refused(make_package: Callable[..., Package]) -> None:
-    old = NPU.model_copy(update={"options": {}})  # the first of these NPUs has no floats
-    with pytest.raises(UnsupportedModelError):
-        open_session(model_path(make_package()), old, sizes=SIZES)
+def test_a_node_that_falls_back_is_named_and_refused(tmp_path: Path) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in ("x", "y")]
+    nodes = [helper.make_node("Relu", ["x"], ["r"], "kept"), helper.make_node("Sinh", ["r"], ["y"], "odd")]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(UnsupportedModelError, match="Sinh odd fell back to the CPU, which"):
+        open_session(tmp_path / "odd.onnx", NPU)
+    allowed = open_session(tmp_path / "odd.onnx", NPU.model_copy(update={"fallback": "allow"}))
+    assert {part.ep_name for part in allowed.get_provider_graph_assignment_info()} >= {"CPUExecutionProvider"}
 
 
 def test_a_graph_is_compiled_for_a_chip(wide: Path, tmp_path: Path) -> None:

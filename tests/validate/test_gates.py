@@ -225,7 +225,7 @@ def test_a_share_of_a_baseline_that_the_device_refuses_is_a_fault(cpu: Device) -
 
 def test_a_metric_where_nothing_runs_is_a_fault(cpu: Device) -> None:
     device = cpu.model_copy(update={"evidence": "static"})
-    with pytest.raises(UsageError, match=r"'mrr@10 >= 0\.5': no device runs anything"):
+    with pytest.raises(UsageError, match=r"'mrr@10 >= 0\.5': no device scores anything"):
         check_gates([MetricGate(metric="mrr@10", min=0.5)], PRECISIONS, [device])
     check_gates([MetricGate(metric="mrr@10", min=0.5), size(max=1.0)], PRECISIONS, [device, cpu])
 
