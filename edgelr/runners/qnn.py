@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelr.device.schema import Device
-from edgelr.errors import MissingRequirementError, UnsupportedModelError
+from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageError
 from edgelr.runners.fixed import FixedShapes, Sizes
 from edgelr.runners.protocol import Entry
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PROVIDER = "QNNExecutionProvider"
 _SHOWN = 5
+# Names that onnxruntime-qnn 2.7 takes; of any other it compiles for the oldest chip, and only its log says so.
+CHIPS = ("SC8380XP", "SM8350", "SM8450", "SM8475", "SM8550", "SM8650", "SM8750", "SM8850")
 
 
 def open_qnn(
@@ -43,6 +45,7 @@ def open_qnn(
     Raises:
         MissingRequirementError: The plug-in does not start.
         UnsupportedModelError: The NPU does not take the graph, or not all of it.
+        UsageError: The profile's chip is unknown.
     """
     devices = _npus()
 
@@ -77,10 +80,20 @@ def write_context(model: Path, device: Device, options: Any, sizes: Sizes, targe
     return target.stat().st_size
 
 
+def _check_chip(device: Device) -> None:
+    chip = device.options.get("soc_model", CHIPS[0])
+    if chip not in CHIPS and not chip.isdecimal():
+        raise UsageError(
+            f"device '{device.name}': onnxruntime-qnn knows no chip {chip!r} and would compile for another",
+            f"it knows {', '.join(CHIPS)}, and Qualcomm's numbers of chips",
+        )
+
+
 def _open(model: Path, device: Device, options: Any, sizes: Sizes, npus: Sequence[Any]) -> Any:  # noqa: ANN401
     import onnxruntime
     import onnxruntime_qnn
 
+    _check_chip(device)
     for axis, size in sizes.items():
         options.add_free_dimension_override_by_name(axis, size)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

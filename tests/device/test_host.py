@@ -93,7 +93,10 @@ def test_a_provider_that_is_not_installed_names_the_command():
     missing = device(name="gpu", provider="OpenVINOExecutionProvider")
     assert "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers()
     command = "pip uninstall -y onnxruntime && pip install onnxruntime-openvino"
-    assert availability(missing) == (False, f"OpenVINOExecutionProvider is not in this ONNX Runtime; {command}")
+    assert availability(missing) == (
+        False,
+        f"OpenVINOExecutionProvider is not in this ONNX Runtime; {command}",
+    )
     with pytest.raises(MissingRequirementError) as caught:
         require(missing)
     assert caught.value.exit_code == 3

@@ -12,9 +12,9 @@ from edgelr.artifacts import Package
 from edgelr.device.load import load_devices
 from edgelr.device.prepared import missing
 from edgelr.device.session import open_session, session_options
-from edgelr.errors import UnsupportedModelError
+from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.quantize.whole import quantize_whole
-from edgelr.runners.qnn import PROVIDER, write_context
+from edgelr.runners.qnn import CHIPS, PROVIDER, write_context
 from edgelr.runtime.package import model_path
 
 NPU = load_devices()["qnn-htp-emulator"]
@@ -64,6 +64,18 @@ def test_a_node_that_falls_back_is_named_and_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "odd.onnx", NPU)
     allowed = open_session(tmp_path / "odd.onnx", NPU.model_copy(update={"fallback": "allow"}))
     assert {part.ep_name for part in allowed.get_provider_graph_assignment_info()} >= {"CPUExecutionProvider"}
+
+
+def test_a_chip_that_is_unknown_is_not_taken_for_another(wide: Path) -> None:
+    odd = NPU.model_copy(update={"options": {"soc_model": "SM9999"}})
+    with pytest.raises(UsageError, match="knows no chip 'SM9999'"):
+        open_session(wide, odd, sizes=SIZES)
+
+
+def test_every_profile_is_of_a_known_chip() -> None:
+    chips = [each.options["soc_model"] for each in load_devices().values() if each.runner == "qnn"]
+    assert [chip for chip in chips if chip not in CHIPS and not chip.isdecimal()] == []
+    assert len(set(chips)) >= 8
 
 
 def test_a_graph_is_compiled_for_a_chip(wide: Path, tmp_path: Path) -> None:

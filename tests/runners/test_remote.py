@@ -8,10 +8,13 @@ import onnxruntime
 import pytest
 
 from edgelr.artifacts import Package
+from edgelr.device.load import load_devices
+from edgelr.device.prepared import missing
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.runners.remote import RemoteGraph
 from edgelr.runtime.package import model_path
+from edgelr.runtime.translate import open_translator, translate
 
 
 @pytest.fixture
@@ -58,3 +61,15 @@ def test_values_are_bound_by_name(graph: RemoteGraph, session: Any) -> None:
     binding.bind_ortvalue_output("embedding", mine)
     graph.run_with_iobinding(binding)
     np.testing.assert_array_equal(mine.numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["raspberry-pi-4", "web-wasm"])
+def test_texts_are_written_there_as_here(name: str, translation_package: Package, cpu: Device) -> None:
+    device = load_devices()[name]
+    if (lacking := missing(device)) is not None:
+        pytest.skip(lacking.command)
+    texts = ["copy a file", "parse rows of a table"]
+    here, there = (
+        list(translate(open_translator(translation_package, each), texts, beams=2)) for each in (cpu, device)
+    )
+    assert there == here
