@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 PROVIDER = "QNNExecutionProvider"
 _SHOWN = 5
-# Names that onnxruntime-qnn 2.7 takes; of any other it compiles for the oldest chip, and only its log says so.
+# Names that onnxruntime-qnn 2.7 takes; for any other it compiles for the oldest chip, and only its log
+# says so.
 CHIPS = ("SC8380XP", "SM8350", "SM8450", "SM8475", "SM8550", "SM8650", "SM8750", "SM8850")
 
 
