@@ -18,6 +18,8 @@ from edgelr.outcome import Report
 from edgelr.progress import Progress
 from edgelr.release import release
 from edgelr.report.stage import write_report
+from edgelr.runners.ahead import compile_ahead
+from edgelr.runtime.package import open_package
 from edgelr.stages import (
     baselines,
     compress,
@@ -107,6 +109,9 @@ def report(job: Job, plan: Plan, packages: dict[str, Package], verdict: Verdict)
         passed=passed,
         out=job.out,
     )
+    if passed:
+        for compiled in compile_ahead(open_package(where), job.devices, job.out):
+            job.progress.note(f"compiled for a chip: {compiled}")
     written = write_report(
         recipe=job.recipe,
         plan=plan,

@@ -7,6 +7,7 @@ import pytest
 from edgelr.artifact_files import read_verdict
 from edgelr.artifacts import Package, Verdict
 from edgelr.device.load import load_devices
+from edgelr.device.prepared import missing
 from edgelr.device.schema import Device
 from edgelr.errors import StorageError, UsageError
 from edgelr.progress import Progress
@@ -138,6 +139,18 @@ def test_a_phone_is_analyzed_and_gated(make_package: Make, tmp_path: Path) -> No
     assert found.notes[0] == (
         "not evaluated: share of work on QNN >= 0.5: no device that was measured gives QNN a node"
     )
+
+
+def test_an_emulated_processor_is_held_against_this_one(make_package: Make, tmp_path: Path) -> None:
+    device = load_devices()["raspberry-pi-4"]
+    if (lacking := missing(device)) is not None:
+        pytest.skip(lacking.command)
+    found = validate({"candidate": make_package()}, [device], settings(), tmp_path / "verdict", QUIET)
+    assert (found.accuracy, found.latency) == ((), ())
+    (row,) = found.placement
+    assert (row.provider, row.nodes, row.evidence) == ("CPUExecutionProvider", 12, "emulated")
+    assert found.notes[0].startswith("raspberry-pi-4 agrees with cpu-1t on 4 inputs of 2 lengths")
+    assert found.notes[1] == "raspberry-pi-4 is emulated: neither timed nor scored, but held against the CPU"
 
 
 def test_more_threads_than_cores_are_noted(make_package: Make, cpu: Device, tmp_path: Path) -> None:
