@@ -26,6 +26,7 @@ from edgelr.artifacts import (
     Verdict,
 )
 from edgelr.errors import DamagedArtifactError
+from edgelr.placement.fallback import FallbackRow
 from edgelr.session_rows import SessionRow, Sessions
 from edgelr.structure import Group, LeftDense, Reduction, Sensitivity, Site
 
@@ -171,4 +172,5 @@ def read_verdict(folder: Path) -> Verdict:
             gates=tuple(GateRow(**row) for row in document["gates"]),
             sizes=document["sizes"],
             notes=tuple(document["notes"]),
+            fallbacks=tuple(FallbackRow(**row) for row in document["fallbacks"]),
         )

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelr.examples import Row, read_examples
+from edgelr.placement.fallback import FallbackRow
 from edgelr.structure import Form, Group, LeftDense, Reduction, Site
 
 Split = Literal["train", "calibration", "validation", "test"]
@@ -266,13 +267,20 @@ class LatencyRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PlacementRow:
-    """How many nodes of a variant's graphs one provider of a device takes."""
+    """How many nodes of a variant's graphs one provider of a device takes.
+
+    ``macs_share`` is its share of the multiply-accumulates, None where there are none; ``partitions`` the
+    parts of the graphs that it gets, None for the CPU, which gets the rest.
+    """
 
     variant: str
     device: str
     provider: str
     nodes: int
     share: float
+    evidence: str
+    macs_share: float | None = None
+    partitions: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,3 +305,4 @@ class Verdict:
     gates: tuple[GateRow, ...]
     sizes: dict[str, int]
     notes: tuple[str, ...]
+    fallbacks: tuple[FallbackRow, ...] = ()

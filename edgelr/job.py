@@ -56,7 +56,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "export": ("export", "lowrank", "tasks", "runtime"),
     "quantize": ("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device"),
     "sessions": ("sessions", "kinds", "runtime", "timing", "device"),
-    "validate": ("validate", "kinds", "runtime", "metrics", "timing", "device"),
+    "validate": ("validate", "kinds", "runtime", "metrics", "timing", "device", "placement", "runners"),
 }
 
 

@@ -19,6 +19,8 @@ from edgelr.package_stages import baselines, quantize, tune_sessions, validate
 from edgelr.progress import Progress
 from edgelr.release import release
 from edgelr.report.stage import write_report
+from edgelr.runners.ahead import compile_ahead
+from edgelr.runtime.package import open_package
 from edgelr.session_rows import Sessions
 from edgelr.stages import compress, export, finetune, load, plan_ranks, survey_sites
 
@@ -103,6 +105,9 @@ def report(
         passed=passed,
         out=job.out,
     )
+    if passed:
+        for compiled in compile_ahead(open_package(where), job.devices, job.out):
+            job.progress.note(f"compiled for a chip: {compiled}")
     written = write_report(
         recipe=job.recipe,
         plan=plan,

@@ -14,7 +14,16 @@ from edgelr.runtime.package import SESSION, seal_package
 from edgelr.writing import remove, replace_folder, writing
 
 PASSED, REJECTED = "package", "rejected"
-OUTPUTS = (PASSED, REJECTED, "report.json", "report.md", "layers.svg", "latency.svg", "quantization.svg")
+OUTPUTS = (
+    PASSED,
+    REJECTED,
+    "report.json",
+    "report.md",
+    "layers.svg",
+    "latency.svg",
+    "quantization.svg",
+    "qnn",
+)
 
 
 def release(

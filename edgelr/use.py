@@ -135,7 +135,10 @@ def _print_verdict(verdict: Verdict) -> None:
         (row.device, row.variant, row.metric, f"{row.value:.4f}", f"[{row.ci95[0]:.4f}, {row.ci95[1]:.4f}]")
         for row in verdict.accuracy
     ]
-    placement = [(row.device, row.variant, row.provider, str(row.nodes)) for row in verdict.placement]
+    placement = [
+        (row.device, row.variant, row.provider, str(row.nodes), _share(row.macs_share), row.evidence)
+        for row in verdict.placement
+    ]
     gates = [
         (row.gate, f"{row.value:.5g}", f"{row.limit:.5g}", "passed" if row.passed else "FAILED")
         for row in verdict.gates
@@ -143,7 +146,7 @@ def _print_verdict(verdict: Verdict) -> None:
     tables = (
         (("device", "variant", "metric", "value", "95 % interval"), accuracy),
         _latency_table(verdict.latency),
-        (("device", "variant", "provider", "nodes"), placement),
+        (("device", "variant", "provider", "nodes", "share of work", "evidence"), placement),
         (("gate", "measured", "limit", ""), gates),
     )
     for heading, rows in tables:
@@ -151,6 +154,10 @@ def _print_verdict(verdict: Verdict) -> None:
             say(columns([heading, *rows]) + "\n")
     for note in verdict.notes:
         say(f"note: {note}")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _latency_table(rows: Sequence[LatencyRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -3,6 +3,7 @@ import pytest
 from edgelr.artifact_files import read_json, read_plan, read_survey, read_verdict, write_json
 from edgelr.artifacts import AccuracyRow, Cost, GateRow, LatencyRow, PlacementRow, Verdict
 from edgelr.errors import DamagedArtifactError
+from edgelr.placement.fallback import FallbackRow
 
 
 def test_json_is_readable_and_the_same_every_time(tmp_path):
@@ -42,7 +43,16 @@ def verdict(folder, *rows):
             ),
         ),
         latency=rows,
-        placement=(PlacementRow(variant="candidate", device="d", provider="p", nodes=3, share=1.0),),
+        placement=(
+            PlacementRow(
+                variant="candidate", device="d", provider="p", nodes=3, share=1.0, evidence="static"
+            ),
+        ),
+        fallbacks=(
+            FallbackRow(
+                variant="candidate", device="d", node="n", operator="Erf", macs_share=None, reason="r"
+            ),
+        ),
         gates=(GateRow(gate="bleu >= 20 (d)", limit=20.0, value=30.0, passed=True),),
         sizes={"candidate": 9},
         notes=("bleu by sacrebleu: nrefs:1|case:mixed",),

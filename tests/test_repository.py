@@ -245,6 +245,7 @@ def test_recipes_are_valid() -> None:
 
 SHELL_FILES = [
     *(f"scripts/{name}" for name in ("environment", "quickstart", "test", "check", "fix", "latency_check")),
+    *(f"scripts/prepare_{name}" for name in ("arm64", "web")),
     ".ci/run",
 ]
 

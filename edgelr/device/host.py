@@ -10,6 +10,7 @@ import platform
 import re
 from pathlib import Path
 
+from edgelr.device.prepared import Missing, missing
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError
 
@@ -19,7 +20,7 @@ _COMMANDS = {
     "TensorrtExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
     "OpenVINOExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-openvino",
     "DmlExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-directml",
-    "QNNExecutionProvider": "pip install onnxruntime-qnn",
+    "QNNExecutionProvider": "pip install onnxruntime-qnn, and give the profile 'runner: qnn'",
 }
 
 
@@ -92,27 +93,32 @@ def availability(device: Device) -> tuple[bool, str]:
     """
     if device.evidence == "static":
         return False, "graph analysis only, nothing is run (evidence: static)"
-    import onnxruntime
-
-    if device.provider in onnxruntime.get_available_providers():
-        return True, ""
-    return False, f"{device.provider} is not in this ONNX Runtime; {_remedy(device.provider)}"
+    lacking = _lacking(device)
+    return (True, "") if lacking is None else (False, f"{lacking.what}; {lacking.command}")
 
 
 def require(device: Device) -> None:
-    """Make sure that ``device`` can be used: its provider is installed, or nothing of it is run.
+    """Make sure that ``device`` can be used: what it runs with is installed, or nothing of it is run.
 
     Raises:
-        MissingRequirementError: The provider is not installed; the hint is the command that helps.
+        MissingRequirementError: Its provider or its emulator is not installed; the hint is the command.
     """
     if device.evidence == "static":
         return
-    runs, _ = availability(device)
-    if not runs:
-        raise MissingRequirementError(
-            f"device '{device.name}' needs {device.provider}, which this ONNX Runtime does not have",
-            _remedy(device.provider),
-        )
+    lacking = _lacking(device)
+    if lacking is not None:
+        raise MissingRequirementError(f"device '{device.name}': {lacking.what}", lacking.command)
+
+
+def _lacking(device: Device) -> Missing | None:
+    """What a device runs with that is not here; None when it can run."""
+    if device.runner != "in-process":
+        return missing(device)  # what has a runner of its own brings its provider
+    import onnxruntime
+
+    if device.provider in onnxruntime.get_available_providers():
+        return None
+    return Missing(f"{device.provider} is not in this ONNX Runtime", _remedy(device.provider))
 
 
 def _remedy(provider: str) -> str:

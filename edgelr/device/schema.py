@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Evidence = Literal["run", "emulated", "static"]
+Runner = Literal["in-process", "qnn", "arm64", "web"]
 Precision = Literal["fp32", "int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16"]
 
 
@@ -28,7 +29,7 @@ class Session(Section):
 class Device(Section):
     """Where a package is run: provider, threads, session options, and how good the evidence is.
 
-    ``threads`` 0 means every core of the host.
+    ``threads`` 0 means every core of the host. With evidence ``static`` nothing is run, whatever the runner.
     """
 
     edgelr: Literal[1]
@@ -42,7 +43,25 @@ class Device(Section):
         description="as ONNX Runtime names it, such as CPUExecutionProvider",
     )
     evidence: Evidence
+    runner: Runner = Field(
+        "in-process",
+        description="how a graph is run: by ONNX Runtime here, by the QNN plug-in and its simulator, by an "
+        "emulated ARM64 processor, in a browser",
+    )
+    processor: str | None = Field(
+        None, min_length=1, description="of runner arm64: the processor, as qemu names it"
+    )
+    options: dict[str, str] = Field(default_factory=dict, description="of the provider, as it names them")
+    shapes: Literal["any", "fixed"] = Field(
+        "any", description="fixed: hardware that takes no axis whose size is open; one graph a size"
+    )
     threads: int = Field(1, ge=0, le=1024, description="0 is every core of the host")
     session: Session = Session()
     accepts: tuple[Precision, ...] = Field(("fp32",), min_length=1)
     fallback: Literal["forbid", "allow"] = "forbid"
+
+    @model_validator(mode="after")
+    def _one_processor(self) -> Self:
+        if (self.runner == "arm64") != (self.processor is not None):
+            raise ValueError("'processor' and 'runner: arm64' go together")
+        return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CPU = "CPUExecutionProvider"
 _NO_FALLBACK = "session.disable_cpu_ep_fallback"
+_RECORD = "session.record_ep_graph_assignment_info"
 # ONNX Runtime reports these as damaged or failed graphs, but the file is fine: the runtime lacks something.
 _UNSUPPORTED = re.compile(
     r"No Op registered|not a registered function/op|NOT_IMPLEMENTED|Unsupported model IR version|"
@@ -53,7 +54,8 @@ def session_options(
     options.use_deterministic_compute = True
     options.log_severity_level = 4  # fatal: errors come as exceptions, and would else be printed twice
     wanted = {**device.session.entries, **entries}
-    if device.provider != CPU:
+    # Other runners look at every node themselves, and say which one is elsewhere.
+    if device.provider != CPU and device.runner == "in-process":
         wanted[_NO_FALLBACK] = "1" if device.fallback == "forbid" else "0"
     for name, value in wanted.items():
         try:
@@ -70,6 +72,7 @@ def open_session(
     entries: Mapping[str, str] = {},
     host_threads: int | None = None,
     profile: Path | None = None,
+    sizes: Sequence[Mapping[str, int]] = (),
 ) -> onnxruntime.InferenceSession:
     """Open an ONNX model on a device, on exactly the provider of its profile.
 
@@ -79,6 +82,7 @@ def open_session(
         entries: Session config entries on top of the profile's.
         host_threads: Cores of the host; those that it has when None.
         profile: Start of the file name of a profile of the operators; none is made when None.
+        sizes: Of axes, for a device with fixed shapes; smallest first.
 
     Raises:
         MissingRequirementError: The profile's provider is not installed, or did not start.
@@ -93,7 +97,9 @@ def open_session(
     require(device)
     if not model.is_file():
         raise DamagedArtifactError(f"{model} does not exist", "build the package again")
-    providers = [device.provider]
+    if device.runner != "in-process":
+        return _open_elsewhere(model, device, entries, sizes)
+    providers: list[str | tuple[str, dict[str, str]]] = [(device.provider, device.options)]
     if device.provider != CPU and device.fallback == "allow":
         providers.append(CPU)
     options = session_options(device, host_threads, entries)
@@ -110,6 +116,20 @@ def open_session(
             "is its driver installed?",
         )
     return session
+
+
+def _open_elsewhere(
+    model: Path, device: Device, entries: Mapping[str, str], sizes: Sequence[Mapping[str, int]]
+) -> Any:  # noqa: ANN401 - an OpenGraph, which callers take for a session
+    from edgelr.runners.elsewhere import open_elsewhere
+
+    given = {**device.session.entries, **entries}
+    # That is always recorded there, and an entry that is set twice is a warning.
+    own = {name: value for name, value in entries.items() if name != _RECORD}
+    try:
+        return open_elsewhere(model, device, given, lambda: session_options(device, None, own), sizes)
+    except _runtime_errors() as error:
+        raise _opening_error(model, device, error) from error
 
 
 def _level(device: Device) -> Any:  # noqa: ANN401 - ONNX Runtime is untyped

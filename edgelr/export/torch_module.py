@@ -21,6 +21,7 @@ from edgelr.export.label import Label
 from edgelr.export.packed import pack_projections
 from edgelr.export.parity import check_parity
 from edgelr.export.pivot import pivot_graph
+from edgelr.export.plain import write_plainly
 from edgelr.export.tables import share_tables, store_rows_once
 from edgelr.export.tidy import tidy
 from edgelr.export.unused import merge_unused
@@ -34,6 +35,7 @@ from edgelr.recipe.schema import Export
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
+from edgelr.runtime.shapes import shapes_setting
 from edgelr.tasks.log_mel import LogMel
 from edgelr.tasks.task import GraphSpec, get_task, load_student, reading_of
 
@@ -78,7 +80,7 @@ def export_task(
         graphs=graphs,
         precision="fp32",
         cost=Cost(parameters=_parameters(model) - saved, bytes=0, macs=label.macs),
-        settings=task.package_settings(model, reading),
+        settings={**task.package_settings(model, reading), **shapes_setting(settings.shapes.tokens)},
         source={"model": source.title, "fingerprint": source.fingerprint},
         gates=(),
         accuracy={},
@@ -102,6 +104,8 @@ def _write_graph(
         _pack(proto, path.name, progress)
         writing = keep_caches_in_place(proto)
         progress.note(f"{path.name}: {writing} attentions write into their caches")
+    if settings.operators == "plain":
+        fused -= write_plainly(proto)
     if isinstance(spec.module, LogMel):
         tabulate_waves(proto, spec.module.frame)  # no parameters: nothing is saved of these
     write_graph(proto, path)

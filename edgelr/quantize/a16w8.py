@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgelr.quantize.static import Feeds, Method, calibrated_qdq
+from edgelr.quantize.whole import is_plain, quantize_whole
 
 
 def quantize_wide(
@@ -16,7 +17,8 @@ def quantize_wide(
 ) -> None:
     """Quantize products with a constant matrix, what they read and what they give, by ONNX Runtime itself.
 
-    Outputs are quantized too: an NPU takes a product only whole, and 16 bits are enough for what follows.
+    Outputs are quantized too: an NPU takes a product only whole, and 16 bits are enough for what follows. A
+    graph of ONNX's own operators, all of whose products are in ``nodes``, is quantized from input to output.
 
     Args:
         source: The fp32 graph.
@@ -25,8 +27,12 @@ def quantize_wide(
         feeds: Calibration data, at least one call.
         method: How a range is found.
     """
+    import onnx
     from onnxruntime.quantization import QuantType
 
+    if is_plain(onnx.load(source, load_external_data=False), nodes):
+        quantize_whole(source, target, feeds, method)
+        return
     calibrated_qdq(
         source,
         target,

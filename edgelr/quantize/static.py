@@ -76,21 +76,15 @@ def calibrated_qdq(  # noqa: PLR0913 - what the quantizer wants to know
         extra_options: As of ``quantize_static``.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    taken = min(len(feeds), _RANGED)
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
     proto = onnx.load(source)
     _say_types(proto, set(nodes))
     with quiet():
         quantize_static(
             proto,
             target,
-            _Reader([feeds[number * len(feeds) // taken] for number in range(taken)]),
+            calibration_reader(feeds),
             quant_format=QuantFormat.QDQ,
             # All others lose more than they save in a transformer: cosine 0.4 to 0.8 with the default list.
             op_types_to_quantize=["MatMul"],
@@ -99,13 +93,34 @@ def calibrated_qdq(  # noqa: PLR0913 - what the quantizer wants to know
             reduce_range=reduce_range,
             activation_type=activation_type,
             weight_type=QuantType.QInt8,
-            calibrate_method=methods[method],
+            calibrate_method=calibrators()[method],
             extra_options={
                 **extra_options,
                 "CalibTensorRangeSymmetric": False,
                 "CalibStridedMinMax": 1,  # one call after the other: all outputs of all would fill the memory
             },
         )
+
+
+def calibrators() -> dict[Method, Any]:
+    """How ONNX Runtime calls the ways to find a range."""
+    from onnxruntime.quantization import CalibrationMethod
+
+    return {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }
+
+
+def calibration_reader(feeds: Sequence[Feeds]) -> _Reader:
+    """Calibration data as the quantizer asks for it: so many of the calls, evenly over all.
+
+    Args:
+        feeds: One entry a call.
+    """
+    taken = min(len(feeds), _RANGED)
+    return _Reader([feeds[number * len(feeds) // taken] for number in range(taken)])
 
 
 class _Reader:

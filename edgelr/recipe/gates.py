@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from edgelr.recipe.section import Count, Section
 
+Share = Annotated[float, Field(gt=0, le=1)]
 BaselineName = Literal["dense-fp32", "dense-int8"]
 
 
@@ -67,6 +68,20 @@ class LatencyGate(Section):
         return self
 
 
+class Placed(Section):
+    """How much of the work one provider has to take."""
+
+    provider: str = Field(pattern=r"^[A-Za-z]+$", description="without its ending, such as QNN or CoreML")
+    min_share: Share = Field(description="of the multiply-accumulates; of the nodes, where there are none")
+    max_partitions: Count | None = Field(None, description="parts that the graphs may be cut into")
+
+
+class PlacementGate(Section):
+    """A provider has to take a share of the work, on every device that runs by it."""
+
+    placement: Placed
+
+
 def _check_limits(absolute: float | None, baseline: str | None, share: float | None) -> None:
     if (baseline is None) != (share is None):
         raise ValueError("'max_share_of' (a baseline) and 'share' (a number) go together")
@@ -76,12 +91,13 @@ def _check_limits(absolute: float | None, baseline: str | None, share: float | N
 
 def _gate_kind(value: Any) -> str | None:  # noqa: ANN401 - any YAML
     keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
-    return next((kind for kind in ("metric", "size_mb", "latency") if kind in keys), None)
+    return next((kind for kind in ("metric", "size_mb", "latency", "placement") if kind in keys), None)
 
 
 Gate = Annotated[
     Annotated[MetricGate, Tag("metric")]
     | Annotated[SizeGate, Tag("size_mb")]
-    | Annotated[LatencyGate, Tag("latency")],
+    | Annotated[LatencyGate, Tag("latency")]
+    | Annotated[PlacementGate, Tag("placement")],
     Discriminator(_gate_kind),
 ]

@@ -221,6 +221,12 @@ class Finetune(Section):
 # --- export, quantize -----------------------------------------------------------------------------
 
 
+class Shapes(Section):
+    """Sizes for hardware that takes no open axis; the longest text of the package is always among them."""
+
+    tokens: tuple[Count, ...] = Field((), description="lengths of texts, each a graph of its own when opened")
+
+
 class Export(Section):
     """How the ONNX graph is written."""
 
@@ -236,6 +242,12 @@ class Export(Section):
         description="tokens that no training or calibration text has share the row of the most similar token "
         "that one has; the tokenizer keeps its ids",
     )
+    operators: Literal["fused", "plain"] = Field(
+        "fused",
+        description="fused: attention is one operator of ONNX Runtime, fastest on CPUs; plain: ONNX's own "
+        "operators, which NPUs and phones take; not for decoders",
+    )
+    shapes: Shapes = Shapes()  # type: ignore[call-arg]
 
 
 # --- validate -------------------------------------------------------------------------------------

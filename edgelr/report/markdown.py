@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgelr.report.placement import placement_markdown
 from edgelr.report.quantization import quantization_markdown
 from edgelr.report.sessions import sessions_markdown
 from edgelr.report.tables import table
@@ -33,7 +34,7 @@ def report_markdown(document: Row) -> str:
         *_section("Accuracy", _accuracy(document)),
         *_section("Latency", _latency(document["latency"], _ratios(document, "p50_ms"))),
         *_section("Session settings", sessions_markdown(document.get("sessions", ()))),
-        *_section("Node placement", _placement(document)),
+        *_section("Node placement", placement_markdown(document)),
         *_section("Layers", _layers(document)),
         *_section("Quantization", quantization_markdown(document.get("quantization"))),
         *_section("Stages", _stages(document["stages"])),
@@ -224,24 +225,9 @@ def _memory(latency: Sequence[Row]) -> str:
     return table(("device", "variant", "peak memory, MB"), rows)
 
 
-def _placement(document: Row) -> str:
-    rows = [
-        (
-            _device(row["device"], document),
-            row["variant"],
-            row["provider"],
-            row["nodes"],
-            _number(row["share"], 3),
-        )
-        for row in document["placement"]
-    ]
-    return table(("device", "variant", "provider", "nodes", "share"), rows)
-
-
 def _device(name: str, document: Row) -> str:
     """A device with its evidence word."""
-    words = {row["device"]: row["evidence"] for row in document["latency"]}
-    # Validation times every device that it runs for real, and runs nothing on a static one.
+    words = {row["device"]: row["evidence"] for row in (*document["latency"], *document["placement"])}
     return f"{name} ({words.get(name, 'emulated')})"
 
 

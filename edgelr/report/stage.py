@@ -127,6 +127,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         "latency": [row.figures() for row in latency],
         "sessions": [asdict(row) for row in sessions.rows],
         "placement": [asdict(row) for row in verdict.placement],
+        "fallbacks": [asdict(row) for row in verdict.fallbacks],
         "gates": [asdict(row) for row in verdict.gates],
         "plan": {name: getattr(plan, name) for name in ("kept_share", "predicted_loss", "found", "unit")},
         "layers": [asdict(site) for site in plan.sites],

@@ -18,6 +18,7 @@ from edgelr.runtime.arrays import read_arrays, write_arrays
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.package import model_path, session_entries
+from edgelr.runtime.shapes import fixed_sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,7 +195,9 @@ def open_text_package(package: Package, device: Device) -> tuple[InferenceSessio
         DamagedArtifactError: The graph, the tokenizer or a setting is unusable.
         MissingRequirementError: The device's provider is not here.
     """
-    session = open_session(model_path(package), device, entries=session_entries(package, device.name))
+    session = open_session(
+        model_path(package), device, entries=session_entries(package, device.name), sizes=fixed_sizes(package)
+    )
     return session, package_tokenizer(package)
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow
+from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow, PlacementRow
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
-from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, SizeGate
+from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, PlacementGate, SizeGate
 from edgelr.timing.lengths import shape_text
 
 CANDIDATE = "candidate"
@@ -30,12 +30,14 @@ class Measurements:
         latency: Of every variant, device and shape.
         sizes: Bytes of each variant's package.
         reference: Every metric of the dense model, from its stored outputs.
+        placement: Of every variant and device that tells.
     """
 
     accuracy: tuple[AccuracyRow, ...]
     latency: tuple[LatencyRow, ...]
     sizes: Mapping[str, int]
     reference: Mapping[str, float]
+    placement: tuple[PlacementRow, ...] = ()
 
 
 class _NotMeasuredError(Exception):
@@ -65,6 +67,8 @@ def evaluate_gates(
                     rows.append(_size_row(gate, measured))
                 case LatencyGate():
                     rows.append(_latency_row(gate, measured))
+                case PlacementGate():
+                    rows += _placement_rows(gate, measured)
                 case _:
                     assert_never(gate)
         except _NotMeasuredError as reason:
@@ -89,9 +93,9 @@ def check_gates(gates: Sequence[Gate], precisions: Mapping[str, str], devices: S
     """
     by_name = {device.name: device for device in devices}
     for gate in gates:
-        if isinstance(gate, MetricGate) and all(device.evidence == "static" for device in devices):
+        if isinstance(gate, MetricGate) and not any(scores(device) for device in devices):
             raise UsageError(
-                f"gate {_words(gate)!r}: no device runs anything", "add one that does, such as cpu-1t"
+                f"gate {_words(gate)!r}: no device scores anything", "add one that does, such as cpu-1t"
             )
         if not isinstance(gate, LatencyGate) or gate.device not in by_name:
             continue
@@ -107,6 +111,11 @@ def check_gates(gates: Sequence[Gate], precisions: Mapping[str, str], devices: S
                 f"gate {_words(gate)!r}: {device.name} does not accept {precision}",
                 "choose the other baseline",
             )
+
+
+def scores(device: Device) -> bool:
+    """Whether the examples are scored on a device: not where nothing runs, or each run takes seconds."""
+    return device.evidence == "run" or (device.evidence == "emulated" and device.runner == "in-process")
 
 
 def _metric_rows(gate: MetricGate, measured: Measurements) -> list[GateRow]:
@@ -169,6 +178,25 @@ def _latency_row(gate: LatencyGate, measured: Measurements) -> GateRow:
     )
 
 
+def _placement_rows(gate: PlacementGate, measured: Measurements) -> list[GateRow]:
+    """A row a device whose provider it is: its share of the work, and its parts where they are limited."""
+    name, limit = f"{gate.placement.provider}ExecutionProvider".lower(), gate.placement.max_partitions
+    of_candidate = [row for row in measured.placement if row.variant == CANDIDATE]
+    own = {row.device: row for row in of_candidate if row.provider.lower() == name}
+    if not own:
+        raise _NotMeasuredError(f"no device that was measured gives {gate.placement.provider} a node")
+    rows = []
+    for device, row in own.items():
+        share = row.share if row.macs_share is None else row.macs_share
+        least = gate.placement.min_share
+        text = f"{_words(gate)} ({device})"
+        rows.append(GateRow(gate=text, limit=least, value=share, passed=share >= least))
+        if limit is not None:
+            text = f"partitions of {gate.placement.provider} <= {limit} ({device})"
+            rows.append(_at_most(text, limit, row.partitions or 0))
+    return rows
+
+
 def _times(gate: LatencyGate, variant: str, measured: Measurements) -> dict[str, float]:
     """Shape -> the gate's percentile of a variant on the gate's device."""
     return {
@@ -189,7 +217,7 @@ def _at_most(text: str, limit: float, value: float) -> GateRow:
     return GateRow(gate=text, limit=limit, value=value, passed=value <= limit)
 
 
-def _words(gate: Gate) -> str:
+def _words(gate: Gate) -> str:  # noqa: PLR0911 - a line for each kind of gate
     match gate:
         case MetricGate(max_drop=float(drop)):
             return f"{gate.metric} drop to dense <= {drop:g}"
@@ -204,6 +232,8 @@ def _words(gate: Gate) -> str:
                 f"{bound.max:g} MB" if bound.max is not None else f"{bound.share:g} of {bound.max_share_of}"
             )
             return f"package size <= {limit}"
+        case PlacementGate(placement=placed):
+            return f"share of work on {placed.provider} >= {placed.min_share:g}"
         case LatencyGate():
             limit = f"{gate.max:g} ms" if gate.max is not None else f"{gate.share:g} of {gate.max_share_of}"
             shape = _shape_of(gate) or "every length"

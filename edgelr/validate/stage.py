@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from edgelr.artifact_files import write_json
 from edgelr.artifacts import AccuracyRow, LatencyRow, Package, PlacementRow, Variant, Verdict
@@ -14,10 +14,13 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import UsageError
 from edgelr.kinds.kind import kind_of
+from edgelr.placement.fallback import FallbackRow
+from edgelr.placement.placed import Placed
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
 from edgelr.runtime.examples import EXAMPLES
 from edgelr.runtime.package import model_path, precisions, session_entries
+from edgelr.runtime.shapes import fixed_sizes
 from edgelr.timing.lengths import usable_lengths
 from edgelr.validate.accuracy import (
     accuracy_rows,
@@ -26,9 +29,16 @@ from edgelr.validate.accuracy import (
     runs_to_score,
     score_variant,
 )
-from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates
+from edgelr.validate.across import compare_across
+from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates, scores
 from edgelr.validate.latency import measure_latency
-from edgelr.validate.placement import RECORD, placement_rows
+from edgelr.validate.placement import (
+    RECORD,
+    analyzed_graphs,
+    fallback_rows,
+    placement_rows,
+    recorded_graphs,
+)
 from edgelr.writing import writing
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -39,6 +49,7 @@ class _Found:
     accuracy: list[AccuracyRow] = field(default_factory=list)
     latency: list[LatencyRow] = field(default_factory=list)
     placement: list[PlacementRow] = field(default_factory=list)
+    fallbacks: list[FallbackRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -82,6 +93,7 @@ def validate(
         latency=tuple(found.latency),
         sizes=sizes,
         reference=reference_scores(ordered[CANDIDATE]),
+        placement=tuple(found.placement),
     )
     gates, unmet = evaluate_gates(settings.gates, measured)
     verdict = Verdict(
@@ -89,10 +101,11 @@ def validate(
         passed=all(row.passed for row in gates),
         accuracy=measured.accuracy,
         latency=measured.latency,
-        placement=tuple(found.placement),
+        placement=measured.placement,
         gates=gates,
         sizes=sizes,
         notes=(*unmet, *found.notes),
+        fallbacks=tuple(found.fallbacks),
     )
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +122,12 @@ def _measure(
     progress: Progress,
 ) -> None:
     if device.evidence == "static":
-        found.notes.append(f"{device.name} has static evidence: nothing was run, only sizes were checked")
+        _analyze(packages, device, found)
+        return
+    agreement = compare_across(packages[CANDIDATE], device, lengths)
+    found.notes.extend([agreement] if agreement is not None else [])
+    if not scores(device):
+        _place_emulated(packages[CANDIDATE], device, found)
         return
     _run(packages, device, found, progress)
     if device.evidence == "emulated":
@@ -123,6 +141,34 @@ def _measure(
         found.notes.append(note)
 
 
+def _analyze(packages: Mapping[str, Package], device: Device, found: _Found) -> None:
+    """Placement by the rules of the device's provider, where there are any; nothing is run."""
+    found.notes.append(f"{device.name} has static evidence: its graphs were analyzed, nothing was run")
+    for variant, package in packages.items():
+        _place(analyzed_graphs(package, device), variant, device, found)
+
+
+def _place_emulated(package: Package, device: Device, found: _Found) -> None:
+    """Placement of the candidate where a run takes seconds; its outputs were held against the CPU's."""
+    entries = {**session_entries(package, device.name), **RECORD}
+    sessions = _open(package, device, entries)
+    _place(recorded_graphs(package, device, sessions), CANDIDATE, device, found)
+    found.notes.append(f"{device.name} is emulated: neither timed nor scored, but held against the CPU")
+
+
+def _open(package: Package, device: Device, entries: Mapping[str, str]) -> dict[str, Any]:
+    sizes = fixed_sizes(package)
+    return {
+        role: open_session(model_path(package, role), device, entries=entries, sizes=sizes)
+        for role in package.graphs
+    }
+
+
+def _place(graphs: Sequence[Sequence[Placed]], variant: str, device: Device, found: _Found) -> None:
+    found.placement.extend(placement_rows(graphs, variant=variant, device=device))
+    found.fallbacks.extend(fallback_rows(graphs, variant=variant, device=device.name))
+
+
 def _run(packages: Mapping[str, Package], device: Device, found: _Found, progress: Progress) -> None:
     """Accuracy, parity and placement: the sessions of one variant after another, here in this process."""
     scores = {}
@@ -130,11 +176,8 @@ def _run(packages: Mapping[str, Package], device: Device, found: _Found, progres
     with progress.bar(f"accuracy on {device.name}", total) as advance:
         for variant, package in packages.items():
             entries = {**session_entries(package, device.name), **RECORD}
-            sessions = {
-                role: open_session(model_path(package, role), device, entries=entries)
-                for role in package.graphs
-            }
-            found.placement.extend(placement_rows(*sessions.values(), variant=variant, device=device.name))
+            sessions = _open(package, device, entries)
+            _place(recorded_graphs(package, device, sessions), variant, device, found)
             difference = kind_of(package).parity(package, sessions)
             if difference is not None and package.precision == "fp32":
                 found.notes.append(

@@ -197,12 +197,12 @@ def test_a_provider_that_is_not_installed(tiny_recipe, tmp_path, capsys):
     (tmp_path / "devices").mkdir()
     text = (Path(__file__).parents[2] / "devices" / "cpu-1t.yaml").read_text()
     profile = text.replace("name: cpu-1t", "name: phone").replace(
-        "CPUExecutionProvider", "QNNExecutionProvider"
+        "CPUExecutionProvider", "OpenVINOExecutionProvider"
     )
     (tmp_path / "devices" / "phone.yaml").write_text(profile)
     arguments = ["build", str(tiny_recipe), "--device", "phone", "--out", str(tmp_path / "out")]
     code, shown = fails(capsys, arguments)
-    assert (code, "QNNExecutionProvider" in shown) == (3, True), shown
+    assert (code, "OpenVINOExecutionProvider" in shown) == (3, True), shown
     assert not (tmp_path / ".store").exists(), "found before anything is made"
 
 

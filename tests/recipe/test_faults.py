@@ -41,7 +41,7 @@ def test_a_good_file_has_no_faults(tmp_path):
     ("more", "row"),
     [
         ("seeds: 1", "seeds: unknown key; did you mean 'seed'?"),
-        ("export: {zzz: 1}", "export.zzz: unknown key; known here: opset, tolerance, pivot, drop_unused_tokens"),
+        ("export: {zzz: 1}", "export.zzz: unknown key; known here: opset, tolerance, pivot, drop_unused_tokens, operators, shapes"),
         ("validation: {seconds: 1}", "validation: unknown key; did you mean 'validate'?"),
         ("finetune: {}", "finetune.steps: missing (optimizer steps, at most)"),
         ("finetune: {stpes: 1}", "finetune.stpes: unknown key; did you mean 'steps'?"),
@@ -62,7 +62,7 @@ def test_a_good_file_has_no_faults(tmp_path):
         ("validate: {devices: []}", "validate.devices: needs at least one element, found an empty list"),
         ("validate: {devices: [5]}", "validate.devices[0]: expected text, found 5 (whole number); put it in quotes"),
         ("validate: {baselines: [dense-fp16]}", "validate.baselines[0]: expected one of dense-fp32, dense-int8, found 'dense-fp16' (text); did you mean 'dense-fp32'?"),
-        ("validate: {gates: [{latncy: p90_ms, max: 1}]}", "validate.gates[0]: one of the keys metric, size_mb, latency is needed, found latncy, max; did you mean 'latency'?"),
+        ("validate: {gates: [{latncy: p90_ms, max: 1}]}", "validate.gates[0]: one of the keys metric, size_mb, latency, placement is needed, found latncy, max; did you mean 'latency'?"),
         ("validate: {gates: [fast]}", "validate.gates[0]: expected a mapping (lines of 'key: value'), found 'fast' (text)"),
         ("validate: {gates: [{metric: cosine}]}", "validate.gates[0]: exactly one of max_drop, max_rise, min, max is needed"),
         ("validate: {gates: [{metric: cosine, minn: 1}]}", "validate.gates[0].minn: unknown key; did you mean 'min'?"),

@@ -60,7 +60,7 @@ def test_an_otherwise_good_recipe_with_a_key_twice_is_refused(tmp_path):
 
 def test_devices_next_to_the_recipe_are_known(tmp_path):
     text = GOOD + "  devices: [phone]\n"
-    with pytest.raises(UsageError, match=r"unknown device 'phone'; known: cpu-1t, cpu-4t, cpu-all"):
+    with pytest.raises(UsageError, match=r"unknown device 'phone'; known: .*cpu-1t, cpu-4t, cpu-all"):
         load_recipe(write(tmp_path, text))
     assert load_recipe(write(tmp_path, text), known_devices=["phone"]).validation.devices == ("phone",)
     profile = "edgelr: 1\nname: phone\ntitle: P\nprovider: CPUExecutionProvider\nevidence: run\n"

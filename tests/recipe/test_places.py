@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, SizeGate
+from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, PlacementGate, SizeGate
 from edgelr.recipe.places import choices_of, fields_of, find_place, members_of
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import PairsFile, PythonDocs
@@ -44,7 +44,12 @@ def test_fields_are_named_as_in_the_file():
 
 
 def test_members_by_tag_and_by_literal():
-    assert members_of(Gate) == {"metric": MetricGate, "size_mb": SizeGate, "latency": LatencyGate}
+    assert members_of(Gate) == {
+        "metric": MetricGate,
+        "size_mb": SizeGate,
+        "latency": LatencyGate,
+        "placement": PlacementGate,
+    }
     assert members_of(PythonDocs | PairsFile | None) == {"python-docs": PythonDocs, "file": PairsFile}
     assert members_of(PythonDocs | None) == {}
     assert members_of(str | int) == {}

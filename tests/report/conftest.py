@@ -19,6 +19,7 @@ from edgelr.artifacts import (
     Verdict,
 )
 from edgelr.outcome import StageRow
+from edgelr.placement.fallback import FallbackRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.stage import report_document
 from edgelr.session_rows import Sessions
@@ -111,10 +112,32 @@ def findings() -> dict[str, Any]:
         latency=tuple(latency(variant, tokens) for tokens in (128, 16) for variant in P50_MS),
         placement=(
             PlacementRow(
-                variant="candidate", device="cpu-1t", provider="CPUExecutionProvider", nodes=40, share=1.0
+                variant="candidate",
+                device="cpu-1t",
+                provider="CPUExecutionProvider",
+                nodes=40,
+                share=1.0,
+                evidence="run",
             ),
             PlacementRow(
-                variant="candidate", device="phone", provider="QNNExecutionProvider", nodes=30, share=0.75
+                variant="candidate",
+                device="phone",
+                provider="QNNExecutionProvider",
+                nodes=30,
+                share=0.75,
+                evidence="emulated",
+                macs_share=0.99,
+                partitions=2,
+            ),
+        ),
+        fallbacks=(
+            FallbackRow(
+                variant="candidate",
+                device="phone",
+                node="layer.0.softmax",
+                operator="Softmax",
+                macs_share=0.0,
+                reason="dynamic shape of scores",
             ),
         ),
         gates=(

@@ -95,7 +95,7 @@ def test_speed_of_writing_has_a_table_only_where_it_was_measured(
 
 def test_a_device_that_was_run_but_not_timed_is_emulated(document: dict[str, Any]) -> None:
     placement = section(report_markdown(document), "Node placement")
-    assert "| phone (emulated) | candidate | QNNExecutionProvider | 30 | 0.750 |" in placement
+    assert "| phone (emulated) | candidate | QNNExecutionProvider | 30 | 0.750 | 0.9900 | 2 |" in placement
 
 
 def test_layers_stages_host_and_warnings(document: dict[str, Any]) -> None:

@@ -1,12 +1,13 @@
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow
+from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow, PlacementRow
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
-from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, SizeGate
+from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, PlacementGate, SizeGate
 from edgelr.recipe.schema import Validation
 from edgelr.validate.gates import Measurements, check_gates, evaluate_gates
 
@@ -224,7 +225,7 @@ def test_a_share_of_a_baseline_that_the_device_refuses_is_a_fault(cpu: Device) -
 
 def test_a_metric_where_nothing_runs_is_a_fault(cpu: Device) -> None:
     device = cpu.model_copy(update={"evidence": "static"})
-    with pytest.raises(UsageError, match=r"'mrr@10 >= 0\.5': no device runs anything"):
+    with pytest.raises(UsageError, match=r"'mrr@10 >= 0\.5': no device scores anything"):
         check_gates([MetricGate(metric="mrr@10", min=0.5)], PRECISIONS, [device])
     check_gates([MetricGate(metric="mrr@10", min=0.5), size(max=1.0)], PRECISIONS, [device, cpu])
 
@@ -232,3 +233,46 @@ def test_a_metric_where_nothing_runs_is_a_fault(cpu: Device) -> None:
 def test_what_was_not_asked_for_here_is_no_fault(cpu: Device) -> None:
     elsewhere = LatencyGate(latency="p90_ms", device="phone", max=1.0)
     check_gates([elsewhere, p90(max_share_of="dense-int8", share=0.5), p90(max=1.0)], PRECISIONS, [cpu])
+
+
+# --- placement --------------------------------------------------------------------------------------
+
+
+def placed(device: str, share: float, macs_share: float | None, partitions: int | None) -> PlacementRow:
+    return PlacementRow(
+        variant="candidate",
+        device=device,
+        provider="QNNExecutionProvider",
+        nodes=9,
+        share=share,
+        evidence="emulated",
+        macs_share=macs_share,
+        partitions=partitions,
+    )
+
+
+def test_a_provider_has_to_take_its_share_on_every_device() -> None:
+    gate = PlacementGate.model_validate(
+        {"placement": {"provider": "qnn", "min_share": 0.99, "max_partitions": 2}}
+    )
+    rows = (placed("one", 0.5, 1.0, 2), placed("two", 1.0, 0.5, 3), placed("three", 0.0, None, None))
+    found, notes = evaluate_gates([gate], replace(MEASURED, placement=rows))
+    assert notes == ()
+    assert [(row.value, row.passed) for row in found] == [
+        (1.0, True),
+        (2, True),
+        (0.5, False),
+        (3, False),
+        (0.0, False),
+        (0, True),
+    ]
+    assert found[0].gate == "share of work on qnn >= 0.99 (one)"
+    assert found[3].gate == "partitions of qnn <= 2 (two)"
+
+
+def test_a_provider_that_no_device_has_is_not_passed() -> None:
+    gate = PlacementGate.model_validate({"placement": {"provider": "NNAPI", "min_share": 0.1}})
+    assert evaluate_gates([gate], MEASURED) == (
+        (),
+        ("not evaluated: share of work on NNAPI >= 0.1: no device that was measured gives NNAPI a node",),
+    )

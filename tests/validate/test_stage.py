@@ -6,6 +6,8 @@ import pytest
 
 from edgelr.artifact_files import read_verdict
 from edgelr.artifacts import Package, Verdict
+from edgelr.device.load import load_devices
+from edgelr.device.prepared import missing
 from edgelr.device.schema import Device
 from edgelr.errors import StorageError, UsageError
 from edgelr.progress import Progress
@@ -112,9 +114,43 @@ def test_a_device_is_only_asked_for_what_it_can_prove(
     emulated = cpu.model_copy(update={"name": "npu", "evidence": "emulated"})
     found = validate({"candidate": package}, [static, emulated], settings(), tmp_path / "verdict", QUIET)
     assert {row.device for row in found.accuracy} == {row.device for row in found.placement} == {"npu"}
+    assert found.fallbacks == (), "there are no rules of the CPU to analyze by"
     assert found.latency == ()
-    assert "phone has static evidence: nothing was run, only sizes were checked" in found.notes
+    assert "phone has static evidence: its graphs were analyzed, nothing was run" in found.notes
     assert "npu is emulated: its results are right, times would mean nothing" in found.notes
+
+
+def test_a_phone_is_analyzed_and_gated(make_package: Make, tmp_path: Path) -> None:
+    phone = load_devices()["ios-coreml"]
+    gates = (
+        {"placement": {"provider": "CoreML", "min_share": 0.95, "max_partitions": 1}},
+        {"placement": {"provider": "QNN", "min_share": 0.5}},
+    )
+    found = validate({"candidate": make_package()}, [phone], settings(*gates), tmp_path / "verdict", QUIET)
+    assert {row.provider for row in found.placement} == {"CPUExecutionProvider", "CoreMLExecutionProvider"}
+    assert {row.device for row in found.fallbacks} == {"ios-coreml"}
+    share, parts = found.gates
+    assert (share.gate, share.value, share.passed) == (
+        "share of work on CoreML >= 0.95 (ios-coreml)",
+        1.0,
+        True,
+    )
+    assert (parts.gate, parts.limit) == ("partitions of CoreML <= 1 (ios-coreml)", 1)
+    assert found.notes[0] == (
+        "not evaluated: share of work on QNN >= 0.5: no device that was measured gives QNN a node"
+    )
+
+
+def test_an_emulated_processor_is_held_against_this_one(make_package: Make, tmp_path: Path) -> None:
+    device = load_devices()["raspberry-pi-4"]
+    if (lacking := missing(device)) is not None:
+        pytest.skip(lacking.command)
+    found = validate({"candidate": make_package()}, [device], settings(), tmp_path / "verdict", QUIET)
+    assert (found.accuracy, found.latency) == ((), ())
+    (row,) = found.placement
+    assert (row.provider, row.nodes, row.evidence) == ("CPUExecutionProvider", 12, "emulated")
+    assert found.notes[0].startswith("raspberry-pi-4 agrees with cpu-1t on 4 inputs of 2 lengths")
+    assert found.notes[1] == "raspberry-pi-4 is emulated: neither timed nor scored, but held against the CPU"
 
 
 def test_more_threads_than_cores_are_noted(make_package: Make, cpu: Device, tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""A graph that is open in another process, behind the interface of a session that this process opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from edgelr.runners.protocol import Entry
+
+if TYPE_CHECKING:
+    from onnxruntime import OrtValue
+
+Array = NDArray[Any]
+Header = Mapping[str, Any]
+Ask = Callable[[Header, Mapping[str, Array]], tuple[Header, dict[str, Array]]]
+"""Sends (header, arrays) and gives the answer; raises UnsupportedModelError where the other side fails."""
+
+
+class RemoteGraph:
+    """A graph elsewhere.
+
+    Args:
+        ask: Reaches it.
+        told: What it answered when it was opened: ``inputs``, ``outputs`` (name, type, shape of each) and
+            ``parts`` (provider, and domain, name and operator of each node), where it knows them.
+    """
+
+    def __init__(self, ask: Ask, told: Header) -> None:
+        self._ask = ask
+        self._inputs, self._outputs = ([_entry(row) for row in told[key]] for key in ("inputs", "outputs"))
+        self._parts = [_part(*row) for row in told.get("parts", [])]
+
+    def get_inputs(self) -> Sequence[Entry]:
+        """What it reads."""
+        return self._inputs
+
+    def get_outputs(self) -> Sequence[Entry]:
+        """What it gives."""
+        return self._outputs
+
+    def get_provider_graph_assignment_info(self) -> Sequence[Any]:
+        """Parts of the graph, as the other side recorded them; none where it does not know."""
+        return self._parts
+
+    def run(self, names: Sequence[str] | None, feeds: Mapping[str, Array]) -> list[Array]:
+        """Run it once.
+
+        Raises:
+            UnsupportedModelError: The other side fails.
+        """
+        wanted = [entry.name for entry in self._outputs] if names is None else list(names)
+        _, results = self._ask({"do": "run", "names": wanted}, feeds)
+        return [results[name] for name in wanted]
+
+    def io_binding(self) -> RemoteBinding:
+        """Inputs and outputs bound by name, as ONNX Runtime does."""
+        return RemoteBinding()
+
+    def run_with_iobinding(self, binding: RemoteBinding) -> None:
+        """Run it once on what is bound; bound outputs are overwritten."""
+        import onnxruntime
+
+        feeds = {name: value.numpy() for name, value in binding.inputs.items()}
+        results = self.run(list(binding.outputs), feeds)
+        binding.results = []
+        for (name, bound), result in zip(list(binding.outputs.items()), results, strict=True):
+            if bound is None:
+                binding.results.append(onnxruntime.OrtValue.ortvalue_from_numpy(result))
+            else:
+                bound.update_inplace(result)
+                binding.results.append(binding.outputs[name])
+
+
+class RemoteBinding:
+    """What ``RemoteGraph.run_with_iobinding`` reads and writes."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, OrtValue] = {}
+        self.outputs: dict[str, OrtValue | None] = {}
+        self.results: list[OrtValue] = []
+
+    def bind_ortvalue_input(self, name: str, value: OrtValue) -> None:
+        """Read a value."""
+        self.inputs[name] = value
+
+    def bind_ortvalue_output(self, name: str, value: OrtValue) -> None:
+        """Write into a value."""
+        self.outputs[name] = value
+
+    def bind_output(self, name: str) -> None:
+        """Make a new value."""
+        self.outputs[name] = None
+
+    def get_outputs(self) -> list[OrtValue]:
+        """What the last run gave, in the order in which outputs were bound."""
+        return self.results
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    name, kind, shape = row
+    return Entry(name=name, type=kind, shape=tuple(shape))
+
+
+def _part(provider: str, nodes: Sequence[Sequence[str]]) -> Any:  # noqa: ANN401 - as ONNX Runtime gives it
+    found = [SimpleNamespace(domain=domain, name=name, op_type=kind) for domain, name, kind in nodes]
+    return SimpleNamespace(ep_name=provider, get_nodes=lambda: found)

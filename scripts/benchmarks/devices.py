@@ -1,0 +1,96 @@
+"""What a package is on every device that this host can simulate or analyze: who runs it, and how right.
+
+    python scripts/benchmarks/devices.py build/docs-search-npu/package --fp32 build/.store/export/KEY
+
+Of each device: its share of the work and the parts it gets, the largest 1 - cosine to one CPU core from the
+same files, the mean cosine to the fp32 package on the CPU over some queries, and for each chip of Qualcomm's
+the bytes of what is compiled for it. Prints a Markdown table; takes minutes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+
+from edgelr.artifacts import Package
+from edgelr.device.host import availability
+from edgelr.device.load import load_devices
+from edgelr.device.schema import Device
+from edgelr.device.session import session_options
+from edgelr.errors import EdgelrError
+from edgelr.examples import Example
+from edgelr.report.tables import table
+from edgelr.runtime.examples import folder_examples
+from edgelr.runtime.package import model_path, open_package, precisions
+from edgelr.runtime.shapes import fixed_sizes
+from edgelr.runtime.text import embed, open_text_package
+from edgelr.validate.across import REFERENCE, compare_across
+from edgelr.validate.placement import RECORD, analyzed_graphs, placement_rows, recorded_graphs
+
+LENGTHS = (16, 64, 128)
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--fp32", type=click.Path(path_type=Path), required=True, help="The same model in fp32.")
+@click.option("--queries", default=8, show_default=True, help="Texts to compare with fp32 on.")
+def main(package: Path, fp32: Path, queries: int) -> None:
+    """Measure PACKAGE, of sentence embeddings, on every device that takes it."""
+    opened, exact = open_package(package), open_package(fp32)
+    texts = [each.query or each.passage for each in folder_examples(opened.folder, Example)][:queries]
+    right = embed(*open_text_package(exact, load_devices()[REFERENCE]), texts)
+    rows = []
+    for device in load_devices().values():
+        if set(precisions(opened)) <= set(device.accepts):
+            rows.append((f"`{device.name}`", *_row(opened, device, texts, right)))
+    columns = ("device", "evidence", "nodes", "share of work", "partitions", "1 - cosine to the CPU")
+    click.echo(table((*columns, "cosine to fp32", "compiled, bytes"), rows))
+
+
+def _row(package: Package, device: Device, texts: list[str], right: np.ndarray) -> tuple[object, ...]:  # type: ignore[type-arg]
+    if device.evidence == "static":
+        return (device.evidence, *_placed(analyzed_graphs(package, device), device), "–", "–", "–")
+    available, reason = availability(device)
+    if not available:
+        return (device.evidence, "–", "–", "–", reason, "–", "–")
+    try:
+        from edgelr.device.session import open_session
+
+        sizes = fixed_sizes(package)
+        session = open_session(model_path(package), device, entries=RECORD, sizes=sizes)
+        placed = _placed(recorded_graphs(package, device, {"model": session}), device)
+        note = compare_across(package, device, LENGTHS) or "–"
+        found = embed(*open_text_package(package, device), texts)
+    except EdgelrError as error:
+        return (device.evidence, "–", "–", "–", str(error.found), "–", "–")
+    cosines = (found * right).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(right, axis=1)
+    apart = note.partition("at most ")[2].partition(" ")[0] or "–"
+    return (device.evidence, *placed, apart, f"{cosines.mean():.4f}", _compiled(package, device))
+
+
+def _placed(graphs: list[tuple[object, ...]], device: Device) -> tuple[object, ...]:
+    rows = placement_rows(graphs, variant="candidate", device=device)  # type: ignore[arg-type]
+    own = next((row for row in rows if row.provider == device.provider), None)
+    if own is None:
+        return ("–", "–", "–")
+    total = sum(row.nodes for row in rows)
+    share = "–" if own.macs_share is None else f"{own.macs_share:.4f}"
+    return (f"{own.nodes} of {total}", share, own.partitions or "–")
+
+
+def _compiled(package: Package, device: Device) -> str:
+    if device.runner != "qnn":
+        return "–"
+    from edgelr.runners.qnn import write_context
+
+    with tempfile.TemporaryDirectory() as folder:
+        size = fixed_sizes(package)[-1]
+        target = Path(folder) / "compiled.onnx"
+        return f"{write_context(model_path(package), device, session_options(device), size, target):,}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Graphs in plain operators compute what the fused ones do."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgelr.errors import ExportError
+from edgelr.export.plain import unfuse_attention, write_plainly
+
+HEADS, WIDTH, VALUES = 2, 8, 6
+DRAW = np.random.default_rng(0)
+
+
+def attention(*, scale: float | None, mask: bool, extra: tuple[str, ...] = ()) -> onnx.ModelProto:
+    """Projections, an attention whose values are narrower, and a length."""
+    weights = {
+        "q": DRAW.normal(size=(WIDTH, WIDTH)),
+        "qb": DRAW.normal(size=WIDTH),
+        "k": DRAW.normal(size=(WIDTH, WIDTH)),
+        "v": DRAW.normal(size=(WIDTH, VALUES)),
+        "low": np.array(-3.4e38),
+        "one": np.array(1.0),
+    }
+    inputs = ["q1", "k0", "v0", "", "", "bias" if mask else "", *extra]
+    options = {} if scale is None else {"scale": scale}
+    nodes = [
+        helper.make_node("MatMul", ["x", "q"], ["q0"]),
+        helper.make_node("Add", ["q0", "qb"], ["q1"]),
+        helper.make_node("MatMul", ["x", "k"], ["k0"]),
+        helper.make_node("MatMul", ["x", "v"], ["v0"]),
+        helper.make_node("Sub", ["one", "mask"], ["hidden"]),
+        helper.make_node("Mul", ["hidden", "low"], ["bias"]),
+        helper.make_node(
+            "MultiHeadAttention",
+            inputs,
+            ["a"],
+            "attention",
+            domain="com.microsoft",
+            num_heads=HEADS,
+            **options,
+        ),
+        helper.make_node("ReduceL2", ["a", "last"], ["length"], name="length", keepdims=1),
+        helper.make_node("Expand", ["length", "shape"], ["wide"]),
+        helper.make_node("Div", ["a", "wide"], ["y"]),
+    ]
+    tensors = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
+    tensors += [
+        numpy_helper.from_array(np.array([-1]), "last"),
+        numpy_helper.from_array(np.array([2, 5, VALUES]), "shape"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 5, WIDTH]),
+            helper.make_tensor_value_info("mask", TensorProto.FLOAT, [2, 1, 5, 5]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 5, VALUES])],
+        tensors,
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def run(proto: onnx.ModelProto) -> Any:
+    mask = np.ones((2, 1, 5, 5), np.float32)
+    mask[1, :, :, 3:] = 0
+    feeds = {"x": np.random.default_rng(1).normal(size=(2, 5, WIDTH)).astype(np.float32), "mask": mask}
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)[0]
+
+
+@pytest.mark.parametrize("scale", [None, 0.2])
+@pytest.mark.parametrize("mask", [True, False])
+def test_nothing_changes_but_the_operators(scale: float | None, mask: bool) -> None:
+    proto = attention(scale=scale, mask=mask)
+    before = run(proto)
+    assert write_plainly(proto) == 1
+    onnx.checker.check_model(proto)
+    kinds = {node.op_type for node in proto.graph.node}
+    assert kinds & {"MultiHeadAttention", "ReduceL2", "Expand"} == set()
+    assert not any(node.domain for node in proto.graph.node)
+    np.testing.assert_allclose(run(proto), before, rtol=0, atol=2e-6)
+
+
+def test_masks_keep_16_bits_useful() -> None:
+    proto = attention(scale=None, mask=True)
+    write_plainly(proto)
+    (low,) = (numpy_helper.to_array(tensor) for tensor in proto.graph.initializer if tensor.name == "low")
+    assert low == -100
+
+
+def test_an_expansion_that_something_else_needs_stays() -> None:
+    proto = attention(scale=None, mask=True)
+    proto.graph.output.append(helper.make_tensor_value_info("wide", TensorProto.FLOAT, [2, 5, VALUES]))
+    write_plainly(proto)
+    assert "Expand" in {node.op_type for node in proto.graph.node}
+
+
+def test_what_is_not_known_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"reads past_key, .*\n.*export\.operators: fused"):
+        unfuse_attention(attention(scale=None, mask=True, extra=("past_key",)))
+
+
+def test_the_size_of_a_head_has_to_be_known(tmp_path: Path) -> None:
+    proto = attention(scale=None, mask=True)
+    proto.graph.node[6].input[0] = "x"
+    with pytest.raises(ExportError, match="no projection makes x"):
+        unfuse_attention(proto)

@@ -1,0 +1,86 @@
+"""The simulator of Qualcomm's NPU, where onnxruntime-qnn is installed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgelr.artifacts import Package
+from edgelr.device.load import load_devices
+from edgelr.device.prepared import missing
+from edgelr.device.session import open_session, session_options
+from edgelr.errors import UnsupportedModelError, UsageError
+from edgelr.quantize.whole import quantize_whole
+from edgelr.runners.qnn import CHIPS, PROVIDER, write_context
+from edgelr.runtime.package import model_path
+
+NPU = load_devices()["qnn-htp-emulator"]
+SIZES = ({"batch": 1, "tokens": 8},)
+pytestmark = pytest.mark.skipif(missing(NPU) is not None, reason="pip install onnxruntime-qnn")
+
+
+@pytest.fixture
+def wide(make_package: Callable[..., Package], tmp_path: Path) -> Path:
+    """The tiny graph, written plainly and quantized whole."""
+    from edgelr.export.plain import write_plainly
+
+    proto = onnx.load(model_path(make_package()))
+    for number, node in enumerate(proto.graph.node):
+        node.name = f"node {number}"
+    write_plainly(proto)
+    onnx.save(proto, tmp_path / "plain.onnx")
+    draw = np.random.default_rng(0)
+    feeds = [
+        {"input_ids": draw.integers(4, 40, (1, size)), "attention_mask": np.ones((1, size), np.int64)}
+        for size in (3, 5, 8, 8)
+    ]
+    quantize_whole(tmp_path / "plain.onnx", tmp_path / "wide.onnx", feeds, "minmax")
+    return tmp_path / "wide.onnx"
+
+
+def test_every_node_is_on_the_npu_and_it_agrees_with_the_cpu(wide: Path) -> None:
+    graph = open_session(wide, NPU, sizes=SIZES)
+    assert {part.ep_name for part in graph.get_provider_graph_assignment_info()} == {PROVIDER}
+    feeds = {
+        "input_ids": np.array([[5, 9, 11], [6, 7, 0]]),
+        "attention_mask": np.array([[1, 1, 1], [1, 1, 0]]),
+    }
+    (found,) = graph.run(None, feeds)
+    (right,) = open_session(wide, load_devices()["cpu-1t"]).run(None, feeds)
+    cosines = (found * right).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(right, axis=1)
+    assert cosines.min() > 0.999
+
+
+def test_a_node_that_falls_back_is_named_and_refused(tmp_path: Path) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in ("x", "y")]
+    nodes = [helper.make_node("Relu", ["x"], ["r"], "kept"), helper.make_node("Sinh", ["r"], ["y"], "odd")]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(UnsupportedModelError, match="Sinh odd fell back to the CPU, which"):
+        open_session(tmp_path / "odd.onnx", NPU)
+    allowed = open_session(tmp_path / "odd.onnx", NPU.model_copy(update={"fallback": "allow"}))
+    assert {part.ep_name for part in allowed.get_provider_graph_assignment_info()} >= {"CPUExecutionProvider"}
+
+
+def test_a_chip_that_is_unknown_is_not_taken_for_another(wide: Path) -> None:
+    odd = NPU.model_copy(update={"options": {"soc_model": "SM9999"}})
+    with pytest.raises(UsageError, match="knows no chip 'SM9999'"):
+        open_session(wide, odd, sizes=SIZES)
+
+
+def test_every_profile_is_of_a_known_chip() -> None:
+    chips = [each.options["soc_model"] for each in load_devices().values() if each.runner == "qnn"]
+    assert [chip for chip in chips if chip not in CHIPS and not chip.isdecimal()] == []
+    assert len(set(chips)) >= 8
+
+
+def test_a_graph_is_compiled_for_a_chip(wide: Path, tmp_path: Path) -> None:
+    target = tmp_path / "qnn" / "sm8550.onnx"
+    chip = load_devices()["qnn-sm8550"]
+    assert write_context(wide, chip, session_options(chip), SIZES[0], target) == target.stat().st_size
+    (node,) = (each for each in onnx.load(target).graph.node if each.op_type == "EPContext")
+    assert node.domain == "com.microsoft"

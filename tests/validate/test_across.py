@@ -1,0 +1,83 @@
+"""Devices against the CPU, and the layer where they part."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgelr.artifacts import Package
+from edgelr.device.load import load_devices
+from edgelr.device.schema import Device
+from edgelr.device.session import open_session
+from edgelr.errors import UnsupportedModelError
+from edgelr.runtime.package import model_path
+from edgelr.validate import across
+from edgelr.validate.across import compare_across, first_divergence
+
+FEEDS = {"input_ids": np.array([[5, 6, 7]]), "attention_mask": np.array([[1, 1, 1]])}
+
+
+def test_the_reference_is_not_compared_with_itself(make_package: Callable[..., Package], cpu: Device) -> None:
+    assert compare_across(make_package(), cpu, (4,)) is None
+
+
+def test_what_agrees_is_said_with_its_evidence(make_package: Callable[..., Package]) -> None:
+    note = compare_across(make_package(), load_devices()["cpu-4t"], (4, 9, 16, 30))
+    assert note is not None
+    assert note.startswith("cpu-4t agrees with cpu-1t on 6 inputs of 3 lengths: 1 - cosine at most ")
+    assert note.endswith("(run)")
+
+
+def other_weights(path: Path, folder: Path) -> Path:
+    """The same graph where one matrix is another."""
+    proto = onnx.load(path)
+    proto.graph.node[8].name = "mixing"
+    onnx.save(proto, path)
+    (layer,) = (tensor for tensor in proto.graph.initializer if tensor.name == "layer")
+    layer.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(layer), 1, axis=1), "layer"))
+    onnx.save(proto, folder / "other.onnx")
+    return folder / "other.onnx"
+
+
+def test_the_first_layer_that_differs_is_named(
+    make_package: Callable[..., Package], cpu: Device, tmp_path: Path
+) -> None:
+    path = model_path(make_package())
+    other = other_weights(path, tmp_path)
+
+    def on_a_wrong_device(probe: Path) -> object:
+        wrong = onnx.load(other)
+        wrong.graph.output.extend(onnx.load(probe).graph.output[1:])
+        onnx.save(wrong, tmp_path / "probed.onnx")
+        return open_session(tmp_path / "probed.onnx", cpu)
+
+    here = lambda file: open_session(file, cpu)  # noqa: E731
+    found = first_divergence(path, FEEDS, here, on_a_wrong_device, 1e-6)  # type: ignore[arg-type]
+    assert found == "mixing (MatMul)"
+    assert first_divergence(path, FEEDS, here, here, 1e-6) == "none of its own"
+
+
+def test_a_device_that_disagrees_fails(
+    make_package: Callable[..., Package], cpu: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = make_package()
+    other = other_weights(model_path(package), tmp_path)
+
+    def open_wrongly(path: Path, device: Device, **more: object) -> object:
+        return open_session(other if device.name == "npu" and path == model_path(package) else path, cpu)
+
+    monkeypatch.setattr(across, "open_session", open_wrongly)
+    npu = cpu.model_copy(update={"name": "npu"})
+    with pytest.raises(UnsupportedModelError) as caught:
+        compare_across(package, npu, (4, 8))
+    assert "device 'npu' disagrees with the CPU on 1 x 4 tokens: 1 - cosine " in str(caught.value)
+    assert "at most 1e-06 for fp32; the first layer that differs is " in str(caught.value)
+
+
+def test_what_is_not_a_number_disagrees() -> None:
+    nan, one = {"y": np.array([[np.nan, 1.0]])}, {"y": np.array([[1.0, 1.0]])}
+    assert not across._apart(nan, one) <= 1.0
+    assert across._apart(one, one) == pytest.approx(0, abs=1e-12)
