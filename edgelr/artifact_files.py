@@ -12,23 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgelr.artifacts import (
-    AccuracyRow,
-    Cost,
-    Factored,
-    GateRow,
-    LatencyRow,
-    PlacementRow,
-    Plan,
-    SitePlan,
-    Source,
-    Survey,
-    Verdict,
-)
+from edgelr.artifacts import Cost, Factored, Plan, SitePlan, Source, Survey
 from edgelr.errors import DamagedArtifactError
 from edgelr.placement.fallback import FallbackRow
 from edgelr.session_rows import SessionRow, Sessions
 from edgelr.structure import Group, LeftDense, Reduction, Sensitivity, Site
+from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow, Verdict
 
 _AGAIN = "build the artifact again"
 

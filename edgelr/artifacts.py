@@ -15,18 +15,17 @@ Plan         ``plan.json``                                                      
 Factored     ``structure.json``, ``weights.safetensors``, ``history.json``          compress, finetune
 Package      ``package.json`` and the files it lists                                export, quantize
 Sessions     ``sessions.json``, of ``session_rows.py``                              sessions
-Verdict      ``verdict.json``                                                       validate
+Verdict      ``verdict.json``, of ``verdict.py``                                    validate
 ===========  =====================================================================  ===========
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgelr.examples import Row, read_examples
-from edgelr.placement.fallback import FallbackRow
 from edgelr.structure import Form, Group, LeftDense, Reduction, Site
 
 Split = Literal["train", "calibration", "validation", "test"]
@@ -220,89 +219,3 @@ class Package:
     files: dict[str, str]
     metric: str | None = None
     session: dict[str, dict[str, str]] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AccuracyRow:
-    """One metric of one variant on one device, with a 95 % bootstrap interval over ``examples``."""
-
-    variant: str
-    device: str
-    metric: str
-    value: float
-    ci95: tuple[float, float]
-    examples: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatencyRow:
-    """Latency of one variant on one device at one input shape; times in milliseconds over ``runs`` calls.
-
-    A translation also has ``tokens_per_s``, tokens written a second, and ``first_token_ms``, the time until
-    the first of them; a transcript its real-time factor ``rtf``, time a second of sound, and the times of its
-    parts. All are medians, and None for everything else.
-    """
-
-    variant: str
-    device: str
-    evidence: str
-    shape: str
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    runs: int
-    peak_bytes: int
-    threads: int
-    tokens_per_s: float | None = None
-    first_token_ms: float | None = None
-    rtf: float | None = None
-    features_ms: float | None = None
-    encoder_ms: float | None = None
-    decoder_ms: float | None = None
-
-    def figures(self) -> dict[str, Any]:
-        """The row as a JSON object, without what its task does not have."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlacementRow:
-    """How many nodes of a variant's graphs one provider of a device takes.
-
-    ``macs_share`` is its share of the multiply-accumulates, None where there are none; ``partitions`` the
-    parts of the graphs that it gets, None for the CPU, which gets the rest.
-    """
-
-    variant: str
-    device: str
-    provider: str
-    nodes: int
-    share: float
-    evidence: str
-    macs_share: float | None = None
-    partitions: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateRow:
-    """One gate of the recipe and what was measured for it."""
-
-    gate: str
-    limit: float
-    value: float
-    passed: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What validation found: rows for the report, and whether every gate passed."""
-
-    folder: Path
-    passed: bool
-    accuracy: tuple[AccuracyRow, ...]
-    latency: tuple[LatencyRow, ...]
-    placement: tuple[PlacementRow, ...]
-    gates: tuple[GateRow, ...]
-    sizes: dict[str, int]
-    notes: tuple[str, ...]
-    fallbacks: tuple[FallbackRow, ...] = ()

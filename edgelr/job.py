@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from edgelr.artifacts import Verdict
 from edgelr.checks import budget_device, check_accepts, check_extras
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
@@ -22,6 +21,7 @@ from edgelr.recipe.load import fault, load_recipe, recipe_hash
 from edgelr.recipe.schema import Recipe, Validation
 from edgelr.release import withdraw
 from edgelr.store import Store, code_digest
+from edgelr.verdict import Verdict
 from edgelr.writing import writing
 
 T = TypeVar("T")

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgelr.artifact_files import read_sessions, read_verdict
-from edgelr.artifacts import Package, Source, Survey, Verdict
+from edgelr.artifacts import Package, Source, Survey
 from edgelr.data_identity import own_metric, scoring_libraries
 from edgelr.job import Depends, Job, Made, run_stage
 from edgelr.recipe.quantize import Quantize, needs_data
 from edgelr.runtime.package import open_package
 from edgelr.session_rows import Sessions
 from edgelr.stages import export
+from edgelr.verdict import Verdict
 
 _TUNED = {"tokens", "audio_s", "rows", "session_seconds"}
 

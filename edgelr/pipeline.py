@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgelr.artifacts import Package, Plan, Verdict
+from edgelr.artifacts import Package, Plan
 from edgelr.budgets import measure_budget
 from edgelr.errors import GateError
 from edgelr.job import Job, ReachedEnd, open_job
@@ -23,6 +23,7 @@ from edgelr.runners.ahead import compile_ahead
 from edgelr.runtime.package import open_package
 from edgelr.session_rows import Sessions
 from edgelr.stages import compress, export, finetune, load, plan_ranks, survey_sites
+from edgelr.verdict import Verdict
 
 
 def build(

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgelr.artifact_files import write_json
-from edgelr.artifacts import Package, Verdict
+from edgelr.artifacts import Package
 from edgelr.runtime.package import SESSION, seal_package
+from edgelr.verdict import Verdict
 from edgelr.writing import remove, replace_folder, writing
 
 PASSED, REJECTED = "package", "rejected"

@@ -13,8 +13,9 @@ from edgelr.errors import DamagedArtifactError, GateError, UsageError
 from edgelr.terminal import columns, failure, say
 
 if TYPE_CHECKING:
-    from edgelr.artifacts import LatencyRow, Package, Verdict
+    from edgelr.artifacts import Package
     from edgelr.recipe.schema import Validation
+    from edgelr.verdict import LatencyRow, Verdict
 
 
 def answer(folder: Path, inputs: Sequence[str], *, device: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -1,9 +1,10 @@
 import pytest
 
 from edgelr.artifact_files import read_json, read_plan, read_survey, read_verdict, write_json
-from edgelr.artifacts import AccuracyRow, Cost, GateRow, LatencyRow, PlacementRow, Verdict
+from edgelr.artifacts import Cost
 from edgelr.errors import DamagedArtifactError
 from edgelr.placement.fallback import FallbackRow
+from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow, Verdict
 
 
 def test_json_is_readable_and_the_same_every_time(tmp_path):

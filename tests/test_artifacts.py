@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from edgelr.artifacts import Cost, LatencyRow, Plan, Source
+from edgelr.artifacts import Cost, Plan, Source
 from edgelr.examples import Example, write_examples
+from edgelr.verdict import LatencyRow
 
 
 def test_a_source_reads_its_splits_in_their_order(tmp_path):

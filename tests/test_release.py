@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from edgelr.artifacts import AccuracyRow, Verdict
 from edgelr.release import release, withdraw
 from edgelr.runtime.package import open_package
+from edgelr.verdict import AccuracyRow, Verdict
 
 ROW = AccuracyRow(
     variant="candidate", device="cpu-1t", metric="cosine", value=0.75, ci95=(0.7, 0.8), examples=3

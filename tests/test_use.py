@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from edgelr.artifacts import Package, Verdict
+from edgelr.artifacts import Package
 from edgelr.cli import cli
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError, UsageError
 from edgelr.terminal import run_command
 from edgelr.use import answer, check
 from edgelr.validate.stage import validate as measure
+from edgelr.verdict import Verdict
 
 ROOT = Path(__file__).parent.parent
 MakePackage = Callable[..., Package]

@@ -10,13 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgelr.artifacts import Cost, LatencyRow, Package, Plan, Verdict
+from edgelr.artifacts import Cost, Package, Plan
 from edgelr.outcome import Report, StageRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.markdown import report_markdown
 from edgelr.report.pictures import latency_picture, layers_picture
 from edgelr.report.quantization import PICTURE, errors_picture, read_quantization
 from edgelr.session_rows import Sessions
+from edgelr.verdict import LatencyRow, Verdict
 from edgelr.writing import atomic_write_text
 
 FORMAT = 1

@@ -34,8 +34,8 @@ def tune_sessions(
 
     Args:
         packages: By variant.
-        devices: The profiles; those whose evidence is not ``run`` are left out, and those that do not take a
-            variant's precision.
+        devices: The profiles; those that are not timed in this process are left out, and those that do not
+            take a variant's precision.
         lengths: Of inputs, in the kind's unit.
         seconds: Measuring time a variant and device.
         folder: Where ``sessions.json`` is written.
@@ -48,7 +48,7 @@ def tune_sessions(
     rows = [
         row
         for device in devices
-        if device.evidence == "run"
+        if device.evidence == "run" and device.runner == "in-process"
         for variant, package in packages.items()
         if set(precisions(package)) <= set(device.accepts)
         for row in _rows(variant, replace(package, session={}), device, lengths, seconds, progress)

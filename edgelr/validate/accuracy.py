@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from edgelr.artifacts import AccuracyRow, Package
+from edgelr.artifacts import Package
 from edgelr.kinds.kind import kind_of
 from edgelr.metrics.bootstrap import difference, interval
 from edgelr.runtime.examples import folder_examples
+from edgelr.verdict import AccuracyRow
 
 if TYPE_CHECKING:
     from edgelr.kinds.kind import Sessions

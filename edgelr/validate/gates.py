@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow, PlacementRow
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
 from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, PlacementGate, SizeGate
 from edgelr.timing.lengths import shape_text
+from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow
 
 CANDIDATE = "candidate"
 DENSE = "dense-fp32"

@@ -13,12 +13,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgelr.artifacts import LatencyRow, Package
+from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.timing.lengths import shape_text
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
+from edgelr.verdict import LatencyRow
 
 ROUNDS = 10
 LEAST_ROUNDS = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgelr.artifacts import Package, PlacementRow
+from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.placement.fallback import FallbackRow
 from edgelr.placement.operators import ANALYZED
@@ -13,6 +13,7 @@ from edgelr.placement.placed import Placed, analyzed, recorded
 from edgelr.placement.seen import seen_graph
 from edgelr.runtime.package import model_path
 from edgelr.runtime.shapes import fixed_sizes
+from edgelr.verdict import PlacementRow
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgelr.artifact_files import write_json
-from edgelr.artifacts import AccuracyRow, LatencyRow, Package, PlacementRow, Variant, Verdict
+from edgelr.artifacts import Package, Variant
 from edgelr.device.host import threads_note
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
@@ -39,6 +39,7 @@ from edgelr.validate.placement import (
     placement_rows,
     recorded_graphs,
 )
+from edgelr.verdict import AccuracyRow, LatencyRow, PlacementRow, Verdict
 from edgelr.writing import writing
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)

@@ -6,24 +6,14 @@ from typing import Any
 
 import pytest
 
-from edgelr.artifacts import (
-    AccuracyRow,
-    Cost,
-    GateRow,
-    Graph,
-    LatencyRow,
-    Package,
-    PlacementRow,
-    Plan,
-    SitePlan,
-    Verdict,
-)
+from edgelr.artifacts import Cost, Graph, Package, Plan, SitePlan
 from edgelr.outcome import StageRow
 from edgelr.placement.fallback import FallbackRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.stage import report_document
 from edgelr.session_rows import Sessions
 from edgelr.structure import Reduction
+from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow, Verdict
 
 RECIPE = """{"edgelr": 1, "name": "tiny",
   "model": {"path": "tiny"}, "compress": {"keep": {"parameters": 0.5}},

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from edgelr.artifacts import AccuracyRow, GateRow, LatencyRow, PlacementRow
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
 from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, PlacementGate, SizeGate
 from edgelr.recipe.schema import Validation
 from edgelr.validate.gates import Measurements, check_gates, evaluate_gates
+from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow
 
 
 def accuracy(variant: str, value: float, device: str = "cpu-1t") -> AccuracyRow:

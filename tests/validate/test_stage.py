@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgelr.artifact_files import read_verdict
-from edgelr.artifacts import Package, Verdict
+from edgelr.artifacts import Package
 from edgelr.device.load import load_devices
 from edgelr.device.prepared import missing
 from edgelr.device.schema import Device
@@ -13,6 +13,7 @@ from edgelr.errors import StorageError, UsageError
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
 from edgelr.validate.stage import validate
+from edgelr.verdict import Verdict
 
 Make = Callable[..., Package]
 QUIET = Progress(quiet=True)
