@@ -53,7 +53,7 @@ class Kind(Protocol):
     Attributes:
         EXAMPLE: The kind of its examples.
         OPTIONS: Those of ``edgelr run`` that it takes.
-        UNIT: What the lengths of its inputs are counted in: ``tokens`` or ``s``.
+        UNIT: What the lengths of its inputs are counted in: ``tokens``, ``s`` or ``users``.
         RUNS: How many runs an example takes.
     """
 
@@ -146,6 +146,7 @@ _MODULES = {
     "sentence-embedding": "edgelr.kinds.sentence_embedding",
     "translation": "edgelr.kinds.translation",
     "automatic-speech-recognition": "edgelr.kinds.speech",
+    "recommendation": "edgelr.kinds.recommendation",
 }
 
 

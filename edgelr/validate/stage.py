@@ -168,8 +168,11 @@ def _check_variants(packages: Mapping[str, Package]) -> dict[str, Package]:
 
 def _usable_lengths(package: Package, settings: Validation) -> tuple[list[int], list[str]]:
     """Lengths that the package takes, and a note on those it does not."""
-    if kind_of(package).UNIT == "s":
-        return sorted(set(settings.audio_s)), []  # longer sounds than a window are several
+    match kind_of(package).UNIT:
+        case "s":
+            return sorted(set(settings.audio_s)), []  # longer sounds than a window are several
+        case "users":
+            return [1], []  # an app asks for one
     tokens = settings.tokens
     limit = package.settings.get("max_tokens")
     fitting = [length for length in sorted(set(tokens)) if not isinstance(limit, int) or length <= limit]
