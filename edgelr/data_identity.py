@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from edgelr.errors import DataError
@@ -11,6 +12,8 @@ from edgelr.load.sounds import manifest_digest
 from edgelr.recipe.load import data_path
 from edgelr.recipe.tasks import (
     CldrPairs,
+    InteractionsFile,
+    MovieLens,
     PairsFile,
     PythonDocs,
     Recognize,
@@ -38,18 +41,29 @@ def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
     if isinstance(data, TranslationsDataset | UtterancesDataset):
         folder = recipe_path.parent / data.id
         return {"data": folder_digest(folder)} if folder.is_dir() else {}
-    if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile):
+    if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile | InteractionsFile):
         return {}
     path = data_path(recipe_path, data.path)
+    found = {
+        "data": _digest(path, "path", manifest_digest if isinstance(data, UtterancesFile) else _bytes_digest)
+    }
+    if isinstance(data, InteractionsFile) and data.titles is not None:
+        found["titles"] = _digest(data_path(recipe_path, data.titles), "titles", _bytes_digest)
+    return found
+
+
+def _digest(path: Path, key: str, digest: Callable[[Path], str]) -> str:
     try:
-        if isinstance(data, UtterancesFile):
-            return {"data": manifest_digest(path)}
-        return {"data": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return digest(path)
     except OSError as error:
         raise DataError(
-            f"task.data.path: {path} cannot be read: {error.strerror}",
+            f"task.data.{key}: {path} cannot be read: {error.strerror}",
             "paths are relative to the recipe's folder",
         ) from error
+
+
+def _bytes_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def data_libraries(task: TaskSettings) -> tuple[str, ...]:
@@ -59,6 +73,8 @@ def data_libraries(task: TaskSettings) -> tuple[str, ...]:
             return tuple(name for name in packages if name != "stdlib")
         case CldrPairs():
             return ("babel",)
+        case MovieLens():
+            return ("recbole",)
         case SpokenPhrases():
             return ("espeakng-loader", "numpy", "soxr")
         case _:

@@ -4,7 +4,7 @@ import pytest
 
 from edgelr.data_identity import data_digest, data_libraries, scoring_libraries
 from edgelr.errors import DataError
-from edgelr.recipe.tasks import Recognize, SentenceEmbedding, Translate
+from edgelr.recipe.tasks import Recognize, Recommend, SentenceEmbedding, Translate
 
 
 def embedding(**data):
@@ -64,3 +64,19 @@ def test_packages_count_with_their_version(tmp_path):
 def test_what_decides_a_score_counts_too():
     assert "jiwer" in scoring_libraries(speech(source="spoken-phrases"))
     assert scoring_libraries(embedding(source="python-docs")) == ()
+
+
+def test_titles_count_too(tmp_path):
+    for name in ("clicks.csv", "titles.csv"):
+        (tmp_path / name).write_text(name)
+    data = {"source": "file", "path": "clicks.csv", "titles": "titles.csv"}
+    task = Recommend.model_validate({"type": "recommendation", "data": data})
+    first = data_digest(task, tmp_path / "r.yaml")
+    (tmp_path / "titles.csv").write_text("others")
+    second = data_digest(task, tmp_path / "r.yaml")
+    assert (first["data"], first["titles"] != second["titles"]) == (second["data"], True)
+    (tmp_path / "titles.csv").unlink()
+    with pytest.raises(DataError, match=r"task\.data\.titles: .*titles\.csv cannot be read"):
+        data_digest(task, tmp_path / "r.yaml")
+    films = Recommend.model_validate({"type": "recommendation", "data": {"source": "movielens-100k"}})
+    assert data_libraries(films) == ("recbole",)

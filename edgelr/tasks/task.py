@@ -37,7 +37,7 @@ class Reading:
     Attributes:
         folder: The dense model's, with its tokenizer.
         fingerprint: Of what is in it: what is remembered of a folder must not outlive its content.
-        max_tokens: Longer texts are cut.
+        max_tokens: Longer texts are cut; 0 of what has no tokens.
         source_language: Code of the language that texts or sounds are in, for models of several; else None.
         target_language: Code of the language to translate to, likewise.
         prefix: What every text begins with.
@@ -218,6 +218,7 @@ _MODULES = {
     "sentence-embedding": "edgelr.tasks.sentence_embedding",
     "translation": "edgelr.tasks.translation",
     "automatic-speech-recognition": "edgelr.tasks.speech",
+    "recommendation": "edgelr.tasks.recommendation",
 }
 
 
@@ -231,7 +232,7 @@ def reading_of(source: Source, settings: TaskSettings) -> Reading:
     return Reading(
         folder=source.model_folder,
         fingerprint=source.fingerprint,
-        max_tokens=settings.max_tokens,
+        max_tokens=getattr(settings, "max_tokens", 0),
         source_language=getattr(settings, "source_language", getattr(settings, "language", None)),
         target_language=getattr(settings, "target_language", None),
         prefix=getattr(settings, "prefix", ""),
