@@ -14,6 +14,7 @@ from edgelr.recipe.load import fault
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
     CldrPairs,
+    InteractionsFile,
     OnnxGraph,
     Recognize,
     SpokenPhrases,
@@ -95,6 +96,8 @@ def check_extras(settings: TaskSettings) -> None:
             wanted.append("espeakng-loader")
         if isinstance(settings.data, UtterancesDataset):
             wanted, extras = [*wanted, "datasets"], f"{extras},datasets"
+    if isinstance(settings.data, InteractionsFile) and settings.data.path.endswith(".parquet"):
+        wanted, extras = [*wanted, "pyarrow"], f"{extras},recommendation"
     missing = [name for name in wanted if not _installed(name)]
     if missing:
         raise MissingRequirementError(

@@ -90,11 +90,12 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
         "cat lines.txt | edgelr run build/english-french/package - --beam 4 > translated.txt",
         "edgelr run build/spoken-commands/package *.wav --segments",
         "arecord -t raw -f S16_LE -r 16000 | edgelr run build/spoken-commands/package - --segments",
+        "edgelr run build/movielens/package --user 42",
     )
 )
 @click.argument("package", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("--top", type=click.IntRange(min=1), help="Of a search: best matches to show [3].")
+@click.option("--top", type=click.IntRange(min=1), help="Best matches to show [3], or items for a user [10].")
 @click.option("--vectors", is_flag=True, help="Of a search: print the vector of each input, not its matches.")
 @click.option(
     "--file",
@@ -105,6 +106,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Likewise: most tokens of an output.")
 @click.option("--out", type=click.Path(path_type=Path), help="Of arrays: an .npz file for the outputs.")
 @click.option("--segments", is_flag=True, help="Of speech: a line for each part, with its times.")
+@click.option("--user", help="Of recommendations: whom they are for; more users are inputs.")
 @device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
 @json_option
 def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's

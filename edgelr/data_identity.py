@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from edgelr.errors import DataError
@@ -12,6 +13,8 @@ from edgelr.recipe.load import data_path
 from edgelr.recipe.tasks import (
     ArraysFile,
     CldrPairs,
+    InteractionsFile,
+    MovieLens,
     OnnxGraph,
     PairsFile,
     PythonDocs,
@@ -40,18 +43,25 @@ def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
     if isinstance(data, TranslationsDataset | UtterancesDataset):
         folder = recipe_path.parent / data.id
         return {"data": folder_digest(folder)} if folder.is_dir() else {}
-    if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile | ArraysFile):
+    known = PairsFile | TranslationsFile | UtterancesFile | ArraysFile | InteractionsFile
+    if not isinstance(data, known):
         return {}
-    path = data_path(recipe_path, data.path.partition(":")[0] if isinstance(data, ArraysFile) else data.path)
-    metric = own_metric(task, recipe_path)
+    file = data.path.partition(":")[0] if isinstance(data, ArraysFile) else data.path
+    digest = manifest_digest if isinstance(data, UtterancesFile) else _sha256
+    found = {"data": _digest(data_path(recipe_path, file), "task.data.path", digest)}
+    if isinstance(data, InteractionsFile) and data.titles is not None:
+        found["titles"] = _digest(data_path(recipe_path, data.titles), "task.data.titles", _sha256)
+    if (metric := own_metric(task, recipe_path)) is not None:
+        found["metric"] = _digest(Path(metric.rpartition(":")[0]), "task.metric", _sha256)
+    return found
+
+
+def _digest(path: Path, key: str, digest: Callable[[Path], str]) -> str:
     try:
-        if isinstance(data, UtterancesFile):
-            return {"data": manifest_digest(path)}
-        content = {"data": _sha256(path)}
-        return content if metric is None else {**content, "metric": _sha256(Path(metric.rpartition(":")[0]))}
+        return digest(path)
     except OSError as error:
         raise DataError(
-            f"task.data.path: {error.filename or path} cannot be read: {error.strerror}",
+            f"{key}: {path} cannot be read: {error.strerror}",
             "paths are relative to the recipe's folder",
         ) from error
 
@@ -76,6 +86,8 @@ def data_libraries(task: TaskSettings) -> tuple[str, ...]:
             return tuple(name for name in packages if name != "stdlib")
         case CldrPairs():
             return ("babel",)
+        case MovieLens():
+            return ("recbole",)
         case SpokenPhrases():
             return ("espeakng-loader", "numpy", "soxr")
         case _:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgelr.errors import DamagedArtifactError
 
 _AGAIN = "get or build it again"
 _OPTIONAL = {"query"}
+_ROWS = {"seen", "liked", "disliked"}  # numbers of items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,31 @@ class Call:
         return True
 
 
-AnyExample = Example | Translation | Utterance | Call
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What a user did in a part of time, and before it: rows of the model's item table.
+
+    Attributes:
+        id: The user, as the model's ``users.txt`` calls them.
+        group: Likewise.
+        seen: Items of the time before; they are not recommended again.
+        liked: Items that the user then met and liked.
+        disliked: Those that they met and did not like.
+    """
+
+    id: str
+    group: str
+    seen: tuple[int, ...]
+    liked: tuple[int, ...]
+    disliked: tuple[int, ...]
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: when anything was met."""
+        return bool(self.liked or self.disliked)
+
+
+AnyExample = Example | Translation | Utterance | Call | History
 Row = TypeVar("Row", bound=AnyExample)
 
 
@@ -141,7 +166,7 @@ def read_examples(path: Path, kind: type[Row]) -> tuple[Row, ...]:
 
     Args:
         path: The file.
-        kind: ``Example``, ``Translation``, ``Utterance`` or ``Call``.
+        kind: That of the task's examples.
 
     Raises:
         DamagedArtifactError: The file cannot be read, or a line is not an example; file and line are named.
@@ -154,12 +179,18 @@ def read_examples(path: Path, kind: type[Row]) -> tuple[Row, ...]:
     return tuple(_example(line, kind, f"{path}:{number}") for number, line in enumerate(lines, start=1))
 
 
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if name in _ROWS else value for name, value in row.items()}
+
+
 def _example(line: str, kind: type[Row], where: str) -> Row:
     try:
-        example = kind(**json.loads(line))
-    except (ValueError, TypeError, RecursionError) as error:
+        example = kind(**_fields(json.loads(line)))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedArtifactError(f"{where}: not an example: {error}", _AGAIN) from error
     for name, value in vars(example).items():
-        if not (isinstance(value, str) or (name in _OPTIONAL and value is None)):
+        if name in _ROWS and not all(type(row) is int and row >= 0 for row in value):
+            raise DamagedArtifactError(f"{where}: not an example: '{name}' is no list of rows", _AGAIN)
+        if name not in _ROWS and not (isinstance(value, str) or (name in _OPTIONAL and value is None)):
             raise DamagedArtifactError(f"{where}: not an example: '{name}' is not text", _AGAIN)
     return example

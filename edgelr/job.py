@@ -29,7 +29,8 @@ T = TypeVar("T")
 # What each stage's result depends on, in this program's own code; and what all of them do.
 _FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
-    "load": ("load", "own_code", "runtime.audio", "runtime.calls", "runtime.graph_inputs"),
+    "train": ("load", "tasks", "metrics", "runtime.catalog"),
+    "load": ("load", "own_code", "runtime.audio", "runtime.calls", "runtime.graph_inputs", "runtime.catalog"),
     "survey": ("survey", "lowrank", "tasks", "runtime"),
     "kernels": (
         "plan.kernels",
@@ -98,7 +99,7 @@ class Job:
         until: Last stage to run, or None.
         devices: The profiles to validate on.
         timed_on: The profile that kernels are timed on; None without a budget of latency.
-        model_folder: The dense model.
+        model_folder: The dense model; nowhere while it is yet to be trained.
         model_fingerprint: Hash of its content.
         store: Where artifacts are kept.
         progress: Where to show what happens.
@@ -194,7 +195,8 @@ def open_job(
     timed_on = budget_device(recipe, recipe_path, profiles)
     check_extras(recipe.task)
     try:
-        model_folder = find_model(recipe.model, recipe_path.parent)
+        trained = recipe.model.train is None
+        model_folder = find_model(recipe.model, recipe_path.parent) if trained else Path()
     except UsageError as error:
         raise fault(recipe_path, "model.path", error.found.removeprefix("model.path: ")) from error
     folder = (out or Path("build") / recipe.name).resolve()
@@ -209,7 +211,7 @@ def open_job(
         devices=devices,
         timed_on=timed_on,
         model_folder=model_folder,
-        model_fingerprint=fingerprint(model_folder),
+        model_fingerprint=fingerprint(model_folder) if trained else "",
         store=Store(folder.parent / ".store", progress),
         progress=progress,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgelr.artifacts import Package, Plan
 from edgelr.budgets import measure_budget
+from edgelr.dense_model import train
 from edgelr.errors import GateError
 from edgelr.job import Job, ReachedEnd, open_job
 from edgelr.outcome import Report
@@ -52,6 +53,7 @@ def build(
     """
     job = open_job(recipe, out, devices, until, progress or Progress(quiet=True))
     try:
+        job = train(job)
         source = load(job)
         survey = survey_sites(job, source)
         measured = measure_budget(job, source, survey)
@@ -78,6 +80,7 @@ def plan(recipe: Path, out: Path | None = None, *, progress: Progress | None = N
     from edgelr.report.plan import plan_document, print_plan, write_pictures
 
     job = replace(open_job(recipe, out, (), None, progress or Progress(quiet=True)), releases=False)
+    job = train(job)
     source = load(job)
     survey = survey_sites(job, source)
     chosen = plan_ranks(job, survey, measure_budget(job, source, survey))

@@ -11,7 +11,16 @@ from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.job import open_job
 from edgelr.progress import Progress
 from edgelr.recipe.load import load_recipe
-from edgelr.recipe.tasks import ArraysFile, CldrPairs, OnnxGraph, Recognize, TaskSettings, Translate
+from edgelr.recipe.tasks import (
+    ArraysFile,
+    CldrPairs,
+    InteractionsFile,
+    OnnxGraph,
+    Recognize,
+    Recommend,
+    TaskSettings,
+    Translate,
+)
 
 KEEP = "keep: {parameters: 0.6}"
 FAST = "keep: {latency: {device: cpu-1t, speedup: 1.5, tokens: 16}}"
@@ -134,3 +143,19 @@ def test_an_onnx_file_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", version)
     data = ArraysFile(source="arrays", path="a.npz")  # type: ignore[call-arg]
     check_extras(OnnxGraph(type="onnx", data=data))  # type: ignore[call-arg]
+
+
+def test_parquet_needs_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = InteractionsFile(source="file", path="clicks.parquet")  # type: ignore[call-arg]
+    task = Recommend(type="recommendation", data=data)
+
+    def version(name: str) -> str:
+        if name == "pyarrow":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(MissingRequirementError, match="not installed: pyarrow") as caught:
+        check_extras(task)
+    assert caught.value.hint == "pip install 'edgelr[build,recommendation]'"
+    check_extras(task.model_copy(update={"data": data.model_copy(update={"path": "clicks.csv"})}))

@@ -10,7 +10,7 @@ from edgelr.data_identity import (
     scoring_libraries,
 )
 from edgelr.errors import DataError
-from edgelr.recipe.tasks import OnnxGraph, Recognize, SentenceEmbedding, Translate
+from edgelr.recipe.tasks import OnnxGraph, Recognize, Recommend, SentenceEmbedding, Translate
 
 
 def embedding(**data):
@@ -89,3 +89,19 @@ def test_inputs_and_the_judge_of_a_graph_count_with_their_content(tmp_path):
     assert own_metric(embedding(source="python-docs"), recipe) is None
     assert model_libraries(task) == ("onnx", "onnxruntime")
     assert "torch" in model_libraries(embedding(source="python-docs"))
+
+
+def test_titles_count_too(tmp_path):
+    for name in ("clicks.csv", "titles.csv"):
+        (tmp_path / name).write_text(name)
+    data = {"source": "file", "path": "clicks.csv", "titles": "titles.csv"}
+    task = Recommend.model_validate({"type": "recommendation", "data": data})
+    first = data_digest(task, tmp_path / "r.yaml")
+    (tmp_path / "titles.csv").write_text("others")
+    second = data_digest(task, tmp_path / "r.yaml")
+    assert (first["data"], first["titles"] != second["titles"]) == (second["data"], True)
+    (tmp_path / "titles.csv").unlink()
+    with pytest.raises(DataError, match=r"task\.data\.titles: .*titles\.csv cannot be read"):
+        data_digest(task, tmp_path / "r.yaml")
+    films = Recommend.model_validate({"type": "recommendation", "data": {"source": "movielens-100k"}})
+    assert data_libraries(films) == ("recbole",)

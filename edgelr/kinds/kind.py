@@ -53,7 +53,7 @@ class Kind(Protocol):
     Attributes:
         EXAMPLE: The kind of its examples.
         OPTIONS: Those of ``edgelr run`` that it takes.
-        UNIT: What the lengths of its inputs are counted in: ``tokens``, ``s`` or ``rows``.
+        UNIT: What the lengths of its inputs are counted in: ``tokens``, ``s``, ``rows`` or ``users``.
         RUNS: How many runs an example takes.
     """
 
@@ -148,6 +148,7 @@ _MODULES = {
     "automatic-speech-recognition": "edgelr.kinds.speech",
     "custom": "edgelr.kinds.arrays",
     "onnx": "edgelr.kinds.arrays",
+    "recommendation": "edgelr.kinds.recommendation",
 }
 
 

@@ -40,12 +40,13 @@ def find_model(model: Model, recipe_folder: Path) -> Path:
         MissingRequirementError: The package that carries it is not installed.
         UnsupportedModelError: The folder holds no configuration, no weights, or only pointers to them.
     """
+    assert model.path is not None, "a model that is yet to be trained is nowhere"
     if model.package is not None:
         folder = _package_folder(model.package) / model.path
     else:
         folder = (recipe_folder / model.path).resolve()
         if not folder.exists() and not model.is_graph:
-            folder = _hub_folder(model, folder)
+            folder = _hub_folder(model.path, model.revision, folder)
     if model.is_graph:
         _check_graph(folder)
         return folder
@@ -100,8 +101,8 @@ def _package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _hub_folder(model: Model, local: Path) -> Path:
-    if not _HUB_ID.fullmatch(model.path):
+def _hub_folder(path: str, revision: str | None, local: Path) -> Path:
+    if not _HUB_ID.fullmatch(path):
         raise UsageError(f"model.path: {local} does not exist", "paths are relative to the recipe's folder")
     try:
         from huggingface_hub import snapshot_download
@@ -111,13 +112,11 @@ def _hub_folder(model: Model, local: Path) -> Path:
             "huggingface_hub is not installed", "pip install 'edgelr[build]'"
         ) from error
     try:
-        return Path(
-            snapshot_download(model.path, revision=model.revision, allow_patterns=[*_CONTENT, "*.md"])
-        )
+        return Path(snapshot_download(path, revision=revision, allow_patterns=[*_CONTENT, "*.md"]))
     except (HTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"model.path: '{model.path}' is neither a folder ({local}) nor a hub model "
+            f"model.path: '{path}' is neither a folder ({local}) nor a hub model "
             f"that can be reached: {reason}",
             "check the spelling and the network, or download it once and give the folder",
         ) from error

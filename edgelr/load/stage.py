@@ -22,6 +22,7 @@ from edgelr.recipe.tasks import (
     CldrPairs,
     PairsFile,
     PythonDocs,
+    Recommend,
     SpokenPhrases,
     TranslationsDataset,
     TranslationsFile,
@@ -48,14 +49,7 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
     Raises:
         DataError: Data is missing, empty, malformed, or less than asked for.
     """
-    data = recipe.task.data
-    counts: dict[Split, int] = {
-        "train": 0 if isinstance(data, ArraysFile) else data.train,
-        "calibration": recipe.compress.calibration.examples,
-        "validation": data.validation,
-        "test": data.test,
-    }
-    splits = _splits(recipe, counts, recipe_folder, folder / "data", model_folder, progress)
+    splits = _splits(recipe, recipe_folder, model_folder, folder / "data", progress)
     for split in SPLITS:
         write_examples(folder / "data" / f"{split}.jsonl", splits[split])
     write_json(
@@ -63,12 +57,36 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
         {
             "model_folder": str(model_folder),
             "fingerprint": fingerprint(model_folder),
-            "title": recipe.model.path if recipe.model.package is None else recipe.model.package,
+            "title": recipe.model.title,
             "license": card_license(model_folder),
             "counts": {split: len(splits[split]) for split in SPLITS},
         },
     )
     return read_source(folder)
+
+
+def train(recipe: Recipe, recipe_folder: Path, folder: Path, progress: Progress) -> None:
+    """Train the dense model of a recipe that brings none, on the same split of the data.
+
+    Args:
+        recipe: The checked recipe, with ``model.train``.
+        recipe_folder: What paths in the recipe are relative to.
+        folder: Where the model is written.
+        progress: Where to show how far it is.
+
+    Raises:
+        DataError: Data is missing, empty or malformed.
+        DivergedError: The loss is not finite.
+    """
+    from edgelr.load.interactions import list_catalog, read_met, split_by_time
+    from edgelr.tasks.recommendation_training import train_model
+
+    assert isinstance(recipe.task, Recommend)
+    assert recipe.model.train is not None
+    met = read_met(recipe.task.data, recipe_folder)
+    folder.mkdir()
+    splits = split_by_time(met, list_catalog(met, folder), recipe.task.data, 1, progress)
+    train_model(recipe.model.train, splits, folder, recipe.seed, progress)
 
 
 def _longest_s(recipe: Recipe, model_folder: Path) -> float:
@@ -78,14 +96,21 @@ def _longest_s(recipe: Recipe, model_folder: Path) -> float:
 
 
 def _splits(
-    recipe: Recipe,
-    counts: dict[Split, int],
-    recipe_folder: Path,
-    folder: Path,
-    model_folder: Path,
-    progress: Progress,
+    recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, progress: Progress
 ) -> Mapping[Split, Sequence[AnyExample]]:
+    calibration = recipe.compress.calibration.examples
+    if isinstance(recipe.task, Recommend):
+        from edgelr.load.interactions import model_catalog, read_met, split_by_time
+
+        met = read_met(recipe.task.data, recipe_folder)
+        return split_by_time(met, model_catalog(model_folder), recipe.task.data, calibration, progress)
     data = recipe.task.data
+    counts: dict[Split, int] = {
+        "train": 0 if isinstance(data, ArraysFile) else data.train,
+        "calibration": calibration,
+        "validation": data.validation,
+        "test": data.test,
+    }
     if isinstance(data, ArraysFile):
         from edgelr.load.arrays import load_arrays
 

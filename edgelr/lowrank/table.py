@@ -117,7 +117,8 @@ def balanced_table(factors: Factors) -> Factors:
     """The same product with √σ on both sides, as ``svd.balanced``, by a ``[rank, rank]`` eigenproblem.
 
     Args:
-        factors: ``up [dim, rank]`` with orthonormal columns; ``down [rank, vocabulary]``.
+        factors: ``up [dim, rank]`` with orthonormal columns; ``down [rank, vocabulary]``, which is turned in
+            place: of a catalog of millions it is most of what is in memory.
     """
     squares, left = np.linalg.eigh(factors.down @ factors.down.T)
     values = np.sqrt(np.clip(squares[::-1], 0.0, None))
@@ -125,7 +126,10 @@ def balanced_table(factors: Factors) -> Factors:
     # The square root of an eigenvalue is exact to 1e-8 of the largest only. It is divided out again, so any
     # positive number does; where all are zero, so is the product.
     root = np.sqrt(np.maximum(values, 1e-8 * values[0]) if values[0] > 0 else np.ones_like(values))
-    return Factors(up=(factors.up @ left) * root, down=(left / root).T @ factors.down)
+    turn, down = (left / root).T, factors.down
+    for start in range(0, down.shape[1], _ROWS):
+        down[:, start : start + _ROWS] = turn @ down[:, start : start + _ROWS]
+    return Factors(up=(factors.up @ left) * root, down=down)
 
 
 def blocks(table: Table) -> Iterator[tuple[slice, Matrix]]:

@@ -3,8 +3,9 @@
 METRICS = {
     "sentence-embedding": ("cosine", "mrr@10", "recall@10", "overlap@10"),
     "translation": ("bleu", "chrf", "exact_match", "agreement", "chrf_to_dense"),
+    "recommendation": ("auc", "log_loss", "recall@20", "ndcg@20", "overlap@20"),
     "automatic-speech-recognition": ("wer", "cer", "exact_match", "wer_to_dense", "agreement"),
     "custom": ("cosine", "difference", "metric"),
     "onnx": ("cosine", "difference", "metric"),
 }
-ERRORS = frozenset({"wer", "cer", "wer_to_dense", "difference"})  # better when lower
+ERRORS = frozenset({"wer", "cer", "wer_to_dense", "difference", "log_loss"})  # better when lower

@@ -71,6 +71,7 @@ _GRAPH = "onnx"
 
 # What only some tasks know: key path -> these tasks.
 _EMBEDDING, _SPEECH = ("sentence-embedding",), ("automatic-speech-recognition",)
+_RECOMMENDATION = ("recommendation",)
 _WRITING = ("translation", *_SPEECH)
 _ARRAYS = ("custom", "onnx")
 _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
@@ -78,12 +79,14 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("export", "drop_unused_tokens"): _EMBEDDING,
     ("finetune", "distill", "embedding"): _EMBEDDING,
     ("finetune", "distill", "similarity"): _EMBEDDING,
-    ("finetune", "distill", "logits"): _WRITING,
+    ("finetune", "distill", "logits"): (*_WRITING, *_RECOMMENDATION),
+    ("finetune", "distill", "hidden"): (*_EMBEDDING, *_WRITING),
     ("finetune", "distill", "attention"): _WRITING,
     ("finetune", "distill", "temperature"): _WRITING,
     ("finetune", "distill", "sequence"): _WRITING,
     ("finetune", "label_smoothing"): _WRITING,
     ("finetune", "mask_time"): _SPEECH,
+    ("model", "train"): _RECOMMENDATION,
     ("validate", "tokens"): (*_EMBEDDING, "translation"),
     ("validate", "audio_s"): _SPEECH,
     ("validate", "rows"): _ARRAYS,
@@ -162,7 +165,8 @@ def _check_lists(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
 def _check_lengths(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
     # Lengths left out count too: their default must fit a task whose texts are shorter.
     longest = _longest(file)
-    if longest is None or file.at(("task", "type")) in (*_SPEECH, *_ARRAYS):  # not counted in tokens
+    uncounted = (*_SPEECH, *_ARRAYS, *_RECOMMENDATION)  # whose lengths are no tokens
+    if longest is None or file.at(("task", "type")) in uncounted:
         return
     entries = file.at(("validate", "tokens"))
     if not isinstance(entries, list):

@@ -27,25 +27,56 @@ Allocation = Literal["uniform", "energy", "gradient", "sensitivity"]
 # --- model ----------------------------------------------------------------------------------------
 
 
+class Train(Section):
+    """A recommender of edgelr's own, trained on the recipe's interactions before anything else."""
+
+    type: Literal["matrix-factorization", "two-tower"] = Field(
+        description="matrix-factorization: a vector of the user times one of the item; two-tower: the user's "
+        "comes of an MLP that also reads what the user has seen"
+    )
+    dim: int = Field(64, ge=2, le=4096, description="numbers of a vector")
+    hidden: int = Field(128, ge=2, le=16_384, description="width of the MLP, of two-tower")
+    loss: Literal["log-loss", "bpr"] = Field(
+        "log-loss",
+        description="log-loss: scores are log-odds of a like; bpr: they only put likes before other items",
+    )
+    unseen: float = Field(
+        0.2, ge=0, le=1, description="what an item that a user never met counts as a dislike, of log-loss"
+    )
+    epochs: Count = Field(60, description="passes over the users, at most; the best on the validation counts")
+    batch: int = Field(64, ge=1, description="users a step")
+    learning_rate: float = Field(0.01, gt=0, lt=1)
+    shrink: float = Field(0.02, ge=0, description="weight of the vectors' squared lengths in the loss")
+
+
 class Model(Section):
     """The dense model."""
 
-    path: str = Field(
+    path: str | None = Field(
+        None,
         min_length=1,
         description="a folder next to the recipe, or a hub id such as 'org/name'; of task onnx an .onnx file",
     )
+    train: Train | None = Field(None, description="in place of a path: train it first, of recommendations")
     package: str | None = Field(None, description="installed Python package that path is inside")
     revision: str | None = Field(None, description="commit, tag or branch of a hub id")
 
     @property
     def is_graph(self) -> bool:
         """Whether it is an ONNX file, not a folder."""
-        return self.path.endswith(GRAPH_SUFFIX)
+        return self.path is not None and self.path.endswith(GRAPH_SUFFIX)
+
+    @property
+    def title(self) -> str:
+        """What a person calls the model."""
+        return self.package or self.path or f"{'' if self.train is None else self.train.type}, trained here"
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.package is not None and self.revision is not None:
             raise ValueError("'package' and 'revision' exclude each other: a revision belongs to a hub id")
+        if (self.path is None) == (self.train is None):
+            raise ValueError("exactly one is needed: 'path' of a trained model, or 'train'")
         return self
 
 

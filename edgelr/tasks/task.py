@@ -37,7 +37,7 @@ class Reading:
     Attributes:
         folder: The dense model's, with its tokenizer.
         fingerprint: Of what is in it: what is remembered of a folder must not outlive its content.
-        max_tokens: Longer texts are cut.
+        max_tokens: Longer texts are cut; 0 of what has no tokens.
         source_language: Code of the language that texts or sounds are in, for models of several; else None.
         target_language: Code of the language to translate to, likewise.
         prefix: What every text begins with.
@@ -218,6 +218,7 @@ _MODULES = {
     "sentence-embedding": "edgelr.tasks.sentence_embedding",
     "translation": "edgelr.tasks.translation",
     "automatic-speech-recognition": "edgelr.tasks.speech",
+    "recommendation": "edgelr.tasks.recommendation",
 }
 
 

@@ -29,6 +29,8 @@ def usable_lengths(package: Package, settings: Validation) -> tuple[list[int], l
             return sorted(set(settings.audio_s)), []  # longer sounds than a window are several
         case "rows":
             return sorted(set(settings.rows)), []
+        case "users":
+            return [1], []  # an app asks for one
     tokens = settings.tokens
     limit = package.settings.get("max_tokens")
     fitting = [length for length in sorted(set(tokens)) if not isinstance(limit, int) or length <= limit]

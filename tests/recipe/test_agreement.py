@@ -121,6 +121,7 @@ WRITING = ["translation", "automatic-speech-recognition"]
 )
 def test_what_only_other_tasks_know_is_a_fault(tmp_path, task, section, key):
     owners = WRITING if task == "sentence-embedding" else ["sentence-embedding"]
+    owners = [*owners, "recommendation"] if key.endswith("logits") else owners
     found = faults(tmp_path, f"task: {{type: {task}, max_tokens: 128}}\n{section}\n")
     named = " and ".join(owners)
     assert found == [f"2: {key}: is for the task {named}, and this one is {task}; take it out"]
@@ -134,6 +135,21 @@ def test_only_sounds_can_be_masked(tmp_path):
         (found,) = faults(tmp_path, text % task)
         assert found.startswith("2: finetune.mask_time: is for the task automatic-speech-recognition")
     assert faults(tmp_path, text % "automatic-speech-recognition") == []
+
+
+def test_what_a_recommender_knows(tmp_path):
+    text = "task: {type: %s}\n%s\n"
+    trained = "model: {train: {type: two-tower}}"
+    assert faults(tmp_path, text % ("recommendation", trained)) == []
+    (fault,) = faults(tmp_path, text % ("translation", trained))
+    assert fault == "2: model.train: is for the task recommendation, and this one is translation; take it out"
+    (fault,) = faults(tmp_path, text % ("recommendation", "finetune: {distill: {hidden: 1}}"))
+    assert fault.startswith(
+        "2: finetune.distill.hidden: is for the task sentence-embedding and translation and"
+    )
+    gates = "validate: {gates: [{metric: log_loss, max_drop: 1}, {metric: auc, max_drop: 1}]}"
+    (fault,) = faults(tmp_path, text % ("recommendation", gates))
+    assert "log_loss is an error, better when lower: set max_rise" in fault
 
 
 def test_lengths_of_texts_are_tokens_and_of_speech_seconds(tmp_path):

@@ -92,3 +92,15 @@ def test_allocating_by_sensitivity_needs_measured_ones():
     with pytest.raises(ValidationError, match=r"sensitivity needs calibration\.sensitivity_examples above 0"):
         Compress.model_validate({"keep": {"parameters": 0.5}, "calibration": calibration})
     Compress.model_validate({"keep": {"parameters": 0.5}, "calibration": calibration, "allocate": "gradient"})
+
+
+def test_a_model_is_somewhere_or_is_trained():
+    assert Model(path="m").title == "m"
+    assert Model(path="m", package="p").title == "p"
+    trained = Model.model_validate({"train": {"type": "two-tower"}})
+    assert trained.title == "two-tower, trained here"
+    for both in ({}, {"path": "m", "train": {"type": "two-tower"}}):
+        with pytest.raises(
+            ValidationError, match="exactly one is needed: 'path' of a trained model, or 'train'"
+        ):
+            Model.model_validate(both)

@@ -69,3 +69,11 @@ def test_a_translation_has_a_length_that_a_decoder_can_have(tokens):
     assert task(**TRANSLATE).max_tokens == 128
     with pytest.raises(ValidationError, match="max_tokens"):
         task(**TRANSLATE, max_tokens=tokens)
+
+
+def test_interactions_are_films_or_a_file():
+    films = task(type="recommendation", data={"source": "movielens-100k"}).data
+    own = task(type="recommendation", data=FILE).data
+    assert (films.test, films.validation, own.titles) == (0.1, 0.1, None)
+    with pytest.raises(ValidationError, match=r"less than 0\.5"):
+        task(type="recommendation", data={**FILE, "test": 0.5})
