@@ -103,7 +103,51 @@ class Call:
         return True
 
 
-AnyExample = Example | Translation | Utterance | Call
+@dataclass(frozen=True, kw_only=True)
+class Labeled:
+    """A text and what it is about.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits.
+        text: To be classified.
+        label: The right one, by the model's name for it, or by its number.
+    """
+
+    id: str
+    group: str
+    text: str
+    label: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagged:
+    """A text and the tag of each of its words.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits.
+        text: Words with a space between them.
+        tags: As many, likewise: ``B-PER O O``.
+    """
+
+    id: str
+    group: str
+    text: str
+    tags: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always."""
+        return True
+
+
+AnyExample = Example | Translation | Utterance | Call | Labeled | Tagged
 Row = TypeVar("Row", bound=AnyExample)
 
 
@@ -141,7 +185,7 @@ def read_examples(path: Path, kind: type[Row]) -> tuple[Row, ...]:
 
     Args:
         path: The file.
-        kind: ``Example``, ``Translation``, ``Utterance`` or ``Call``.
+        kind: ``Example``, or another of the kinds above.
 
     Raises:
         DamagedArtifactError: The file cannot be read, or a line is not an example; file and line are named.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from edgelr.artifacts import Verdict
-from edgelr.checks import budget_device, check_accepts, check_extras
+from edgelr.checks import budget_device, check_accepts, check_extras, check_own_metric
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
@@ -29,8 +29,15 @@ T = TypeVar("T")
 # What each stage's result depends on, in this program's own code; and what all of them do.
 _FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
-    "load": ("load", "own_code", "runtime.audio", "runtime.calls", "runtime.graph_inputs"),
-    "survey": ("survey", "lowrank", "tasks", "runtime"),
+    "load": (
+        "load",
+        "own_code",
+        "tasks.own_module",
+        "runtime.audio",
+        "runtime.calls",
+        "runtime.graph_inputs",
+    ),
+    "survey": ("survey", "lowrank", "tasks", "own_code", "runtime"),
     "kernels": (
         "plan.kernels",
         "plan.kernel_graph",
@@ -51,9 +58,17 @@ _CODE: dict[str, tuple[str, ...]] = {
         "runtime.audio",
     ),
     "plan": ("plan",),
-    "compress": ("compress", "lowrank", "tasks", "runtime.layer_names", "runtime.subgraphs"),
-    "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "runtime.audio"),
-    "export": ("export", "lowrank", "tasks", "runtime"),
+    "compress": (
+        "compress",
+        "lowrank",
+        "tasks",
+        "own_code",
+        "runtime.calls",
+        "runtime.layer_names",
+        "runtime.subgraphs",
+    ),
+    "finetune": ("finetune", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime"),
+    "export": ("export", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime"),
     "quantize": ("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device"),
     "validate": ("validate", "kinds", "runtime", "metrics", "timing", "device"),
 }
@@ -192,6 +207,7 @@ def open_job(
         check_accepts(device, recipe)
     timed_on = budget_device(recipe, recipe_path, profiles)
     check_extras(recipe.task)
+    check_own_metric(recipe, recipe_path)
     try:
         model_folder = find_model(recipe.model, recipe_path.parent)
     except UsageError as error:

@@ -146,6 +146,9 @@ _MODULES = {
     "sentence-embedding": "edgelr.kinds.sentence_embedding",
     "translation": "edgelr.kinds.translation",
     "automatic-speech-recognition": "edgelr.kinds.speech",
+    "text-classification": "edgelr.kinds.text_classification",
+    "token-classification": "edgelr.kinds.token_classification",
+    "image-classification": "edgelr.kinds.image_classification",
     "custom": "edgelr.kinds.arrays",
     "onnx": "edgelr.kinds.arrays",
 }

@@ -11,11 +11,13 @@ from edgelr.artifact_files import read_source, write_json
 from edgelr.artifacts import SPLITS, Source, Split
 from edgelr.errors import DataError
 from edgelr.examples import AnyExample, Utterance, write_examples
-from edgelr.load.model_folder import card_license, fingerprint, window_s
+from edgelr.load.model_folder import card_license, fingerprint, label_names, window_s
 from edgelr.load.pairs_file import read_pairs
 from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
+from edgelr.recipe.classify import Classify, ImagesFile, LabeledFile, TaggedFile, TagTokens
+from edgelr.recipe.custom import Custom, OwnRows
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
     ArraysFile,
@@ -49,20 +51,32 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
         DataError: Data is missing, empty, malformed, or less than asked for.
     """
     data = recipe.task.data
+    splits: Mapping[Split, Sequence[AnyExample]]
     counts: dict[Split, int] = {
         "train": 0 if isinstance(data, ArraysFile) else data.train,
         "calibration": recipe.compress.calibration.examples,
         "validation": data.validation,
         "test": data.test,
     }
-    splits = _splits(recipe, counts, recipe_folder, folder / "data", model_folder, progress)
+    if isinstance(recipe.task, Custom):
+        from edgelr.load.own_module import MODEL, load_own, own_fingerprint
+
+        splits = load_own(recipe.task, counts, recipe.seed, recipe_folder, folder)
+        model, content = MODEL, own_fingerprint(folder / MODEL)
+    else:
+        splits = _splits(recipe, counts, recipe_folder, folder / "data", model_folder, progress)
+        model, content = str(model_folder), fingerprint(model_folder)
+    if isinstance(recipe.task, Classify | TagTokens):
+        from edgelr.load.labels_file import check_labels
+
+        check_labels(splits, label_names(model_folder))
     for split in SPLITS:
         write_examples(folder / "data" / f"{split}.jsonl", splits[split])
     write_json(
         folder / "source.json",
         {
-            "model_folder": str(model_folder),
-            "fingerprint": fingerprint(model_folder),
+            "model_folder": model,
+            "fingerprint": content,
             "title": recipe.model.path if recipe.model.package is None else recipe.model.package,
             "license": card_license(model_folder),
             "counts": {split: len(splits[split]) for split in SPLITS},
@@ -86,11 +100,17 @@ def _splits(
     progress: Progress,
 ) -> Mapping[Split, Sequence[AnyExample]]:
     data = recipe.task.data
+    assert not isinstance(data, OwnRows), "which come with their module"
     if isinstance(data, ArraysFile):
         from edgelr.load.arrays import load_arrays
 
         graph = describe_graph(model_folder)
         return load_arrays(data.path, graph, counts, recipe.seed, recipe_folder, folder)
+    if isinstance(data, ImagesFile):
+        from edgelr.load.images_file import load_images
+
+        labels = len(label_names(model_folder))
+        return load_images(recipe_folder / data.path, counts, recipe.seed, folder, labels)
     if isinstance(data, SpokenPhrases):
         from edgelr.load.sounds import speak_phrases
 
@@ -133,8 +153,14 @@ def _check_some(examples: Sequence[AnyExample]) -> None:
         raise DataError("task.data: no example was found", "check the source of the data")
 
 
-def _read(
-    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset,
+def _read(  # noqa: PLR0911 - one a source of data
+    data: PythonDocs
+    | PairsFile
+    | CldrPairs
+    | TranslationsFile
+    | TranslationsDataset
+    | LabeledFile
+    | TaggedFile,
     recipe_folder: Path,
     progress: Progress,
 ) -> tuple[AnyExample, ...]:
@@ -155,5 +181,13 @@ def _read(
             from edgelr.load.translations_dataset import read_dataset
 
             return read_dataset(data, recipe_folder, progress)
+        case LabeledFile():
+            from edgelr.load.labels_file import read_labeled
+
+            return read_labeled(recipe_folder / data.path)
+        case TaggedFile():
+            from edgelr.load.tags_file import read_tagged
+
+            return read_tagged(recipe_folder / data.path)
         case _:
             assert_never(data)

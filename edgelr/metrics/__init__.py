@@ -4,6 +4,9 @@ METRICS = {
     "sentence-embedding": ("cosine", "mrr@10", "recall@10", "overlap@10"),
     "translation": ("bleu", "chrf", "exact_match", "agreement", "chrf_to_dense"),
     "automatic-speech-recognition": ("wer", "cer", "exact_match", "wer_to_dense", "agreement"),
+    "text-classification": ("accuracy", "f1", "agreement"),
+    "token-classification": ("accuracy", "f1", "agreement"),
+    "image-classification": ("accuracy", "f1", "agreement"),
     "custom": ("cosine", "difference", "metric"),
     "onnx": ("cosine", "difference", "metric"),
 }

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from edgelr.recipe.classify import Classify, ClassifyImages, TagTokens
+from edgelr.recipe.custom import Custom
 from edgelr.recipe.section import Count, Name, Section
 
 
@@ -190,4 +192,6 @@ class OnnxGraph(Section):
     )
 
 
-TaskSettings = SentenceEmbedding | Translate | Recognize | OnnxGraph
+TaskSettings = (
+    SentenceEmbedding | Translate | Recognize | OnnxGraph | Custom | Classify | ClassifyImages | TagTokens
+)
