@@ -61,7 +61,7 @@ def read_source(folder: Path) -> Source:
         DamagedArtifactError: source.json is missing, is not JSON, or has another layout.
     """
     with _layout_of(folder / "source.json") as document:
-        return Source(folder=folder, model_folder=Path(document.pop("model_folder")), **document)
+        return Source(folder=folder, model_folder=folder / document.pop("model_folder"), **document)
 
 
 def read_survey(folder: Path) -> Survey:

@@ -6,11 +6,13 @@ import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgelr.data_identity import own_metric
 from edgelr.device.host import require
 from edgelr.device.load import get_device
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
-from edgelr.recipe.load import fault
+from edgelr.recipe.custom import Custom
+from edgelr.recipe.load import data_path, fault, metrics_named
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
     CldrPairs,
@@ -70,6 +72,24 @@ def budget_device(recipe: Recipe, recipe_path: Path, profiles: Mapping[str, Devi
     require(device)
     check_accepts(device, recipe)
     return device
+
+
+def check_own_metric(recipe: Recipe, recipe_path: Path) -> None:
+    """Make sure that a module of the user's own has the metric that its recipe asks for.
+
+    Args:
+        recipe: Checked.
+        recipe_path: Where it was read from.
+
+    Raises:
+        UsageError: Its file has no function of that name.
+        UnsupportedModelError: Its file has a fault.
+    """
+    if not isinstance(recipe.task, Custom) or not data_path(recipe_path, recipe.task.file).is_file():
+        return  # a missing file is said with the model's path
+    for key, metric in metrics_named(recipe).items():
+        if metric == "metric" and own_metric(recipe.task, recipe_path) is None:
+            raise fault(recipe_path, key, f"{recipe.task.file} has no function 'metric': write it there")
 
 
 def check_extras(settings: TaskSettings) -> None:

@@ -110,7 +110,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
 @device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
 @json_option
 def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's
-    """Use PACKAGE on each INPUT: search its own texts, print vectors, translate, or write down what is said.
+    """Use PACKAGE on each INPUT: search its own texts, translate, write down what is said, name labels.
 
     The input - reads lines from standard input; translations come line by line. Inputs of a speech package
     are sound files, or - for wav or raw samples as they come, those of a package of arrays .npz files. Needs
@@ -141,9 +141,10 @@ def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any
     show_default=True,
     help="Measuring time a device.",
 )
+@click.option("--metric", metavar="FILE.py:FUNCTION", help="Of arrays: code of your own that judges too.")
 @json_option
 def validate(
-    package: Path, devices: tuple[str, ...], baselines: tuple[Path, ...], seconds: float
+    package: Path, devices: tuple[str, ...], baselines: tuple[Path, ...], seconds: float, metric: str | None
 ) -> dict[str, Any]:
     """Measure PACKAGE on a device: accuracy, latency, memory, placement, gates.
 
@@ -152,7 +153,7 @@ def validate(
     """
     from edgelr.use import check
 
-    return check(package, devices, baselines, seconds=seconds)
+    return check(package, devices, baselines, seconds=seconds, metric=metric)
 
 
 @cli.command(

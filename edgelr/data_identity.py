@@ -9,6 +9,9 @@ from pathlib import Path
 from edgelr.errors import DataError
 from edgelr.load.model_folder import folder_digest
 from edgelr.load.sounds import manifest_digest
+from edgelr.own_code import defines
+from edgelr.recipe.classify import ImagesFile, LabeledFile, TaggedFile
+from edgelr.recipe.custom import Custom
 from edgelr.recipe.load import data_path
 from edgelr.recipe.tasks import (
     ArraysFile,
@@ -28,6 +31,11 @@ from edgelr.recipe.tasks import (
     UtterancesFile,
 )
 
+_FILES = (
+    *(ArraysFile, PairsFile, TranslationsFile, UtterancesFile, LabeledFile, TaggedFile, ImagesFile),
+    InteractionsFile,
+)
+
 
 def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
     """Hash of the user's own data, when there is any.
@@ -40,11 +48,13 @@ def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
         DataError: The data cannot be read.
     """
     data = task.data
+    if isinstance(task, Custom):  # its file is the model's, and known
+        weights = data_path(recipe_path, task.weights or "")
+        return {"weights": hashlib.sha256(weights.read_bytes()).hexdigest()} if weights.is_file() else {}
     if isinstance(data, TranslationsDataset | UtterancesDataset):
         folder = recipe_path.parent / data.id
         return {"data": folder_digest(folder)} if folder.is_dir() else {}
-    known = PairsFile | TranslationsFile | UtterancesFile | ArraysFile | InteractionsFile
-    if not isinstance(data, known):
+    if not isinstance(data, _FILES):
         return {}
     file = data.path.partition(":")[0] if isinstance(data, ArraysFile) else data.path
     digest = manifest_digest if isinstance(data, UtterancesFile) else _sha256
@@ -72,7 +82,13 @@ def own_metric(task: TaskSettings, recipe_path: Path) -> str | None:
     Args:
         task: The recipe's section.
         recipe_path: What its paths are relative to the folder of.
+
+    Raises:
+        UnsupportedModelError: The file has a fault.
     """
+    if isinstance(task, Custom):
+        own = data_path(recipe_path, task.file)
+        return f"{own}:metric" if defines(own, "metric") else None
     if not isinstance(task, OnnxGraph) or task.metric is None:
         return None
     file, _, function = task.metric.rpartition(":")

@@ -128,7 +128,51 @@ class History:
         return bool(self.liked or self.disliked)
 
 
-AnyExample = Example | Translation | Utterance | Call | History
+@dataclass(frozen=True, kw_only=True)
+class Labeled:
+    """A text and what it is about.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits.
+        text: To be classified.
+        label: The right one, by the model's name for it, or by its number.
+    """
+
+    id: str
+    group: str
+    text: str
+    label: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagged:
+    """A text and the tag of each of its words.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits.
+        text: Words with a space between them.
+        tags: As many, likewise: ``B-PER O O``.
+    """
+
+    id: str
+    group: str
+    text: str
+    tags: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always."""
+        return True
+
+
+AnyExample = Example | Translation | Utterance | Call | History | Labeled | Tagged
 Row = TypeVar("Row", bound=AnyExample)
 
 

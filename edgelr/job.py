@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from edgelr.checks import budget_device, check_accepts, check_extras
+from edgelr.checks import budget_device, check_accepts, check_extras, check_own_metric
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
@@ -30,8 +30,8 @@ T = TypeVar("T")
 _FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
     "train": ("load", "tasks", "metrics", "runtime.catalog"),
-    "load": ("load", "own_code", "runtime.audio", "runtime.calls", "runtime.graph_inputs", "runtime.catalog"),
-    "survey": ("survey", "lowrank", "tasks", "runtime"),
+    "load": ("load", "own_code", "tasks.own_module", "runtime"),
+    "survey": ("survey", "lowrank", "tasks", "own_code", "runtime"),
     "kernels": (
         "plan.kernels",
         "plan.kernel_graph",
@@ -52,9 +52,17 @@ _CODE: dict[str, tuple[str, ...]] = {
         "runtime.audio",
     ),
     "plan": ("plan",),
-    "compress": ("compress", "lowrank", "tasks", "runtime.layer_names", "runtime.subgraphs"),
-    "finetune": ("finetune", "lowrank", "tasks", "metrics", "runtime.text", "runtime.audio"),
-    "export": ("export", "lowrank", "tasks", "runtime"),
+    "compress": (
+        "compress",
+        "lowrank",
+        "tasks",
+        "own_code",
+        "runtime.calls",
+        "runtime.layer_names",
+        "runtime.subgraphs",
+    ),
+    "finetune": ("finetune", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime"),
+    "export": ("export", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime"),
     "quantize": ("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device"),
     "sessions": ("sessions", "kinds", "runtime", "timing", "device"),
     "validate": ("validate", "kinds", "runtime", "metrics", "timing", "device", "placement", "runners"),
@@ -194,6 +202,7 @@ def open_job(
         check_accepts(device, recipe)
     timed_on = budget_device(recipe, recipe_path, profiles)
     check_extras(recipe.task)
+    check_own_metric(recipe, recipe_path)
     try:
         trained = recipe.model.train is None
         model_folder = find_model(recipe.model, recipe_path.parent) if trained else Path()

@@ -5,6 +5,7 @@ It runs only where a recipe or a command line names it. Whatever goes wrong in i
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
@@ -94,3 +95,31 @@ class running:  # noqa: N801 - a context, used like a function
         where = f"{self._path}:{own[-1].lineno}" if own else str(self._path)
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise UnsupportedModelError(f"{where}: {said}", "correct the file") from error
+
+
+def own_value(path: Path, name: str) -> Any:  # noqa: ANN401 - whatever the user wrote
+    """A value of a user's file; None where it has none of that name.
+
+    Args:
+        path: The file.
+        name: At its top level.
+
+    Raises:
+        UnsupportedModelError: The file has a fault, which is shown with its line.
+    """
+    return getattr(_import(path), name, None)
+
+
+def defines(path: Path, name: str) -> bool:
+    """Whether a file has a function of that name; it is not run to find out.
+
+    Args:
+        path: The file.
+        name: At its top level.
+
+    Raises:
+        UnsupportedModelError: The file has a fault, which is shown with its line.
+    """
+    with running(path):
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in tree.body)

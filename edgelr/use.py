@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,12 @@ def _check_options(package: Package, known: Sequence[str], given: Mapping[str, o
 
 
 def check(
-    folder: Path, device_names: Sequence[str], baseline_folders: Sequence[Path], *, seconds: float
+    folder: Path,
+    device_names: Sequence[str],
+    baseline_folders: Sequence[Path],
+    *,
+    seconds: float,
+    metric: str | None = None,
 ) -> dict[str, Any]:
     """Measure a package on devices, next to baselines, and hold it against its own gates.
 
@@ -66,13 +71,14 @@ def check(
         device_names: Names or files of the profiles to measure on.
         baseline_folders: Packages of dense models.
         seconds: Measuring time a device.
+        metric: ``FILE.py:FUNCTION`` that judges outputs too, of a package of arrays.
 
     Returns:
         The verdict, with an ``error`` when a gate failed. A gate that needs a baseline or a device that was
         not given is in its notes.
 
     Raises:
-        UsageError: There is no such package or device, or two baselines are the same variant.
+        UsageError: There is no such package, device or function, or two baselines are the same variant.
         DamagedArtifactError: A package does not match its manifest.
     """
     from edgelr.device.load import find_device
@@ -81,7 +87,8 @@ def check(
     from edgelr.validate.stage import validate
 
     devices = [find_device(name) for name in dict.fromkeys(device_names)]
-    packages = {**_baselines(baseline_folders), "candidate": open_package(folder)}
+    opened = {**_baselines(baseline_folders), "candidate": open_package(folder)}
+    packages = {variant: replace(package, metric=metric) for variant, package in opened.items()}
     settings = _settings(packages["candidate"], [device.name for device in devices], seconds)
     with tempfile.TemporaryDirectory(prefix="edgelr-") as scratch:
         verdict = validate(packages, devices, settings, Path(scratch), Progress())

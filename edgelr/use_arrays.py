@@ -51,7 +51,7 @@ def run_files(
         raise UsageError(f"--out: {out} is no .npz file", f"such as {out.with_suffix('.npz')}")
     if out is not None and len(inputs) != 1:
         raise UsageError(f"--out is for the outputs of one input, {len(inputs)} are given", "give one")
-    calls = [(path, _read(Path(path), package)) for path in inputs]
+    calls = [(path, read_inputs(Path(path), package)) for path in inputs]
     session = open_session(model_path(package), device, entries=session_entries(package, device.name))
     rows = []
     for path, call in calls:
@@ -66,7 +66,16 @@ def run_files(
     return {"outputs": rows}
 
 
-def _read(path: Path, package: Package) -> dict[str, NDArray[Any]]:
+def read_inputs(path: Path, package: Package) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, which fit the graph of a package.
+
+    Args:
+        path: An ``.npz`` file.
+        package: Whose graph they are for.
+
+    Raises:
+        DataError: The file is missing, or an array does not fit.
+    """
     from edgelr.runtime.arrays import read_arrays
     from edgelr.runtime.graph_inputs import check_inputs
 

@@ -111,7 +111,8 @@ def common_inputs(
     if len(packages) == 2:
         kind = kind_of(packages[0])
         longest = min(tokens, *(_most_tokens(package, tokens) for package in packages))
-        return kind.timed_inputs(packages[0], audio_s if kind.UNIT == "s" else longest)
+        lengths = {"s": audio_s, "rows": 1}
+        return kind.timed_inputs(packages[0], lengths.get(kind.UNIT, longest))
     if packages and len(packages[0].graphs) > 1:
         raise UsageError("one side is a package of several graphs, the other a file", _ALIKE)
     _check_same_inputs(base, candidate)

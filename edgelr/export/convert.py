@@ -14,6 +14,7 @@ import torch
 from edgelr.errors import ExportError
 from edgelr.tasks.task import GraphSpec
 
+_LONGEST = 2**24  # of a dynamic axis: minutes of sound in samples
 # The exporter may reuse an output's name for a value inside the graph; no module names a value like this.
 OUTPUT_PREFIX = "edgelr_output_"
 
@@ -34,7 +35,7 @@ def convert(spec: GraphSpec, module: torch.nn.Module, opset: int) -> Any:  # noq
     """
     case = spec.cases[0]
     names = {name for axes in spec.dynamic_axes.values() for name in axes.values()}
-    dims = {name: torch.export.Dim(name, min=1, max=65536) for name in sorted(names)}
+    dims = {name: torch.export.Dim(name, min=1, max=_LONGEST) for name in sorted(names)}
     shapes = {name: {axis: dims[dim] for axis, dim in spec.dynamic_axes[name].items()} for name in case}
     try:
         with _quiet(), torch.inference_mode():
@@ -50,14 +51,20 @@ def convert(spec: GraphSpec, module: torch.nn.Module, opset: int) -> Any:  # noq
                 optimize=False,  # that is done by fuse.py, in an order that keeps shared factors shared
             )
     except (RuntimeError, ValueError, TypeError, torch.onnx.OnnxExporterError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(
-            f"{spec.role}: torch cannot export the graph at opset {opset}: {reason}",
+            f"{spec.role}: torch cannot export the graph at opset {opset}: {_reason(error)}",
             "try another export.opset; if none works, the model is of a kind that cannot be exported yet",
         ) from error
     assert program is not None
     _check_axes(program.model, spec)
     return program.model
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first: the exporter's own error only says in which step."""
+    while isinstance(error, torch.onnx.OnnxExporterError) and error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _check_axes(model: Any, spec: GraphSpec) -> None:  # noqa: ANN401 - onnx_ir.Model

@@ -149,7 +149,7 @@ def parity(package: Package, sessions: Sessions) -> float | None:
     arrays = read_arrays(path) if path.is_file() else {}
     graph = package.graphs["model"]
     largest: float | None = None
-    for case in sorted({key.rpartition(".")[2] for key in arrays}):
+    for case in sorted({key.rpartition(".")[2] for key in arrays if key.rpartition(".")[2].isdecimal()}):
         entries = [entry.name for entry in (*graph.inputs, *graph.outputs)]
         if any(f"{name}.{case}" not in arrays for name in entries):
             raise DamagedArtifactError(f"{path}: parity case {case} is incomplete")

@@ -20,6 +20,7 @@ from edgelr.runtime.external_data import external_locations
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _POSITION_S = 0.02  # of Whisper's encoder
+_CODE = ".py"
 _POINTER = b"version https://git-lfs"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # What decides the model's outputs. Model cards and other frameworks' weights do not.
@@ -45,11 +46,13 @@ def find_model(model: Model, recipe_folder: Path) -> Path:
         folder = _package_folder(model.package) / model.path
     else:
         folder = (recipe_folder / model.path).resolve()
-        if not folder.exists() and not model.is_graph:
+        if not folder.exists() and not model.is_graph and not str(model.path).endswith(_CODE):
             folder = _hub_folder(model.path, model.revision, folder)
     if model.is_graph:
         _check_graph(folder)
         return folder
+    if model.path.endswith(_CODE):
+        return _own_file(folder)
     if not folder.is_dir():
         raise UsageError(
             f"model.path: {folder} is not a folder", "give a folder that holds config.json and weights"
@@ -75,6 +78,12 @@ def _graph_files(path: Path) -> list[Path]:
     except DamagedArtifactError as error:
         raise UnsupportedModelError(f"{path} is no ONNX model: {error.found}", "give an ONNX file") from error
     return [path, *(path.parent / location for location in sorted(locations))]
+
+
+def _own_file(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"task.module: {path} does not exist", "paths are relative to the recipe's folder")
+    return path
 
 
 def _check_weights(folder: Path) -> None:
@@ -126,8 +135,11 @@ def fingerprint(folder: Path) -> str:
     """sha256 over every file of ``folder`` that decides the model's outputs, names included.
 
     Args:
-        folder: The dense model; of an ONNX file, that and its weights count.
+        folder: The dense model; of an ONNX file, that and its weights count; of a module of the user's own,
+            its file.
     """
+    if folder.suffix == _CODE:
+        return folder_digest(folder.parent, [folder.name])
     if folder.is_file():
         names = [file.relative_to(folder.parent).as_posix() for file in _graph_files(folder)]
         return folder_digest(folder.parent, names)
@@ -171,3 +183,19 @@ def window_s(folder: Path) -> float | None:
         return None
     positions = config.get("max_source_positions")
     return positions * _POSITION_S if isinstance(positions, int) else None
+
+
+def label_names(folder: Path) -> tuple[str, ...]:
+    """Names of the labels of a classifier, in the order of its scores, as its configuration says.
+
+    Args:
+        folder: The model's.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        config = None  # whoever loads the model says what is wrong
+    names = config.get("id2label") if isinstance(config, dict) else None
+    if not isinstance(names, dict) or not all(key.isdecimal() for key in names):
+        return ("LABEL_0", "LABEL_1")  # what transformers takes for granted, and leaves out
+    return tuple(str(names[key]) for key in sorted(names, key=int))

@@ -11,15 +11,18 @@ from edgelr.artifact_files import read_source, write_json
 from edgelr.artifacts import SPLITS, Source, Split
 from edgelr.errors import DataError
 from edgelr.examples import AnyExample, Utterance, write_examples
-from edgelr.load.model_folder import card_license, fingerprint, window_s
+from edgelr.load.model_folder import card_license, fingerprint, label_names, window_s
 from edgelr.load.pairs_file import read_pairs
 from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
+from edgelr.recipe.classify import Classify, ImagesFile, LabeledFile, TaggedFile, TagTokens
+from edgelr.recipe.custom import Custom, OwnRows
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
     ArraysFile,
     CldrPairs,
+    Interactions,
     PairsFile,
     PythonDocs,
     Recommend,
@@ -49,14 +52,26 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
     Raises:
         DataError: Data is missing, empty, malformed, or less than asked for.
     """
-    splits = _splits(recipe, recipe_folder, model_folder, folder / "data", progress)
+    splits: Mapping[Split, Sequence[AnyExample]]
+    if isinstance(recipe.task, Custom):
+        from edgelr.load.own_module import MODEL, load_own, own_fingerprint
+
+        splits = load_own(recipe.task, _counts(recipe), recipe.seed, recipe_folder, folder)
+        model, content = MODEL, own_fingerprint(folder / MODEL)
+    else:
+        splits = _splits(recipe, recipe_folder, model_folder, folder / "data", progress)
+        model, content = str(model_folder), fingerprint(model_folder)
+    if isinstance(recipe.task, Classify | TagTokens):
+        from edgelr.load.labels_file import check_labels
+
+        check_labels(splits, label_names(model_folder))
     for split in SPLITS:
         write_examples(folder / "data" / f"{split}.jsonl", splits[split])
     write_json(
         folder / "source.json",
         {
-            "model_folder": str(model_folder),
-            "fingerprint": fingerprint(model_folder),
+            "model_folder": model,
+            "fingerprint": content,
             "title": recipe.model.title,
             "license": card_license(model_folder),
             "counts": {split: len(splits[split]) for split in SPLITS},
@@ -89,6 +104,18 @@ def train(recipe: Recipe, recipe_folder: Path, folder: Path, progress: Progress)
     train_model(recipe.model.train, splits, folder, recipe.seed, progress)
 
 
+def _counts(recipe: Recipe) -> dict[Split, int]:
+    """How many examples each split is to have."""
+    data = recipe.task.data
+    assert not isinstance(data, Interactions), "which are split by time"
+    return {
+        "train": 0 if isinstance(data, ArraysFile) else data.train,
+        "calibration": recipe.compress.calibration.examples,
+        "validation": data.validation,
+        "test": data.test,
+    }
+
+
 def _longest_s(recipe: Recipe, model_folder: Path) -> float:
     """How long a sound may be: what the candidate reads at once, and the dense model."""
     wanted = getattr(recipe.task, "window_s", None)
@@ -105,17 +132,18 @@ def _splits(
         met = read_met(recipe.task.data, recipe_folder)
         return split_by_time(met, model_catalog(model_folder), recipe.task.data, calibration, progress)
     data = recipe.task.data
-    counts: dict[Split, int] = {
-        "train": 0 if isinstance(data, ArraysFile) else data.train,
-        "calibration": calibration,
-        "validation": data.validation,
-        "test": data.test,
-    }
+    counts = _counts(recipe)
+    assert not isinstance(data, OwnRows), "which come with their module"
     if isinstance(data, ArraysFile):
         from edgelr.load.arrays import load_arrays
 
         graph = describe_graph(model_folder)
         return load_arrays(data.path, graph, counts, recipe.seed, recipe_folder, folder)
+    if isinstance(data, ImagesFile):
+        from edgelr.load.images_file import load_images
+
+        labels = len(label_names(model_folder))
+        return load_images(recipe_folder / data.path, counts, recipe.seed, folder, labels)
     if isinstance(data, SpokenPhrases):
         from edgelr.load.sounds import speak_phrases
 
@@ -158,8 +186,14 @@ def _check_some(examples: Sequence[AnyExample]) -> None:
         raise DataError("task.data: no example was found", "check the source of the data")
 
 
-def _read(
-    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset,
+def _read(  # noqa: PLR0911 - one a source of data
+    data: PythonDocs
+    | PairsFile
+    | CldrPairs
+    | TranslationsFile
+    | TranslationsDataset
+    | LabeledFile
+    | TaggedFile,
     recipe_folder: Path,
     progress: Progress,
 ) -> tuple[AnyExample, ...]:
@@ -180,5 +214,13 @@ def _read(
             from edgelr.load.translations_dataset import read_dataset
 
             return read_dataset(data, recipe_folder, progress)
+        case LabeledFile():
+            from edgelr.load.labels_file import read_labeled
+
+            return read_labeled(recipe_folder / data.path)
+        case TaggedFile():
+            from edgelr.load.tags_file import read_tagged
+
+            return read_tagged(recipe_folder / data.path)
         case _:
             assert_never(data)

@@ -46,14 +46,14 @@ def save_factored(
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_finite(model)
-    save_file(_separate(model.state_dict()), folder / _WEIGHTS)
+    save_file(separate(model.state_dict()), folder / _WEIGHTS)
     rows = [asdict(reduction) for reduction in reductions]
     document = {"reductions": rows, "method": method, "metrics": metrics or {}}
     write_json(folder / "structure.json", document)
     return read_factored(folder)
 
 
-def _separate(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def separate(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors that safetensors can write: contiguous, none sharing another's memory (tied weights do)."""
     seen: set[int] = set()
     separate = {}

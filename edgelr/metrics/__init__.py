@@ -5,6 +5,9 @@ METRICS = {
     "translation": ("bleu", "chrf", "exact_match", "agreement", "chrf_to_dense"),
     "recommendation": ("auc", "log_loss", "recall@20", "ndcg@20", "overlap@20"),
     "automatic-speech-recognition": ("wer", "cer", "exact_match", "wer_to_dense", "agreement"),
+    "text-classification": ("accuracy", "f1", "agreement"),
+    "token-classification": ("accuracy", "f1", "agreement"),
+    "image-classification": ("accuracy", "f1", "agreement"),
     "custom": ("cosine", "difference", "metric"),
     "onnx": ("cosine", "difference", "metric"),
 }

@@ -73,21 +73,25 @@ _GRAPH = "onnx"
 _EMBEDDING, _SPEECH = ("sentence-embedding",), ("automatic-speech-recognition",)
 _RECOMMENDATION = ("recommendation",)
 _WRITING = ("translation", *_SPEECH)
-_ARRAYS = ("custom", "onnx")
+_TEXT_LABELS = ("text-classification", "token-classification")
+_IMAGE_LABELS = ("image-classification",)
+_ARRAYS = ("custom", "onnx", *_IMAGE_LABELS)
+_CLASSIFY = (*_TEXT_LABELS, *_IMAGE_LABELS)
 _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("compress", "keep", "latency"): _EMBEDDING,
     ("export", "drop_unused_tokens"): _EMBEDDING,
     ("finetune", "distill", "embedding"): _EMBEDDING,
     ("finetune", "distill", "similarity"): _EMBEDDING,
-    ("finetune", "distill", "logits"): (*_WRITING, *_RECOMMENDATION),
-    ("finetune", "distill", "hidden"): (*_EMBEDDING, *_WRITING),
+    ("finetune", "distill", "hidden"): (*_EMBEDDING, *_WRITING, *_CLASSIFY),
+    ("finetune", "distill", "outputs"): ("custom",),
+    ("finetune", "distill", "logits"): (*_WRITING, *_RECOMMENDATION, *_CLASSIFY),
     ("finetune", "distill", "attention"): _WRITING,
-    ("finetune", "distill", "temperature"): _WRITING,
+    ("finetune", "distill", "temperature"): (*_WRITING, *_CLASSIFY),
     ("finetune", "distill", "sequence"): _WRITING,
-    ("finetune", "label_smoothing"): _WRITING,
+    ("finetune", "label_smoothing"): (*_WRITING, *_CLASSIFY),
     ("finetune", "mask_time"): _SPEECH,
     ("model", "train"): _RECOMMENDATION,
-    ("validate", "tokens"): (*_EMBEDDING, "translation"),
+    ("validate", "tokens"): (*_EMBEDDING, "translation", *_TEXT_LABELS),
     ("validate", "audio_s"): _SPEECH,
     ("validate", "rows"): _ARRAYS,
 }

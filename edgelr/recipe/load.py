@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgelr.errors import UsageError
 from edgelr.recipe.agreement import check_agreement
+from edgelr.recipe.custom import with_own_model
 from edgelr.recipe.faults import check_schema, usage_error
+from edgelr.recipe.gates import MetricGate
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.yaml_file import read_key, read_yaml
 
@@ -28,6 +31,7 @@ def load_recipe(path: Path, *, known_devices: Collection[str] | None = None) -> 
             ``recipes/a.yaml:14: compress.keep.parametrs: unknown key; did you mean 'parameters'?``.
     """
     file = read_yaml(path, what="recipe")
+    file = replace(file, value=with_own_model(file.value))
     recipe, faults = check_schema(Recipe, file)
     if known_devices is None:
         from edgelr.device.load import load_devices
@@ -37,6 +41,23 @@ def load_recipe(path: Path, *, known_devices: Collection[str] | None = None) -> 
     if recipe is None or faults:
         raise usage_error(path, faults)
     return recipe
+
+
+def metrics_named(recipe: Recipe) -> dict[str, str]:
+    """Where a recipe names a metric: key path -> metric, of gates, of a budget and of accuracy control.
+
+    Args:
+        recipe: Checked.
+    """
+    gates = enumerate(recipe.validation.gates)
+    found = {
+        f"validate.gates[{at}].metric": gate.metric for at, gate in gates if isinstance(gate, MetricGate)
+    }
+    if recipe.compress.keep.quality is not None:
+        found["compress.keep.quality.metric"] = recipe.compress.keep.quality.metric
+    if recipe.quantize is not None and recipe.quantize.max_drop is not None:
+        found["quantize.max_drop.metric"] = recipe.quantize.max_drop.metric
+    return found
 
 
 def data_path(recipe_path: Path, text: str) -> Path:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from edgelr.recipe.classify import Classify, ClassifyImages, TagTokens
+from edgelr.recipe.custom import Custom
 from edgelr.recipe.section import Count, Name, Section
 
 
@@ -227,4 +229,14 @@ class Recommend(Section):
     data: Annotated[MovieLens | InteractionsFile, Field(discriminator="source")]
 
 
-TaskSettings = SentenceEmbedding | Translate | Recognize | OnnxGraph | Recommend
+TaskSettings = (
+    SentenceEmbedding
+    | Translate
+    | Recognize
+    | OnnxGraph
+    | Recommend
+    | Custom
+    | Classify
+    | ClassifyImages
+    | TagTokens
+)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from edgelr.lowrank.kinds import kind_of, reason_against
 from edgelr.structure import Kind, LeftDense
@@ -70,6 +71,7 @@ def find_sites(
         sites[name] = modules[name]
         if len(modules) > 1:
             shared[name] = {other: module for other, module in modules.items() if other != name}
+    skipped += _inside(model)
     if not sites:
         raise nothing_left(skipped, include, exclude)
     return Found(sites=sites, shared=shared, skipped=tuple(skipped))
@@ -92,6 +94,21 @@ def _by_weight(model: nn.Module) -> list[dict[str, nn.Module]]:
             # A weight that is computed anew whenever it is asked for has no identity.
             groups[id(weight if isinstance(weight, nn.Parameter) else module)][name] = module
     return list(groups.values())
+
+
+def _inside(model: nn.Module) -> list[LeftDense]:
+    """Matrices that are not the weight of a layer: of recurrent layers, say, which have several."""
+    left = []
+    for name, module in model.named_modules():
+        if isinstance(module, ParametrizationList):
+            continue  # what a weight is computed from, which is listed
+        kind = type(module).__name__
+        recurrent = isinstance(module, nn.RNNBase | nn.RNNCellBase)
+        reason = f"{kind} multiplies by it step by step, inside" if recurrent else f"a matrix inside {kind}"
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim >= 2 and own != "weight":
+                left.append(LeftDense(name=f"{name}.{own}".removeprefix("."), reason=reason))
+    return left
 
 
 def _alike(modules: Mapping[str, nn.Module]) -> bool:

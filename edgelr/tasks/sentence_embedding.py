@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgelr.errors import DataError, UnsupportedModelError, UsageError
+from edgelr.errors import DataError
 from edgelr.examples import Example
 from edgelr.metrics.retrieval import sentence_embedding_scores
 from edgelr.progress import Progress
@@ -23,6 +23,7 @@ from edgelr.tasks.order import batch_of_step
 from edgelr.tasks.sentence_encoder import SentenceEncoder, distance, load_model, run
 from edgelr.tasks.sentence_losses import step_loss
 from edgelr.tasks.task import Arrays, Batch, GraphSpec, Loss, Reading, Score
+from edgelr.tasks.text_reach import check_text_reach
 
 __all__ = ["distance", "load_model", "run"]
 
@@ -47,24 +48,7 @@ def check_reach(model: nn.Module, reading: Reading) -> None:
         UnsupportedModelError: The model has fewer tokens.
     """
     assert isinstance(model, SentenceEncoder)
-    transformer: Any = model.transformer
-    known = transformer.get_input_embeddings().weight.shape[0]
-    document = read_tokenizer(reading.folder)
-    highest = max(parse_tokenizer(document, reading.max_tokens).get_vocab().values())
-    if highest >= known:
-        raise UnsupportedModelError(
-            f"the tokenizer has a token {highest}, and the model knows {known} tokens",
-            "tokenizer and weights do not belong together; get the model again",
-        )
-    table = getattr(getattr(transformer, "embeddings", None), "position_embeddings", None)
-    if isinstance(table, nn.Embedding):
-        # RoBERTa and its kin count positions from after that of the padding.
-        positions = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-        if reading.max_tokens > positions:
-            raise UsageError(
-                f"task.max_tokens: {reading.max_tokens} was asked for, the model has {positions} positions",
-                f"set it to at most {positions}",
-            )
+    check_text_reach(model.transformer, reading)
 
 
 def token_table(model: nn.Module) -> nn.Module:

@@ -41,7 +41,7 @@ class Reading:
         source_language: Code of the language that texts or sounds are in, for models of several; else None.
         target_language: Code of the language to translate to, likewise.
         prefix: What every text begins with.
-        sounds: What the paths of sounds are relative to.
+        sounds: What the paths of sounds, and of arrays, are relative to.
         window_s: Seconds of sound that the model is to read at once, where that is less than it could.
     """
 
@@ -87,6 +87,7 @@ class GraphSpec:
         travels: Whether the cases are stored in the package, to test parity anywhere.
         one_token: Whether it is given one token a call. Starting its nodes is most of its time then, and
             projections of the same value are packed; with many tokens that would cost more than it saves.
+        exact: Whether it multiplies by the matrices of ``module``'s known layers, and by no other constant.
     """
 
     role: str
@@ -99,6 +100,7 @@ class GraphSpec:
     idle: tuple[nn.Module, ...] = ()
     travels: bool = True
     one_token: bool = False
+    exact: bool = True
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Values by input name, as the module takes them."""
@@ -219,6 +221,10 @@ _MODULES = {
     "translation": "edgelr.tasks.translation",
     "automatic-speech-recognition": "edgelr.tasks.speech",
     "recommendation": "edgelr.tasks.recommendation",
+    "text-classification": "edgelr.tasks.text_classification",
+    "token-classification": "edgelr.tasks.token_classification",
+    "image-classification": "edgelr.tasks.image_classification",
+    "custom": "edgelr.tasks.custom",
 }
 
 

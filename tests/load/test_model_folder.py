@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from graph_models import network
 
 from edgelr.errors import MissingRequirementError, UnsupportedModelError, UsageError
-from edgelr.load.model_folder import card_license, find_model, fingerprint, window_s
+from edgelr.load.model_folder import card_license, find_model, fingerprint, label_names, window_s
 from edgelr.recipe.schema import Model
 
 
@@ -83,3 +84,12 @@ def test_an_onnx_file_is_a_model_with_its_weights(tmp_path):
         find_model(model, tmp_path)
     with pytest.raises(UsageError, match=r"there is no file .*b\.onnx"):
         find_model(Model(path="b.onnx"), tmp_path)
+
+
+def test_labels_are_in_the_order_of_the_scores(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"id2label": {"10": "c", "2": "b", "0": "a"}}))
+    assert label_names(tmp_path) == ("a", "b", "c")
+    for other in ("{}", "oops", '{"id2label": {"x": "a"}}'):
+        config.write_text(other)
+        assert label_names(tmp_path) == ("LABEL_0", "LABEL_1")

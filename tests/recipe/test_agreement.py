@@ -103,6 +103,7 @@ def test_a_quality_budget_is_of_a_known_metric(tmp_path, metric, fault):
 
 OF_TRANSLATION = "finetune: {distill: {%s: 1}}"
 WRITING = ["translation", "automatic-speech-recognition"]
+CLASSIFYING = ["text-classification", "token-classification", "image-classification"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,11 @@ WRITING = ["translation", "automatic-speech-recognition"]
 )
 def test_what_only_other_tasks_know_is_a_fault(tmp_path, task, section, key):
     owners = WRITING if task == "sentence-embedding" else ["sentence-embedding"]
-    owners = [*owners, "recommendation"] if key.endswith("logits") else owners
+    kind = key.rpartition(".")[2]
+    if kind in {"temperature", "label_smoothing"}:
+        owners = [*WRITING, *CLASSIFYING]
+    elif kind == "logits":
+        owners = [*WRITING, "recommendation", *CLASSIFYING]
     found = faults(tmp_path, f"task: {{type: {task}, max_tokens: 128}}\n{section}\n")
     named = " and ".join(owners)
     assert found == [f"2: {key}: is for the task {named}, and this one is {task}; take it out"]
@@ -158,7 +163,9 @@ def test_lengths_of_texts_are_tokens_and_of_speech_seconds(tmp_path):
     assert faults(tmp_path, text % (speech, "audio_s")) == []
     assert faults(tmp_path, text % ("translation", "tokens")) == []
     (fault,) = faults(tmp_path, text % (speech, "tokens"))
-    assert fault.startswith("2: validate.tokens: is for the task sentence-embedding and translation, and")
+    assert fault.startswith(
+        "2: validate.tokens: is for the task sentence-embedding and translation and text-cl"
+    )
     (fault,) = faults(tmp_path, text % ("translation", "audio_s"))
     assert fault.startswith(f"2: validate.audio_s: is for the task {speech}, and")
     (fault,) = faults(
@@ -285,3 +292,15 @@ def test_an_onnx_file_and_its_task_belong_together(tmp_path):
         "2: model.path: an ONNX file is for the task onnx, and this one is sentence-embedding"
     ]
     assert faults(tmp_path, f"{GRAPH}model: {{path: a.onnx}}\ncompress: {{factors: whitened}}") == []
+
+
+def test_rows_are_of_arrays(tmp_path):
+    for task in ("custom", "image-classification"):
+        assert faults(tmp_path, f"task: {{type: {task}}}\nvalidate: {{rows: [1, 8]}}\n") == []
+        (fault,) = faults(tmp_path, f"task: {{type: {task}}}\nvalidate: {{tokens: [8]}}\n")
+        assert fault.startswith("2: validate.tokens: is for the task")
+    (fault,) = faults(tmp_path, "task: {type: translation}\nvalidate: {rows: [1]}\n")
+    assert fault.startswith("2: validate.rows: is for the task custom and onnx")
+    assert faults(tmp_path, "task: {type: custom}\nvalidate: {rows: [4, 4]}\n") == [
+        "2: validate.rows[1]: 4 (whole number) is listed twice"
+    ]

@@ -117,3 +117,17 @@ def test_nothing_left_is_an_error_that_names_a_layer_and_why():
     assert "'a' was left out: not in compress.include" in str(error.value)
     with pytest.raises(UnsupportedModelError, match="no weight matrix at all"):
         find_sites(nn.LayerNorm(4), ("*",), ())
+
+
+def test_matrices_inside_other_layers_are_left_with_the_reason():
+    net = nn.ModuleDict({"a": nn.Linear(4, 4), "gru": nn.GRU(4, 4), "mha": nn.MultiheadAttention(4, 2)})
+    net["normed"] = torch.nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 4, 3))
+    net.register_parameter("free", nn.Parameter(torch.zeros(2, 2)))
+    found = {entry.name: entry.reason for entry in find_sites(net, ("*",), ()).skipped}
+    inside = "GRU multiplies by it step by step, inside"
+    assert found["gru.weight_ih_l0"] == found["gru.weight_hh_l0"] == inside
+    assert found["mha.in_proj_weight"] == "a matrix inside MultiheadAttention"
+    assert found["free"] == "a matrix inside ModuleDict"
+    assert not any("parametrizations" in name for name in found)
+    with pytest.raises(UnsupportedModelError, match="'weight_ih_l0' was left out: GRU multiplies"):
+        find_sites(nn.GRU(4, 4), ("*",), ())
