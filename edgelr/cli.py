@@ -90,6 +90,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
         "cat lines.txt | edgelr run build/english-french/package - --beam 4 > translated.txt",
         "edgelr run build/spoken-commands/package *.wav --segments",
         "arecord -t raw -f S16_LE -r 16000 | edgelr run build/spoken-commands/package - --segments",
+        'edgelr run build/smollm2-135m/package "Once upon a time" --max-tokens 50',
     )
 )
 @click.argument("package", type=click.Path(path_type=Path))
@@ -107,10 +108,11 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
 @device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
 @json_option
 def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's
-    """Use PACKAGE on each INPUT: search its own texts, print vectors, translate, or write down what is said.
+    """Use PACKAGE on each INPUT: search its own texts, print vectors, translate, transcribe, or go on.
 
-    The input - reads lines from standard input; translations come line by line. Inputs of a speech package
-    are sound files, or - for wav or raw samples as they come. Needs neither torch nor transformers.
+    The input - reads lines from standard input; translations come line by line, and what a language model
+    writes word by word. Inputs of a speech package are sound files, or - for wav or raw samples as they come.
+    Needs neither torch nor transformers.
     """
     from edgelr.use import answer
 

@@ -16,6 +16,7 @@ from edgelr.recipe.tasks import (
     Recognize,
     SpokenPhrases,
     TaskSettings,
+    TextsFile,
     Translate,
     TranslationsDataset,
     TranslationsFile,
@@ -38,7 +39,7 @@ def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
     if isinstance(data, TranslationsDataset | UtterancesDataset):
         folder = recipe_path.parent / data.id
         return {"data": folder_digest(folder)} if folder.is_dir() else {}
-    if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile):
+    if not isinstance(data, PairsFile | TranslationsFile | UtterancesFile | TextsFile):
         return {}
     path = data_path(recipe_path, data.path)
     try:

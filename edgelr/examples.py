@@ -80,7 +80,27 @@ class Utterance:
         return True
 
 
-AnyExample = Example | Translation | Utterance
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A text to be read.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits, such as the document.
+        text: The text.
+    """
+
+    id: str
+    group: str
+    text: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always, being one itself."""
+        return True
+
+
+AnyExample = Example | Translation | Utterance | Passage
 Row = TypeVar("Row", bound=AnyExample)
 
 
@@ -118,7 +138,7 @@ def read_examples(path: Path, kind: type[Row]) -> tuple[Row, ...]:
 
     Args:
         path: The file.
-        kind: ``Example``, ``Translation`` or ``Utterance``.
+        kind: Their class.
 
     Raises:
         DamagedArtifactError: The file cannot be read, or a line is not an example; file and line are named.

@@ -146,6 +146,7 @@ _MODULES = {
     "sentence-embedding": "edgelr.kinds.sentence_embedding",
     "translation": "edgelr.kinds.translation",
     "automatic-speech-recognition": "edgelr.kinds.speech",
+    "text-generation": "edgelr.kinds.text_generation",
 }
 
 

@@ -10,18 +10,21 @@ from typing import assert_never
 from edgelr.artifact_files import read_source, write_json
 from edgelr.artifacts import SPLITS, Source, Split
 from edgelr.errors import DataError
-from edgelr.examples import AnyExample, Utterance, write_examples
+from edgelr.examples import AnyExample, Example, Utterance, write_examples
 from edgelr.load.model_folder import card_license, fingerprint, window_s
 from edgelr.load.pairs_file import read_pairs
+from edgelr.load.passages import as_passages, read_passages
 from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
     CldrPairs,
+    Generate,
     PairsFile,
     PythonDocs,
     SpokenPhrases,
+    TextsFile,
     TranslationsDataset,
     TranslationsFile,
     UtterancesDataset,
@@ -94,6 +97,8 @@ def _splits(
     hold_out = data.hold_out if isinstance(data, PythonDocs) else ()
     examples = _read(data, recipe_folder, progress)
     _check_some(examples)
+    if isinstance(recipe.task, Generate):
+        examples = as_passages([each for each in examples if isinstance(each, Example)]) or examples
     return split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
 
 
@@ -126,7 +131,7 @@ def _check_some(examples: Sequence[AnyExample]) -> None:
 
 
 def _read(
-    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset,
+    data: PythonDocs | PairsFile | CldrPairs | TranslationsFile | TranslationsDataset | TextsFile,
     recipe_folder: Path,
     progress: Progress,
 ) -> tuple[AnyExample, ...]:
@@ -147,5 +152,7 @@ def _read(
             from edgelr.load.translations_dataset import read_dataset
 
             return read_dataset(data, recipe_folder, progress)
+        case TextsFile():
+            return read_passages(recipe_folder / data.path)
         case _:
             assert_never(data)

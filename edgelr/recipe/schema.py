@@ -164,16 +164,16 @@ class Distill(Section):
     embedding: Weight = Field(1.0, description="1 - cosine of the embeddings")
     similarity: Weight = Field(1.0, description="mean squared error of the batch's similarity matrix")
     hidden: Weight = Field(1.0, description="relative mean squared error of the hidden states of every layer")
-    logits: Weight = Field(1.0, description="divergence of the next token's distribution, of translations")
+    logits: Weight = Field(1.0, description="divergence of the next token's distribution, in writing")
     attention: Weight = Field(
         0.0, description="mean squared error of the attention to the source text, of translations"
     )
-    temperature: float = Field(1.0, gt=0, le=20, description="that logits are divided by, of translations")
+    temperature: float = Field(1.0, gt=0, le=20, description="that logits are divided by")
     sequence: int = Field(
         0,
         ge=0,
         le=16,
-        description="beams of the dense model, whose translations take the place of the references; 0: "
+        description="beams of the dense model, whose own texts take the place of the references; 0: "
         "references as they are",
     )
 
@@ -203,7 +203,7 @@ class Finetune(Section):
         description="share of every sound that the model does not hear while the dense one does, in spans: "
         "SpecAugment, such as 0.05; of Whisper, wav2vec2 and HuBERT",
     )
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross entropy, of translations")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross entropy, in writing")
     validate_every: Count = Field(50, description="steps between validations; the best checkpoint wins")
     patience: Count = Field(5, description="validations without a better result before tuning stops early")
     checkpoint_every: Count = Field(50, description="steps between checkpoints; a killed run resumes")

@@ -163,4 +163,27 @@ class Recognize(Section):
     max_tokens: int = Field(128, ge=8, le=448, description="most tokens of a window's transcript")
 
 
-TaskSettings = SentenceEmbedding | Translate | Recognize
+class TextsFile(Section):
+    """Your own texts: JSONL (``{"text", "group"?, "id"?}``), or plain text with blank lines in between."""
+
+    source: Literal["file"]
+    path: str = Field(description="a .jsonl or .txt file next to the recipe")
+    train: Count = 6000
+    validation: Count = 200
+    test: Count = 500
+
+
+class Generate(Section):
+    """The beginning of a text to how it goes on: Llama, Qwen, GPT-2, Gemma, Phi, Mistral and their kin."""
+
+    type: Literal["text-generation"]
+    data: Annotated[PythonDocs | TextsFile, Field(discriminator="source")]
+    max_tokens: int = Field(
+        512,
+        ge=32,
+        le=32_768,
+        description="that the package holds at once, prompt included; longer texts are cut in tuning",
+    )
+
+
+TaskSettings = SentenceEmbedding | Translate | Recognize | Generate

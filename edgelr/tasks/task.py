@@ -61,7 +61,7 @@ class Outputs:
 
     Attributes:
         result: The task's output: ``[batch, dim]`` for embeddings, ``[batch, tokens, vocabulary]`` logits for
-            translations, 0 where there is padding.
+            texts that are written, 0 where there is padding.
         hidden: Hidden states of every layer, each ``[batch, tokens, dim]``; empty when not asked for.
         attention: What every decoder layer looks at, ``[batch, heads, tokens, source tokens]``; likewise.
     """
@@ -218,6 +218,7 @@ _MODULES = {
     "sentence-embedding": "edgelr.tasks.sentence_embedding",
     "translation": "edgelr.tasks.translation",
     "automatic-speech-recognition": "edgelr.tasks.speech",
+    "text-generation": "edgelr.tasks.text_generation",
 }
 
 

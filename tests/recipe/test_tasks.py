@@ -4,7 +4,16 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from edgelr.recipe.schema import Recipe
-from edgelr.recipe.tasks import CldrPairs, PairsFile, SentenceEmbedding, Translate, TranslationsFile
+from edgelr.recipe.tasks import (
+    CldrPairs,
+    Generate,
+    PairsFile,
+    PythonDocs,
+    SentenceEmbedding,
+    TextsFile,
+    Translate,
+    TranslationsFile,
+)
 
 FILE = {"source": "file", "path": "a.tsv"}
 TRANSLATE = {"type": "translation", "data": FILE}
@@ -69,3 +78,12 @@ def test_a_translation_has_a_length_that_a_decoder_can_have(tokens):
     assert task(**TRANSLATE).max_tokens == 128
     with pytest.raises(ValidationError, match="max_tokens"):
         task(**TRANSLATE, max_tokens=tokens)
+
+
+def test_a_language_model_reads_texts_of_ones_own_or_documentation():
+    own = task(type="text-generation", data={"source": "file", "path": "a.txt"})
+    assert isinstance(own, Generate)
+    assert isinstance(own.data, TextsFile)
+    assert isinstance(task(type="text-generation", data={"source": "python-docs"}).data, PythonDocs)
+    with pytest.raises(ValidationError, match="greater than or equal to 32"):
+        task(type="text-generation", data=FILE, max_tokens=16)
