@@ -13,10 +13,10 @@ from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.recipe.custom import Custom
 from edgelr.recipe.load import data_path, fault, metrics_named
+from edgelr.recipe.recommend import InteractionsFile
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
     CldrPairs,
-    InteractionsFile,
     OnnxGraph,
     Recognize,
     SpokenPhrases,

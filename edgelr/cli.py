@@ -91,6 +91,7 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
         "edgelr run build/spoken-commands/package *.wav --segments",
         "arecord -t raw -f S16_LE -r 16000 | edgelr run build/spoken-commands/package - --segments",
         "edgelr run build/movielens/package --user 42",
+        'edgelr run build/smollm2-135m/package "Once upon a time" --max-tokens 50',
     )
 )
 @click.argument("package", type=click.Path(path_type=Path))
@@ -110,11 +111,11 @@ def plan(recipe: Path, out: Path | None) -> dict[str, Any]:
 @device_option("--device", default="cpu-1t", show_default=True, help="The profile to run as.")
 @json_option
 def run(package: Path, inputs: tuple[str, ...], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - click's
-    """Use PACKAGE on each INPUT: search its own texts, translate, write down what is said, name labels.
+    """Use PACKAGE on each INPUT: search its texts, translate, transcribe, name labels, go on, recommend.
 
-    The input - reads lines from standard input; translations come line by line. Inputs of a speech package
-    are sound files, or - for wav or raw samples as they come, those of a package of arrays .npz files. Needs
-    neither torch nor transformers.
+    The input - reads lines from standard input; translations come line by line, and what a language model
+    writes word by word. Inputs of a speech package are sound files, or - for wav or raw samples as they come,
+    those of a package of arrays .npz files. Needs neither torch nor transformers.
     """
     from edgelr.use import answer
 

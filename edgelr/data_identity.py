@@ -13,17 +13,17 @@ from edgelr.own_code import defines
 from edgelr.recipe.classify import ImagesFile, LabeledFile, TaggedFile
 from edgelr.recipe.custom import Custom
 from edgelr.recipe.load import data_path
+from edgelr.recipe.recommend import InteractionsFile, MovieLens
 from edgelr.recipe.tasks import (
     ArraysFile,
     CldrPairs,
-    InteractionsFile,
-    MovieLens,
     OnnxGraph,
     PairsFile,
     PythonDocs,
     Recognize,
     SpokenPhrases,
     TaskSettings,
+    TextsFile,
     Translate,
     TranslationsDataset,
     TranslationsFile,
@@ -33,7 +33,7 @@ from edgelr.recipe.tasks import (
 
 _FILES = (
     *(ArraysFile, PairsFile, TranslationsFile, UtterancesFile, LabeledFile, TaggedFile, ImagesFile),
-    InteractionsFile,
+    *(InteractionsFile, TextsFile),
 )
 
 

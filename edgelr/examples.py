@@ -172,7 +172,27 @@ class Tagged:
         return True
 
 
-AnyExample = Example | Translation | Utterance | Call | History | Labeled | Tagged
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A text to be read.
+
+    Attributes:
+        id: Stable name, unique in its data set.
+        group: What must not be shared between splits, such as the document.
+        text: The text.
+    """
+
+    id: str
+    group: str
+    text: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it can be held against a reference: always, being one itself."""
+        return True
+
+
+AnyExample = Example | Translation | Utterance | Call | History | Labeled | Tagged | Passage
 Row = TypeVar("Row", bound=AnyExample)
 
 

@@ -121,6 +121,24 @@ def say_over(text: str) -> None:
     click.echo(f"\r\x1b[K{shown}", err=True, nl=False, color=True)  # a terminal, whatever click thinks
 
 
+def say_part(text: str) -> None:
+    """Print part of a text as it is, at once, without ending the line.
+
+    Line breaks and tabs are part of it; other control characters and what the terminal's encoding lacks are
+    replaced.
+
+    Args:
+        text: Any text.
+
+    Raises:
+        BrokenPipeError: The reader went away.
+    """
+    part = _CONTROL.sub(lambda found: found.group() if found.group() in "\n\t" else "\ufffd", text)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(part.encode(encoding, "replace").decode(encoding), nl=False)
+    sys.stdout.flush()
+
+
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Lay rows out in columns, indented.
 

@@ -26,7 +26,7 @@ from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package import seal_package
 from edgelr.runtime.text import batch_tokens, embed, embedding, load_tokenizer, write_index
 
-pytest_plugins = ["classifiers", "recommendation_fixtures", "speech_fixtures"]
+pytest_plugins = ["classifiers", "generation_fixtures", "recommendation_fixtures", "speech_fixtures"]
 
 # Models of these tests are tiny: two threads mostly wait for each other, long on a busy machine. Set before
 # torch is imported; processes that tests start inherit it.

@@ -11,7 +11,7 @@ import pytest
 from edgelr.artifacts import Package
 from edgelr.load.interactions import list_catalog, model_catalog, read_met, split_by_time
 from edgelr.progress import Progress
-from edgelr.recipe.tasks import InteractionsFile
+from edgelr.recipe.recommend import InteractionsFile
 from edgelr.runtime.package import open_package
 
 USERS, ITEMS, MET = 30, 40, 20

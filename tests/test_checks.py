@@ -11,16 +11,8 @@ from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.job import open_job
 from edgelr.progress import Progress
 from edgelr.recipe.load import load_recipe
-from edgelr.recipe.tasks import (
-    ArraysFile,
-    CldrPairs,
-    InteractionsFile,
-    OnnxGraph,
-    Recognize,
-    Recommend,
-    TaskSettings,
-    Translate,
-)
+from edgelr.recipe.recommend import InteractionsFile, Recommend
+from edgelr.recipe.tasks import ArraysFile, CldrPairs, OnnxGraph, Recognize, TaskSettings, Translate
 
 KEEP = "keep: {parameters: 0.6}"
 FAST = "keep: {latency: {device: cpu-1t, speedup: 1.5, tokens: 16}}"

@@ -10,7 +10,8 @@ from edgelr.data_identity import (
     scoring_libraries,
 )
 from edgelr.errors import DataError
-from edgelr.recipe.tasks import OnnxGraph, Recognize, Recommend, SentenceEmbedding, Translate
+from edgelr.recipe.recommend import Recommend
+from edgelr.recipe.tasks import OnnxGraph, Recognize, SentenceEmbedding, Translate
 
 
 def embedding(**data):

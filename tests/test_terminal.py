@@ -13,7 +13,17 @@ import click
 import pytest
 
 from edgelr.errors import DataError, GateError
-from edgelr.terminal import aligned, failure, finite, is_numeric, run_command, say, say_line, say_over
+from edgelr.terminal import (
+    aligned,
+    failure,
+    finite,
+    is_numeric,
+    run_command,
+    say,
+    say_line,
+    say_over,
+    say_part,
+)
 
 
 def command(action: Callable[[], object]) -> click.Command:
@@ -228,3 +238,9 @@ def test_a_table_is_aligned() -> None:
     assert aligned(["site", "ms"], [["b", "1.5 ms"]])[-1] == "b     1.5 ms"
     assert is_numeric(["1", "2.5 %", "x"])
     assert not is_numeric(["1", "x"])
+
+
+def test_a_part_of_a_text_keeps_its_lines_and_ends_none(capsys: pytest.CaptureFixture[str]) -> None:
+    say_part("a\x1b[31mb\n")
+    say_part("c\td\u2028")
+    assert capsys.readouterr().out == "a\ufffd[31mb\nc\td\ufffd"

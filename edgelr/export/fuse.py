@@ -35,6 +35,7 @@ def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     shape_optimization.rules.apply_to_model(model)
     optimize(model)
     _drop_zero_masks(model)
+    _divide(model)
     fuse_cached_attention(model)
     fuse_sdpa(model, apply_shape_inference=True)
     fuse_mha1(model)
@@ -43,7 +44,28 @@ def fuse_attention(model: Any) -> int:  # noqa: ANN401 - onnx_ir.Model
     _share_bias(model)
     feed_cached_keys(model)
     optimize(model)  # inlines what was half fused, drops what is unused
-    return sum(node.op_type == "MultiHeadAttention" for node in model.graph)
+    return sum(node.op_type in {"MultiHeadAttention", "GroupQueryAttention"} for node in model.graph)
+
+
+def _divide(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model
+    """Divide where a graph multiplies by an inverse: the runtime knows a root mean square norm only so."""
+    import onnx_ir
+
+    for node in list(model.graph):
+        if node.op_type != "Reciprocal" or node.outputs[0].is_graph_output():
+            continue
+        readers = [use.node for use in node.outputs[0].uses()]
+        if len(readers) != 1 or readers[0].op_type != "Mul":
+            continue
+        (product,) = readers
+        divided = next(value for value in product.inputs if value is not node.outputs[0])
+        new = onnx_ir.node("Div", [divided, node.inputs[0]])
+        new.outputs[0].type, new.outputs[0].shape = product.outputs[0].type, product.outputs[0].shape
+        model.graph.insert_after(product, new)
+        onnx_ir.convenience.replace_all_uses_with(
+            product.outputs[0], new.outputs[0], replace_graph_outputs=True
+        )
+        model.graph.remove(product, safe=True)
 
 
 def _drop_zero_masks(model: Any) -> None:  # noqa: ANN401 - onnx_ir.Model

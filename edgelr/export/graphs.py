@@ -62,7 +62,19 @@ def traceable(model: nn.Module) -> nn.Module:
             choose("eager")
         if isinstance(module, IntoHeads | OutOfHeads):
             replace_module(plain, name, module.widened())  # export/heads.py cuts the zeros out of the graph
+        if kind_of(module) == "transposed-linear":
+            replace_module(plain, name, _turned(module))
     return plain
+
+
+def _turned(module: nn.Module) -> nn.Linear:
+    """GPT-2's layer as a plain linear, which is no Gemm between two changes of shape."""
+    weight, bias = cast(nn.Parameter, module.weight), cast(nn.Parameter, module.bias)
+    layer = nn.Linear(*weight.shape).to(weight)
+    with torch.no_grad():
+        layer.weight.copy_(weight.T)
+        layer.bias.copy_(bias)
+    return layer
 
 
 def matrix_count(model: nn.Module, idle: Iterable[nn.Module] = ()) -> int:

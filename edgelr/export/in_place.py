@@ -37,6 +37,10 @@ def keep_caches_in_place(proto: onnx.ModelProto) -> int:
         How many attentions there are; 0, and nothing is changed, where a cache is also kept in another way.
     """
     graph = proto.graph
+    written = [node for node in graph.node if node.op_type == "GroupQueryAttention"]
+    if written:  # exported like that
+        _take_unsplit(graph, written)
+        return len(written)
     caching = [node for node in graph.node if _keeps_cache(node)]
     kept = {name for node in caching for name in node.input[_PAST_KEY : _PAST_VALUE + 1]}
     sized = [node for node in graph.node if node.op_type == "Shape" and node.input[0] in kept]

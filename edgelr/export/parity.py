@@ -13,7 +13,7 @@ from onnxruntime import InferenceSession
 from edgelr.device.load import load_devices
 from edgelr.device.session import open_session
 from edgelr.errors import ExportError, UnsupportedModelError
-from edgelr.runtime.caches import PAST, counters_of
+from edgelr.runtime.caches import COUNTERS, PAST, counters_of
 from edgelr.runtime.graph import run_graph
 from edgelr.tasks.task import GraphSpec
 
@@ -57,14 +57,18 @@ def _runs(role: str, session: InferenceSession, feeds: Case) -> list[Case]:
     try:
         if PAST not in {entry.name for entry in session.get_inputs()}:
             return [run_graph(session, feeds)]
-        caches = {name: array for name, array in feeds.items() if name.startswith("past_")}
-        rows, _, past, _ = next(iter(caches.values())).shape
-        told = feeds | counters_of(rows, past)
+        caches = {
+            name: array for name, array in feeds.items() if name.startswith("past_") and name not in COUNTERS
+        }
+        (rows, tokens), past = feeds["input_ids"].shape, next(iter(caches.values())).shape[2]
+        told = feeds | counters_of(rows, past, tokens)
         # Beyond the tokens there may be anything; what is no number would show.
-        room = ((0, 0), (0, 0), (0, _ROOM), (0, 0))
+        room = ((0, 0), (0, 0), (0, tokens - 1 + _ROOM), (0, 0))
         wide = {name: np.pad(array, room, constant_values=np.nan) for name, array in caches.items()}
         roomy = run_graph(session, told | wide)
-        cut = {name: array[:, :, : past + 1] for name, array in roomy.items() if name.startswith("present_")}
+        cut = {
+            name: array[:, :, : past + tokens] for name, array in roomy.items() if name.startswith("present_")
+        }
         return [run_graph(session, told), roomy | cut]
     except UnsupportedModelError as error:
         raise ExportError(f"{role}: {error}", "please report the model") from error

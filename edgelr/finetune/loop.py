@@ -20,7 +20,7 @@ from edgelr.errors import DivergedError
 from edgelr.finetune.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgelr.finetune.schedule import learning_rate
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 
 State = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 
 
 def learning_rate(step: int, settings: Finetune) -> float:

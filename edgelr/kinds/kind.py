@@ -152,6 +152,7 @@ _MODULES = {
     "custom": "edgelr.kinds.arrays",
     "onnx": "edgelr.kinds.arrays",
     "recommendation": "edgelr.kinds.recommendation",
+    "text-generation": "edgelr.kinds.text_generation",
 }
 
 

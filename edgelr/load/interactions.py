@@ -13,7 +13,7 @@ from edgelr.artifacts import Split
 from edgelr.errors import DamagedArtifactError, DataError, UnsupportedModelError
 from edgelr.examples import History, spread
 from edgelr.progress import Progress
-from edgelr.recipe.tasks import Interactions, InteractionsFile, MovieLens
+from edgelr.recipe.recommend import Interactions, InteractionsFile, MovieLens
 from edgelr.runtime.catalog import Catalog, read_catalog, write_catalog
 
 if TYPE_CHECKING:

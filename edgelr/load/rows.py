@@ -100,13 +100,25 @@ def normalized(text: str) -> str:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Lines that are not blank, with their numbers; only a newline ends one, not U+2028 within a text."""
+    lines = file_text(path).split("\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def file_text(path: Path) -> str:
+    """The text of a user's file.
+
+    Args:
+        path: In UTF-8.
+
+    Raises:
+        DataError: It is missing, or no such text.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", "paths are relative to the recipe's folder") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 text: {error}", "save it as UTF-8") from error
-    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _json_texts(where: str, line: str, columns: Sequence[str]) -> dict[str, str]:

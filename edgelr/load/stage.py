@@ -10,23 +10,25 @@ from typing import assert_never
 from edgelr.artifact_files import read_source, write_json
 from edgelr.artifacts import SPLITS, Source, Split
 from edgelr.errors import DataError
-from edgelr.examples import AnyExample, Utterance, write_examples
+from edgelr.examples import AnyExample, Example, Utterance, write_examples
 from edgelr.load.model_folder import card_license, fingerprint, label_names, window_s
 from edgelr.load.pairs_file import read_pairs
+from edgelr.load.passages import as_passages, read_passages
 from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
 from edgelr.recipe.classify import Classify, ImagesFile, LabeledFile, TaggedFile, TagTokens
 from edgelr.recipe.custom import Custom, OwnRows
+from edgelr.recipe.recommend import Interactions, Recommend
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
     ArraysFile,
     CldrPairs,
-    Interactions,
+    Generate,
     PairsFile,
     PythonDocs,
-    Recommend,
     SpokenPhrases,
+    TextsFile,
     TranslationsDataset,
     TranslationsFile,
     UtterancesDataset,
@@ -155,6 +157,8 @@ def _splits(
     hold_out = data.hold_out if isinstance(data, PythonDocs) else ()
     examples = _read(data, recipe_folder, progress)
     _check_some(examples)
+    if isinstance(recipe.task, Generate):
+        examples = as_passages([each for each in examples if isinstance(each, Example)]) or examples
     return split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
 
 
@@ -193,7 +197,8 @@ def _read(  # noqa: PLR0911 - one a source of data
     | TranslationsFile
     | TranslationsDataset
     | LabeledFile
-    | TaggedFile,
+    | TaggedFile
+    | TextsFile,
     recipe_folder: Path,
     progress: Progress,
 ) -> tuple[AnyExample, ...]:
@@ -222,5 +227,7 @@ def _read(  # noqa: PLR0911 - one a source of data
             from edgelr.load.tags_file import read_tagged
 
             return read_tagged(recipe_folder / data.path)
+        case TextsFile():
+            return read_passages(recipe_folder / data.path)
         case _:
             assert_never(data)

@@ -125,7 +125,8 @@ def _fold_turned(graph: onnx.GraphProto) -> None:
 
 def write_graph(proto: onnx.ModelProto, path: Path) -> None:
     """Write deterministic bytes; weights go to a file beside the graph when it would exceed 1 GiB."""
-    if proto.ByteSize() > _EXTERNAL_FROM_BYTES:
+    # Not proto.ByteSize(), which fails beyond what protobuf can write.
+    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > _EXTERNAL_FROM_BYTES:
         onnx.save(proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
     else:
         path.write_bytes(proto.SerializeToString(deterministic=True))

@@ -5,10 +5,12 @@ METRICS = {
     "translation": ("bleu", "chrf", "exact_match", "agreement", "chrf_to_dense"),
     "recommendation": ("auc", "log_loss", "recall@20", "ndcg@20", "overlap@20"),
     "automatic-speech-recognition": ("wer", "cer", "exact_match", "wer_to_dense", "agreement"),
+    "text-generation": ("perplexity", "agreement", "agreed_tokens"),
     "text-classification": ("accuracy", "f1", "agreement"),
     "token-classification": ("accuracy", "f1", "agreement"),
     "image-classification": ("accuracy", "f1", "agreement"),
     "custom": ("cosine", "difference", "metric"),
     "onnx": ("cosine", "difference", "metric"),
 }
-ERRORS = frozenset({"wer", "cer", "wer_to_dense", "difference", "log_loss"})  # better when lower
+# Better when lower.
+ERRORS = frozenset({"wer", "cer", "wer_to_dense", "difference", "log_loss", "perplexity"})

@@ -14,7 +14,7 @@ from edgelr.metrics import ERRORS, METRICS
 from edgelr.recipe.faults import did_you_mean
 from edgelr.recipe.gates import BaselineName
 from edgelr.recipe.schema import GRAPH_SUFFIX, Latency, Validation
-from edgelr.recipe.tasks import SentenceEmbedding
+from edgelr.recipe.tasks import Generate, SentenceEmbedding
 from edgelr.recipe.yaml_file import YamlFile, describe
 from edgelr.recipe.yaml_tree import Fault, KeyPath
 
@@ -72,7 +72,8 @@ _GRAPH = "onnx"
 # What only some tasks know: key path -> these tasks.
 _EMBEDDING, _SPEECH = ("sentence-embedding",), ("automatic-speech-recognition",)
 _RECOMMENDATION = ("recommendation",)
-_WRITING = ("translation", *_SPEECH)
+_READING = ("translation", *_SPEECH)  # a source, and writing
+_WRITING = (*_READING, "text-generation")
 _TEXT_LABELS = ("text-classification", "token-classification")
 _IMAGE_LABELS = ("image-classification",)
 _ARRAYS = ("custom", "onnx", *_IMAGE_LABELS)
@@ -85,13 +86,13 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("finetune", "distill", "hidden"): (*_EMBEDDING, *_WRITING, *_CLASSIFY),
     ("finetune", "distill", "outputs"): ("custom",),
     ("finetune", "distill", "logits"): (*_WRITING, *_RECOMMENDATION, *_CLASSIFY),
-    ("finetune", "distill", "attention"): _WRITING,
+    ("finetune", "distill", "attention"): _READING,
     ("finetune", "distill", "temperature"): (*_WRITING, *_CLASSIFY),
     ("finetune", "distill", "sequence"): _WRITING,
     ("finetune", "label_smoothing"): (*_WRITING, *_CLASSIFY),
     ("finetune", "mask_time"): _SPEECH,
     ("model", "train"): _RECOMMENDATION,
-    ("validate", "tokens"): (*_EMBEDDING, "translation", *_TEXT_LABELS),
+    ("validate", "tokens"): (*_EMBEDDING, "translation", "text-generation", *_TEXT_LABELS),
     ("validate", "audio_s"): _SPEECH,
     ("validate", "rows"): _ARRAYS,
 }
@@ -177,7 +178,10 @@ def _check_lengths(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
         entries = list(measured.tokens)
     for index, tokens in enumerate(entries):
         if _is_number(tokens) and tokens > longest:
-            yield file.fault(("validate", "tokens", index), _too_long(tokens, longest))
+            message = _too_long(tokens, longest)
+            if file.at(("task", "type")) == "text-generation":
+                message = f"{tokens} tokens and as many to be written are more than task.max_tokens"
+            yield file.fault(("validate", "tokens", index), message)
 
 
 def _check_gates(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
@@ -250,11 +254,15 @@ def _check_baseline(
 
 
 def _longest(file: YamlFile) -> int | None:
-    """``task.max_tokens`` or its default; None where it is no number."""
+    """The longest text: ``task.max_tokens`` or its default; None where it is no number.
+
+    Of a model that goes on with texts it is half of that: as many tokens are written as are read.
+    """
+    goes_on = file.at(("task", "type")) == "text-generation"
     longest = file.at(("task", "max_tokens"))
     if longest is None:
-        longest = SentenceEmbedding.model_fields["max_tokens"].default
-    return longest if isinstance(longest, int) else None
+        longest = (Generate if goes_on else SentenceEmbedding).model_fields["max_tokens"].default
+    return longest // (2 if goes_on else 1) if isinstance(longest, int) else None
 
 
 def _too_long(tokens: int, longest: int) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from edgelr.recipe.compare import Compare
+from edgelr.recipe.finetune import Finetune
 from edgelr.recipe.gates import BaselineName, Gate
 from edgelr.recipe.quantize import Quantize
 from edgelr.recipe.section import Count, Name, Section
@@ -18,7 +19,6 @@ from edgelr.structure import GroupForm
 
 GRAPH_SUFFIX = ".onnx"
 Share = Annotated[float, Field(gt=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
 Budget = Literal["parameters", "bytes", "macs"]
 Factors = Literal["plain", "whitened", "kronecker"]
 Allocation = Literal["uniform", "energy", "gradient", "sensitivity"]
@@ -193,65 +193,6 @@ class Compress(Section):
         if self.center and self.factors == "plain":
             raise ValueError("center needs factors: whitened or kronecker; plain factors know no inputs")
         return self
-
-
-# --- finetune -------------------------------------------------------------------------------------
-
-
-class Distill(Section):
-    """Weights of the distillation losses; the dense model is the teacher."""
-
-    embedding: Weight = Field(1.0, description="1 - cosine of the embeddings")
-    similarity: Weight = Field(1.0, description="mean squared error of the batch's similarity matrix")
-    hidden: Weight = Field(1.0, description="relative mean squared error of the hidden states of every layer")
-    logits: Weight = Field(1.0, description="divergence of the next token's, or the label's, distribution")
-    outputs: Weight = Field(
-        1.0, description="squared difference of the outputs over their square, of a module of your own"
-    )
-    attention: Weight = Field(
-        0.0, description="mean squared error of the attention to the source text, of translations"
-    )
-    temperature: float = Field(
-        1.0, gt=0, le=20, description="that logits are divided by, where they are compared"
-    )
-    sequence: int = Field(
-        0,
-        ge=0,
-        le=16,
-        description="beams of the dense model, whose translations take the place of the references; 0: "
-        "references as they are",
-    )
-
-
-class Finetune(Section):
-    """Tuning of the factors on the task."""
-
-    steps: Count = Field(description="optimizer steps, at most")
-    batch: int = Field(32, ge=2, description="texts a step")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="of the tuning's arithmetic; auto is bf16 where the hardware has it"
-    )
-    learning_rate: float = Field(1.0e-3, gt=0, lt=1)
-    warmup_share: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
-    weight_decay: Weight = 0.01
-    clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
-    distill: Distill = Distill()  # type: ignore[call-arg]
-    task_loss: Weight = Field(
-        0.0,
-        description="weight of the task's own loss: contrastive on (query, passage) pairs; cross entropy of "
-        "the references",
-    )
-    mask_time: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of every sound that the model does not hear while the dense one does, in spans: "
-        "SpecAugment, such as 0.05; of Whisper, wav2vec2 and HuBERT",
-    )
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross entropy")
-    validate_every: Count = Field(50, description="steps between validations; the best checkpoint wins")
-    patience: Count = Field(5, description="validations without a better result before tuning stops early")
-    checkpoint_every: Count = Field(50, description="steps between checkpoints; a killed run resumes")
 
 
 # --- export, quantize -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from edgelr.recipe.classify import Classify, ClassifyImages, TagTokens
 from edgelr.recipe.custom import Custom
+from edgelr.recipe.recommend import Recommend
 from edgelr.recipe.section import Count, Name, Section
 
 
@@ -192,47 +193,34 @@ class OnnxGraph(Section):
     )
 
 
-class Interactions(Section):
-    """What every source of interactions has in common: what is a like, and what is tested."""
-
-    liked: float = Field(4.0, description="a rating from this on is a like, one below a dislike")
-    validation: float = Field(
-        0.1, gt=0, lt=0.5, description="share of each user's interactions, those before the test's"
-    )
-    test: float = Field(
-        0.1,
-        gt=0,
-        lt=0.5,
-        description="share of each user's interactions, the last in time; they travel in "
-        "the package, with what came before them",
-    )
-
-
-class MovieLens(Interactions):
-    """MovieLens 100k: 943 people's ratings of 1682 films, out of the wheel ``recbole``."""
-
-    source: Literal["movielens-100k"]
-
-
-class InteractionsFile(Interactions):
-    """Your own: CSV or Parquet with the columns ``user``, ``item``, ``time`` and maybe ``rating``."""
+class TextsFile(Section):
+    """Your own texts: JSONL (``{"text", "group"?, "id"?}``), or plain text with blank lines in between."""
 
     source: Literal["file"]
-    path: str = Field(description="a .csv or .parquet file next to the recipe; without ratings all are likes")
-    titles: str | None = Field(None, description="likewise, with the columns 'item' and 'title'")
+    path: str = Field(description="a .jsonl or .txt file next to the recipe")
+    train: Count = 6000
+    validation: Count = 200
+    test: Count = 500
 
 
-class Recommend(Section):
-    """Users to what they will like: scores of every item of a catalog, which are log-odds."""
+class Generate(Section):
+    """The beginning of a text to how it goes on: Llama, Qwen, GPT-2, Gemma, Phi, Mistral and their kin."""
 
-    type: Literal["recommendation"]
-    data: Annotated[MovieLens | InteractionsFile, Field(discriminator="source")]
+    type: Literal["text-generation"]
+    data: Annotated[PythonDocs | TextsFile, Field(discriminator="source")]
+    max_tokens: int = Field(
+        512,
+        ge=32,
+        le=32_768,
+        description="that the package holds at once, prompt included; longer texts are cut in tuning",
+    )
 
 
 TaskSettings = (
     SentenceEmbedding
     | Translate
     | Recognize
+    | Generate
     | OnnxGraph
     | Recommend
     | Custom

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from edgelr.artifacts import Package
 from edgelr.errors import ExportError, QuantizeError
-from edgelr.examples import Example, Translation
+from edgelr.examples import Example, Passage, Translation
+from edgelr.metrics.text_generation import LENGTH, Readings, as_continuations
+from edgelr.runtime.continue_text import continue_tokens, half_of, loss_of, prompt_of, writer_of
 from edgelr.runtime.text import embed, package_tokenizer
 from edgelr.runtime.transcribe import Transcriber, text_of, transcribe, transcriber_of
 from edgelr.runtime.translate import translate, translator_of
@@ -113,6 +115,46 @@ def transcripts_of(
         if each is not None:
             each()
     return outputs
+
+
+def readings_of(
+    package: Package,
+    sessions: Mapping[str, InferenceSession],
+    examples: Sequence[Passage],
+    each: Each | None = None,
+) -> Readings:
+    """Score every token of texts, and go on greedily after the first half of each.
+
+    Args:
+        package: Whose tokenizer and generation settings count.
+        sessions: Its graph, open.
+        examples: Texts, cut where the package is full.
+        each: Called twice for every text: after each of the two.
+
+    Raises:
+        ExportError, QuantizeError: A score is not finite.
+        UnsupportedModelError: The graph does not fit the task.
+    """
+    import numpy as np
+
+    writer = writer_of(package, sessions)
+    losses, counts, continuations = [], [], []
+    for example in examples:
+        ids = prompt_of(writer, example.text, cut=True)
+        losses.append(loss_of(writer, ids))
+        counts.append(len(ids) - 1)
+        check_finite(np.array(losses[-1:], np.float32), package)
+        if each is not None:
+            each()
+        prompt = half_of(ids, writer.generation.max_length)
+        continuations.append(list(continue_tokens(writer, prompt, LENGTH)))
+        if each is not None:
+            each()
+    return Readings(
+        losses=np.array(losses),
+        tokens=np.array(counts, np.int64),
+        continuations=as_continuations(continuations),
+    )
 
 
 def references_of(examples: Sequence[Translation]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,14 @@ class GrowingCaches:
 
         self._values = [value_of(np.zeros((rows, heads, 0, size), np.float32)) for heads, size in self._sizes]
 
-    def bind(self, binding: IOBinding) -> None:
-        """Bind inputs and outputs of the next step."""
+    def bind(self, binding: IOBinding, tokens: int = 1) -> None:
+        """Bind inputs and outputs of the next step, which takes as many tokens."""
         for name, value in zip(self._past, self._values, strict=True):
             binding.bind_ortvalue_input(name, value)
         for name in self._present:
             binding.bind_output(name)
 
-    def keep(self, binding: IOBinding) -> None:
+    def keep(self, binding: IOBinding, tokens: int = 1) -> None:
         """Take what a step has given."""
         self._values = binding.get_outputs()[1:]
 
@@ -56,7 +57,7 @@ class GrowingCaches:
 
 
 class BufferCaches:
-    """Buffers with room for more tokens, which a step writes one token's into; they are bound once.
+    """Buffers with room for more tokens, which a step writes its own into; they are bound once.
 
     Args:
         past: Names of the inputs.
@@ -79,12 +80,12 @@ class BufferCaches:
         else:
             self._take([np.zeros((rows, heads, _ROOM, size), np.float32) for heads, size in self._sizes])
 
-    def bind(self, binding: IOBinding) -> None:
-        """Bind buffers that have room for a token more, unless they are bound already."""
-        import numpy as np
-
-        if self._length == self._buffers[0].shape[2]:
-            self._take([np.concatenate((each, np.zeros_like(each)), axis=2) for each in self._buffers])
+    def bind(self, binding: IOBinding, tokens: int = 1) -> None:
+        """Bind buffers that have room for as many tokens more, unless they are bound already."""
+        if self._length + tokens > self._buffers[0].shape[2]:
+            self._grow(tokens)
+        if tokens != 1:  # which is what is counted with, unless something else is known
+            self._count(tokens)
         if self._bound is binding:
             return
         for past, present, value in zip(self._past, self._present, self._values, strict=True):
@@ -94,9 +95,9 @@ class BufferCaches:
             binding.bind_ortvalue_input(name, value_of(counter))
         self._bound = binding
 
-    def keep(self, binding: IOBinding) -> None:
-        """Count the token that a step has written."""
-        self._length += 1
+    def keep(self, binding: IOBinding, tokens: int = 1) -> None:
+        """Count the tokens that a step has written."""
+        self._length += tokens
         self._count()
 
     def feeds(self) -> dict[str, NDArray[Any]]:
@@ -112,9 +113,19 @@ class BufferCaches:
         for each in self._buffers:
             each[:, :, : self._length] = each[rows, :, : self._length]
 
-    def _count(self) -> None:
-        for name, counter in self._counters.items():
-            counter.fill(self._length + (name == TOTAL))  # in place: they are bound
+    def _grow(self, tokens: int) -> None:
+        """Go on with twice the room, or with as much more as is needed."""
+        import numpy as np
+
+        room = self._buffers[0].shape[2]
+        more = max(room, _ROOM * math.ceil((self._length + tokens - room) / _ROOM))
+        padding = ((0, 0), (0, 0), (0, more), (0, 0))
+        self._take([np.pad(each, padding) for each in self._buffers])
+
+    def _count(self, tokens: int = 1) -> None:
+        rows = len(self._buffers[0])
+        for name, counts in counters_of(rows, self._length, tokens).items():
+            self._counters[name][:] = counts  # in place: they are bound
 
     def _take(self, buffers: list[NDArray[np.float32]]) -> None:
         """Go on with other buffers."""
@@ -124,12 +135,13 @@ class BufferCaches:
         self._bound = None
 
 
-def counters_of(rows: int, past: int) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
+def counters_of(rows: int, past: int, tokens: int = 1) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
     """The inputs that say so.
 
     Args:
         rows: Sequences; all of them have as many tokens.
-        past: Tokens before the one of this step.
+        past: Tokens before those of this step.
+        tokens: Those of this step.
 
     Returns:
         ``past_length`` int64 ``[1]``, ``seqlens_k`` int32 ``[rows]``, which is the index of the last token,
@@ -139,8 +151,8 @@ def counters_of(rows: int, past: int) -> dict[str, NDArray[np.int64] | NDArray[n
 
     return {
         PAST: np.array([past], np.int64),
-        PASTS: np.full(rows, past, np.int32),
-        TOTAL: np.array([past + 1], np.int32),
+        PASTS: np.full(rows, past + tokens - 1, np.int32),
+        TOTAL: np.array([past + tokens], np.int32),
     }
 
 

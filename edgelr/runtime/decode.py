@@ -30,10 +30,7 @@ class Decoder(Protocol):
         """Begin anew with one empty row for each of ``rows`` source texts."""
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Append a token to every row.
-
-        Args:
-            tokens: ``[rows]``.
+        """Append a token to every row; ``tokens`` is ``[rows]``, or ``[rows, tokens]`` of a prompt.
 
         Returns:
             Logits of the next token, ``[rows, vocabulary]``; the caller may change them.
@@ -75,30 +72,35 @@ def greedy(
     return found
 
 
-def greedy_steps(decoder: Decoder, batch: int, generation: Generation) -> Iterator[NDArray[np.int64]]:
+def greedy_steps(
+    decoder: Decoder, batch: int, generation: Generation, prompt: NDArray[np.int64] | None = None
+) -> Iterator[NDArray[np.int64]]:
     """The tokens of every step, ``[batch]``, as soon as they are known; ended rows go on with pad tokens.
 
     Args:
         decoder: Ready to start.
         batch: Source texts that it holds.
-        generation: The settings.
+        generation: The settings; a prompt is part of every length in them.
+        prompt: What every row begins with, ``[batch, tokens]``; the start token when None.
     """
     import numpy as np
 
     changes = changes_of(generation, normalized=False)
     ends = frozenset(generation.eos_token_id)
     history = np.empty((batch, generation.max_length), np.int64)
-    tokens = np.full(batch, generation.decoder_start_token_id, np.int64)
+    tokens = np.full(batch, generation.decoder_start_token_id, np.int64) if prompt is None else prompt
+    told = 1 if prompt is None else prompt.shape[1]
+    history[:, :told] = tokens.reshape(batch, told)
     ended = [False] * batch
     decoder.start(batch)
-    for length in range(1, generation.max_length):
-        history[:, length - 1] = tokens
+    for length in range(told, generation.max_length):
         scores = decoder.step(tokens)
         for change in changes:
             change(scores, history[:, :length])
         tokens = scores.argmax(axis=1)
         if batch > 1:
             tokens[ended] = generation.pad_token_id
+        history[:, length] = tokens
         yield tokens
         # Lists: of a few numbers numpy would take longer to start than to compare.
         ended = [before or token in ends for before, token in zip(ended, tokens.tolist(), strict=True)]

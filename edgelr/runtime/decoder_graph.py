@@ -70,13 +70,15 @@ class GraphDecoder:
         )
         counters = [name for name in COUNTERS if name in inputs]
         tokens = ["input_ids", *([MASK] if self._masked else ())]
-        _check("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], list(reads), 1)
-        _check("encoder", "outputs", [entry.name for entry in encoder.get_outputs()], self._cross)
-        _check("decoder", "inputs", inputs, [*tokens, *past, *self._cross, *(COUNTERS if counters else ())])
-        _check("decoder", "outputs", outputs, ["logits", *present])
-        self.vocabulary = _sizes(outputs, "logits", 3, (2,))[0]
+        check_names("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], list(reads), 1)
+        check_names("encoder", "outputs", [entry.name for entry in encoder.get_outputs()], self._cross)
+        check_names(
+            "decoder", "inputs", inputs, [*tokens, *past, *self._cross, *(COUNTERS if counters else ())]
+        )
+        check_names("decoder", "outputs", outputs, ["logits", *present])
+        self.vocabulary = sizes_of(outputs, "logits", 3, (2,))[0]
         kind = BufferCaches if counters else GrowingCaches
-        self._caches = kind(past, present, [_sizes(inputs, name, 4, (1, 3)) for name in past])
+        self._caches = kind(past, present, [sizes_of(inputs, name, 4, (1, 3)) for name in past])
         self._rows = 0
 
     def read(self, source: Mapping[str, NDArray[Any]]) -> None:
@@ -94,7 +96,7 @@ class GraphDecoder:
         for name in self._cross:
             binding.bind_output(name)
         first, array = next(iter(source.items()))
-        _run("encoder", self._encoder, binding, f"{first} {list(array.shape)}")
+        run_bound("encoder", self._encoder, binding, f"{first} {list(array.shape)}")
         self._sources = binding.get_outputs()
         self._mask = source.get(MASK)
 
@@ -120,7 +122,7 @@ class GraphDecoder:
         binding = self._binding
         self._tokens[:, 0] = tokens
         self._caches.bind(binding)
-        _run("decoder", self._decoder, binding, f"input_ids {list(self._tokens.shape)}")
+        run_bound("decoder", self._decoder, binding, f"input_ids {list(self._tokens.shape)}")
         self._caches.keep(binding)
         return self._logits
 
@@ -165,19 +167,41 @@ class GraphDecoder:
         self._binding.bind_ortvalue_output("logits", value_of(logits))
 
 
-def _check(role: str, what: str, found: Collection[str], wanted: list[str], fewest: int = 2) -> None:
+def check_names(role: str, what: str, found: Collection[str], wanted: list[str], fewest: int = 2) -> None:
+    """Check that a graph takes or gives what it should.
+
+    Args:
+        role: Of the graph.
+        what: ``inputs`` or ``outputs``.
+        found: Their names.
+        wanted: What they should be.
+        fewest: How many there are at least.
+
+    Raises:
+        DamagedArtifactError: They are others.
+    """
     names = set(found)
     if names != set(wanted) or len(wanted) < fewest:
         missing, more = sorted(set(wanted) - names), sorted(names - set(wanted))
         raise DamagedArtifactError(
-            f"the {what} of the graph {role!r} are not those of an encoder and a decoder: "
+            f"the {what} of the graph {role!r} are not those that it should have: "
             f"missing {', '.join(missing) or 'none'}, unknown {', '.join(more) or 'none'}",
             AGAIN,
         )
 
 
-def _sizes(shapes: Mapping[str, list[int | str]], name: str, rank: int, axes: tuple[int, ...]) -> list[int]:
-    """Fixed sizes of a tensor of the decoder."""
+def sizes_of(shapes: Mapping[str, list[int | str]], name: str, rank: int, axes: tuple[int, ...]) -> list[int]:
+    """Fixed sizes of a tensor of the decoder.
+
+    Args:
+        shapes: By name.
+        name: Of the tensor.
+        rank: How many axes it has.
+        axes: Whose sizes are wanted.
+
+    Raises:
+        DamagedArtifactError: It has other axes, or one of these sizes is open.
+    """
     shape = shapes[name]
     sizes = [shape[axis] for axis in axes if len(shape) == rank]
     if len(sizes) != len(axes) or not all(isinstance(size, int) for size in sizes):
@@ -187,7 +211,18 @@ def _sizes(shapes: Mapping[str, list[int | str]], name: str, rank: int, axes: tu
     return [int(size) for size in sizes]
 
 
-def _run(role: str, session: InferenceSession, binding: IOBinding, given: str) -> None:
+def run_bound(role: str, session: InferenceSession, binding: IOBinding, given: str) -> None:
+    """Run a graph with what is bound.
+
+    Args:
+        role: Of the graph.
+        session: It, open.
+        binding: Inputs and outputs.
+        given: What an error says of these.
+
+    Raises:
+        UnsupportedModelError: ONNX Runtime fails on it.
+    """
     try:
         session.run_with_iobinding(binding)
     except run_errors() as error:

@@ -16,7 +16,7 @@ from edgelr.errors import UsageError
 from edgelr.examples import Utterance
 from edgelr.metrics.speech import speech_scores
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.runtime.ctc import LETTERS
 from edgelr.tasks.ctc_model import (
     HIDDEN,

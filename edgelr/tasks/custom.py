@@ -19,7 +19,7 @@ from edgelr.kinds.arrays import own_metric
 from edgelr.metrics.arrays import array_scores
 from edgelr.own_code import defines, own_function, running
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.runtime.calls import read_calls, write_outputs
 from edgelr.tasks.own_graphs import own_graph
 from edgelr.tasks.own_module import Own, named_outputs, read_own

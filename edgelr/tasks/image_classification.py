@@ -16,7 +16,7 @@ from edgelr.errors import UnsupportedModelError
 from edgelr.examples import Call
 from edgelr.metrics.classification import classification_scores
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.runtime.calls import read_calls, write_outputs
 from edgelr.runtime.classify import LOGITS
 from edgelr.runtime.labels import write_labels

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from edgelr.examples import Utterance
 from edgelr.metrics.speech import speech_scores
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.tasks.ctc_model import VALUES, loudness_of, package_settings, parity_sounds
 from edgelr.tasks.moonshine_model import (
     check_reach,

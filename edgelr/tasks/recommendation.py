@@ -15,7 +15,7 @@ from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.examples import History, spread
 from edgelr.metrics.recommendation import Ranked, ranked, recommendation_scores
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.runtime.catalog import ITEMS, USERS, Catalog, read_catalog
 from edgelr.runtime.recommend import pack_ranked
 from edgelr.tasks.order import batch_of_step

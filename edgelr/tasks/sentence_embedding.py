@@ -15,7 +15,7 @@ from edgelr.errors import DataError
 from edgelr.examples import Example
 from edgelr.metrics.retrieval import sentence_embedding_scores
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.text import INDEX, batch_tokens, pad_id, parse_tokenizer
 from edgelr.tasks.encoder_folder import read_tokenizer

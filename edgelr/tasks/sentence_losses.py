@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgelr.recipe.schema import Distill, Finetune
+from edgelr.recipe.finetune import Distill, Finetune
 from edgelr.tasks.sentence_encoder import distance, run
 from edgelr.tasks.task import Batch, Outputs
 

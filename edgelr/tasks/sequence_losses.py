@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgelr.errors import UsageError
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Distill, Finetune
+from edgelr.recipe.finetune import Distill, Finetune
 from edgelr.tasks.order import batch_of_step
 from edgelr.tasks.task import Batch, Loss, Outputs
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from edgelr.examples import Utterance
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.tasks import (
     ctc_model,
     ctc_recognition,

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgelr.examples import Utterance
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.tasks.sequence_losses import Sequences, cross_entropy, sequence_losses
 from edgelr.tasks.spec_augment import hidden_spans
 from edgelr.tasks.speech_folder import tokenizer_of

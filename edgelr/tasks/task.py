@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgelr.artifacts import Source
 from edgelr.examples import AnyExample
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.recipe.tasks import TaskSettings
 
 Batch = dict[str, Tensor]
@@ -61,7 +61,7 @@ class Outputs:
 
     Attributes:
         result: The task's output: ``[batch, dim]`` for embeddings, ``[batch, tokens, vocabulary]`` logits for
-            translations, 0 where there is padding.
+            texts that are written, 0 where there is padding.
         hidden: Hidden states of every layer, each ``[batch, tokens, dim]``; empty when not asked for.
         attention: What every decoder layer looks at, ``[batch, heads, tokens, source tokens]``; likewise.
     """
@@ -225,6 +225,7 @@ _MODULES = {
     "token-classification": "edgelr.tasks.token_classification",
     "image-classification": "edgelr.tasks.image_classification",
     "custom": "edgelr.tasks.custom",
+    "text-generation": "edgelr.tasks.text_generation",
 }
 
 

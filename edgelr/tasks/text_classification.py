@@ -17,7 +17,7 @@ from edgelr.examples import Labeled
 from edgelr.kinds.text_classification import DENSE
 from edgelr.metrics.classification import classification_scores
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.runtime.classify import LOGITS
 from edgelr.runtime.labels import label_rows, write_labels
 from edgelr.runtime.text import batch_tokens, pad_id, parse_tokenizer

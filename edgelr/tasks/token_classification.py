@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgelr.examples import Tagged
 from edgelr.metrics.tagging import tagging_scores
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.runtime.classify import LOGITS
 from edgelr.runtime.labels import label_rows, write_labels
 from edgelr.runtime.tagging import first_tokens, word_tags, word_tokens

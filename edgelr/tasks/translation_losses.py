@@ -11,7 +11,7 @@ from torch import nn
 
 from edgelr.examples import Translation
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.tasks.sequence_losses import Sequences, cross_entropy, sequence_losses
 from edgelr.tasks.task import Loss, Reading
 from edgelr.tasks.translation_model import collate, language_token, run, tokenizer_of

@@ -7,12 +7,13 @@ one worker at a time measure. Requests and replies:
 * ``{"do": "ready", "cpus": [numbers]}`` gives ``{"pinned"}`` once the process runs on these CPUs only, where
   that is allowed, and ONNX Runtime is loaded; it may be left out
 * ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``; with
-  ``"translation": folder`` or ``"transcript": folder`` in place of the model, calls are whole translations or
-  transcripts by that package, and its own settings come before the entries
+  ``"translation": folder``, ``"transcript": folder`` or ``"continuation": folder`` in place of the model,
+  calls are whole translations, transcripts or continuations by that package, and its own settings come before
+  the entries
 * ``{"do": "first", "inputs": {...}}`` gives ``{"first_ms"}``: of a call, the first one if nothing came before
 * ``{"do": "warm", "inputs": {name: nested list}, "seconds": cap}`` gives ``{"calls", "settled"}``
 * ``{"do": "time", "inputs": {...}, "seconds": budget}`` gives ``{"times_ms": [...], "noted": {...}}``: of
-  translations ``"first_ms"``, the times to their first token, and those of their parts; of transcripts too
+  what is written ``"first_ms"``, the times to the first token, and those of its parts; of transcripts too
 * ``{"do": "memory"}`` gives ``{"peak_bytes"}``
 * ``{"do": "placement"}`` gives ``{"nodes": {"role/node (kind)": provider}}``, of a session that was opened to
   record it
@@ -57,10 +58,11 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
     from edgelr.timing.speech import TimedTranscript
+    from edgelr.timing.text_generation import TimedContinuation
     from edgelr.timing.translation import TimedTranslation
 
     Feeds = dict[str, NDArray[Any]]
-    Timed: TypeAlias = InferenceSession | TimedTranslation | TimedTranscript
+    Timed: TypeAlias = InferenceSession | TimedTranslation | TimedTranscript | TimedContinuation
 
 WINDOW_CALLS = 5
 SETTLED_SHARE = 0.05
@@ -127,6 +129,10 @@ def open_timed(request: dict[str, Any]) -> tuple[Timed, dict[str, Any]]:
         from edgelr.timing.speech import TimedTranscript
 
         session = TimedTranscript(Path(request["transcript"]), device, entries, profile)
+    elif "continuation" in request:
+        from edgelr.timing.text_generation import TimedContinuation
+
+        session = TimedContinuation(Path(request["continuation"]), device, entries, profile)
     else:
         session = open_session(Path(request["model"]), device, entries=entries, profile=profile)
     load_ms = (time.perf_counter() - start) * 1e3

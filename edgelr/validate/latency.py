@@ -52,7 +52,8 @@ def measure_latency(
     """Time every variant at every length on a device, one text or sound a call.
 
     Of a translation package, a call is a greedy translation into as many tokens as the source has; of a
-    speech package, a transcript of as many tokens as people say in that time.
+    language model, reading a prompt and writing as many tokens; of a speech package, a transcript of as many
+    tokens as people say in that time.
 
     Args:
         packages: By variant.

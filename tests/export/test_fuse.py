@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from edgelr.export.convert import convert
-from edgelr.export.fuse import _drop_zero_masks, fuse_attention
+from edgelr.export.fuse import _divide, _drop_zero_masks, fuse_attention
 from edgelr.export.graphs import matrix_count
 from edgelr.export.tidy import tidy
 from edgelr.lowrank.layers import LowRankLinear
@@ -126,3 +126,24 @@ def test_a_mask_that_is_an_input_stays_whatever_its_shape() -> None:
     model.graph.inputs.append(value)
     _drop_zero_masks(model)
     assert [node.op_type for node in model.graph] == ["Add", "Softmax"]
+
+
+def test_a_product_with_an_inverse_becomes_a_quotient() -> None:
+    """Of a root mean square norm, whose pattern the runtime knows only so; other inverses stay."""
+    nodes = [
+        helper.make_node("Reciprocal", ["root"], ["inverse"]),
+        helper.make_node("Mul", ["x", "inverse"], ["y"]),
+        helper.make_node("Reciprocal", ["x"], ["kept"]),
+        helper.make_node("Add", ["kept", "y"], ["z"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in ("x", "root", "y", "z")]
+    graph = helper.make_graph(nodes, "norm", values[:2], values[2:])
+    model = onnx_ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
+    _divide(model)
+    fused = onnx_ir.to_proto(model)
+    assert [node.op_type for node in fused.graph.node] == ["Reciprocal", "Div", "Reciprocal", "Add"]
+    session = onnxruntime.InferenceSession(fused.SerializeToString())
+    x, root = np.array([1, 2, 4], np.float32), np.array([2, 4, 5], np.float32)
+    y, z = session.run(None, {"x": x, "root": root})
+    np.testing.assert_allclose(y, x / root, rtol=1e-6)
+    np.testing.assert_allclose(z, 1 / x + x / root, rtol=1e-6)

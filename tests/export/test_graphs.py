@@ -90,3 +90,12 @@ def test_every_kind_of_layer_is_counted_dense_and_factored() -> None:
     }
     restructure(model, list(reductions.values()))
     assert matrix_count(model) == 3 + 2 + 2 + 2 + 2
+
+
+def test_a_layer_with_transposed_weights_is_traced_as_a_plain_linear() -> None:
+    model = nn.Sequential(Conv1D(6, 8)).eval()
+    nn.init.normal_(model[0].bias)
+    plain, x = traceable(model), torch.randn(2, 3, 8)
+    assert isinstance(plain[0], nn.Linear)  # type: ignore[index]
+    assert isinstance(model[0], Conv1D)
+    torch.testing.assert_close(plain(x), model(x))

@@ -123,7 +123,9 @@ def test_the_graph_is_told_and_asks_no_shape() -> None:
     assert keep_caches_in_place(graph) == 1
     assert [node.op_type for node in graph.graph.node] == ["GroupQueryAttention", "Cast", "Add"]
     assert tuple(value.name for value in graph.graph.input)[-3:] == COUNTERS
-    assert keep_caches_in_place(graph) == 0
+    before = graph.SerializeToString(deterministic=True)
+    assert keep_caches_in_place(graph) == 1, "it does so already"
+    assert graph.SerializeToString(deterministic=True) == before
 
 
 def reads_all(graph: onnx.ModelProto) -> None:
@@ -177,3 +179,15 @@ def test_what_is_kept_in_another_way_stays(
     before = graph.SerializeToString(deterministic=True)
     assert keep_caches_in_place(graph) == 0
     assert graph.SerializeToString(deterministic=True) == before
+
+
+def test_attention_that_was_exported_so_is_counted_and_handed_its_product_unsplit() -> None:
+    names = ["q", "k", "v", "past_key", "past_value", "seqlens_k", "total_sequence_length"]
+    nodes = [
+        helper.make_node("Split", ["qkv", "sizes"], ["q", "k", "v"], axis=2),
+        helper.make_node("GroupQueryAttention", names, ["out", "a", "b"], domain="com.microsoft"),
+    ]
+    graph = onnx.ModelProto(graph=helper.make_graph(nodes, "step", [], []))
+    assert keep_caches_in_place(graph) == 1
+    (node,) = graph.graph.node
+    assert list(node.input[:4]) == ["qkv", "", "", "past_key"]

@@ -6,7 +6,7 @@ from torch import nn
 from edgelr.errors import DivergedError
 from edgelr.finetune.loop import freeze_embeddings, tune
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 
 SETTINGS = Finetune(steps=12, learning_rate=0.05, validate_every=3, checkpoint_every=2, patience=9)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from edgelr.finetune.schedule import learning_rate
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:

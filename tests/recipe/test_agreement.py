@@ -102,7 +102,8 @@ def test_a_quality_budget_is_of_a_known_metric(tmp_path, metric, fault):
 
 
 OF_TRANSLATION = "finetune: {distill: {%s: 1}}"
-WRITING = ["translation", "automatic-speech-recognition"]
+READING = ["translation", "automatic-speech-recognition"]
+WRITING = [*READING, "text-generation"]
 CLASSIFYING = ["text-classification", "token-classification", "image-classification"]
 
 
@@ -127,11 +128,12 @@ def test_what_only_other_tasks_know_is_a_fault(tmp_path, task, section, key):
         owners = [*WRITING, *CLASSIFYING]
     elif kind == "logits":
         owners = [*WRITING, "recommendation", *CLASSIFYING]
-    found = faults(tmp_path, f"task: {{type: {task}, max_tokens: 128}}\n{section}\n")
+    owners = READING if kind == "attention" else owners
+    found = faults(tmp_path, f"task: {{type: {task}, max_tokens: 256}}\n{section}\n")
     named = " and ".join(owners)
     assert found == [f"2: {key}: is for the task {named}, and this one is {task}; take it out"]
     for owner in owners:
-        assert faults(tmp_path, f"task: {{type: {owner}, max_tokens: 128}}\n{section}\n") == []
+        assert faults(tmp_path, f"task: {{type: {owner}, max_tokens: 256}}\n{section}\n") == []
 
 
 def test_only_sounds_can_be_masked(tmp_path):
@@ -163,9 +165,7 @@ def test_lengths_of_texts_are_tokens_and_of_speech_seconds(tmp_path):
     assert faults(tmp_path, text % (speech, "audio_s")) == []
     assert faults(tmp_path, text % ("translation", "tokens")) == []
     (fault,) = faults(tmp_path, text % (speech, "tokens"))
-    assert fault.startswith(
-        "2: validate.tokens: is for the task sentence-embedding and translation and text-cl"
-    )
+    assert fault.startswith("2: validate.tokens: is for the task sentence-embedding and translation and")
     (fault,) = faults(tmp_path, text % ("translation", "audio_s"))
     assert fault.startswith(f"2: validate.audio_s: is for the task {speech}, and")
     (fault,) = faults(
@@ -201,7 +201,7 @@ def test_an_error_may_rise_and_all_else_may_drop(tmp_path):
     ],
 )
 def test_what_is_turned_off_may_be_said_for_any_task(tmp_path, section):
-    assert faults(tmp_path, f"task: {{type: translation, max_tokens: 128}}\n{section}\n") == []
+    assert faults(tmp_path, f"task: {{type: translation, max_tokens: 256}}\n{section}\n") == []
 
 
 def test_metrics_are_those_of_the_task(tmp_path):
@@ -304,3 +304,18 @@ def test_rows_are_of_arrays(tmp_path):
     assert faults(tmp_path, "task: {type: custom}\nvalidate: {rows: [4, 4]}\n") == [
         "2: validate.rows[1]: 4 (whole number) is listed twice"
     ]
+
+
+def test_what_is_written_must_fit_behind_what_is_read(tmp_path):
+    text = "task: {type: text-generation, max_tokens: 128}\nvalidate: {tokens: [64, 65]}\n"
+    message = "2: validate.tokens[1]: 65 tokens and as many to be written are more than task.max_tokens"
+    assert faults(tmp_path, text) == [message]
+    assert faults(tmp_path, "task: {type: text-generation}\n") == []
+
+
+def test_a_language_model_looks_at_no_source(tmp_path):
+    text = "task: {type: text-generation}\nfinetune: {distill: {attention: 1, logits: 1, sequence: 2}}\n"
+    (fault,) = faults(tmp_path, text)
+    assert fault.startswith("2: finetune.distill.attention: is for the task translation and")
+    drop = "task: {type: text-generation}\nvalidate: {gates: [{metric: perplexity, max_drop: 1}]}\n"
+    assert "perplexity is an error, better when lower: set max_rise" in faults(tmp_path, drop)[0]

@@ -80,7 +80,7 @@ def test_one_fault_in_words(tmp_path, more, row):
         ("edgelr: 1", "edgelr: 2", "1: edgelr: expected 1, found 2 (whole number)"),
         ("edgelr: 1\n", "", "1: edgelr: missing; write 'edgelr: 1'"),
         ("name: a", "name: A b", "2: name: expected a name (at most 64 lower-case letters, digits, '.', '_' and '-', the first a letter or digit), found 'A b' (text)"),
-        ("sentence-embedding", "speech", "3: task.type: expected one of sentence-embedding, translation, automatic-speech-recognition, onnx, recommendation, custom, text-classification, image-classification, token-classification, found 'speech' (text)"),
+        ("sentence-embedding", "speech", "3: task.type: expected one of sentence-embedding, translation, automatic-speech-recognition, text-generation, onnx, recommendation, custom, text-classification, image-classification, token-classification, found 'speech' (text)"),
         ("python-docs", "fil", "3: task.data.source: expected one of python-docs, file, found 'fil' (text); did you mean 'file'?"),
         ("source: python-docs", "train: 5", "3: task.data.source: missing; one of python-docs, file"),
         ("{source: python-docs}", "[]", "3: task.data: expected a mapping (lines of 'key: value'), found a list"),

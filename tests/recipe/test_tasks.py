@@ -4,7 +4,16 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from edgelr.recipe.schema import Recipe
-from edgelr.recipe.tasks import CldrPairs, PairsFile, SentenceEmbedding, Translate, TranslationsFile
+from edgelr.recipe.tasks import (
+    CldrPairs,
+    Generate,
+    PairsFile,
+    PythonDocs,
+    SentenceEmbedding,
+    TextsFile,
+    Translate,
+    TranslationsFile,
+)
 
 FILE = {"source": "file", "path": "a.tsv"}
 TRANSLATE = {"type": "translation", "data": FILE}
@@ -77,3 +86,12 @@ def test_interactions_are_films_or_a_file():
     assert (films.test, films.validation, own.titles) == (0.1, 0.1, None)
     with pytest.raises(ValidationError, match=r"less than 0\.5"):
         task(type="recommendation", data={**FILE, "test": 0.5})
+
+
+def test_a_language_model_reads_texts_of_ones_own_or_documentation():
+    own = task(type="text-generation", data={"source": "file", "path": "a.txt"})
+    assert isinstance(own, Generate)
+    assert isinstance(own.data, TextsFile)
+    assert isinstance(task(type="text-generation", data={"source": "python-docs"}).data, PythonDocs)
+    with pytest.raises(ValidationError, match="greater than or equal to 32"):
+        task(type="text-generation", data=FILE, max_tokens=16)

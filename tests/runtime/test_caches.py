@@ -67,3 +67,38 @@ def test_more_rows_or_fewer_take_other_buffers_and_their_tokens_along() -> None:
         np.testing.assert_array_equal(buffer, old[[2, 0]])
     assert caches._counters["seqlens_k"].tolist() == [2, 2]
     assert caches._counters["total_sequence_length"].tolist() == [3]
+
+
+def test_counters_of_a_prompt_say_where_its_last_token_is() -> None:
+    counters = counters_of(1, 5, 4)
+    assert [counters[name].tolist() for name in ("past_length", "seqlens_k", "total_sequence_length")] == [
+        [5],
+        [8],
+        [9],
+    ]
+
+
+class Binding:
+    """What is bound, by name."""
+
+    def __init__(self) -> None:
+        self.bound: dict[str, Any] = {}
+
+    def bind_ortvalue_input(self, name: str, value: Any) -> None:
+        self.bound[name] = value.numpy()
+
+    bind_ortvalue_output = bind_ortvalue_input
+
+
+def test_a_prompt_has_room_and_single_tokens_behind_it_are_counted_as_such() -> None:
+    caches, binding = BufferCaches(*NAMES, SIZES), Binding()
+    caches.start(1)
+    caches.bind(binding, 100)  # type: ignore[arg-type]
+    assert binding.bound["past_key_0"].shape[2] >= 100
+    assert caches._counters["seqlens_k"].tolist() == [99]
+    caches.keep(binding, 100)  # type: ignore[arg-type]
+    caches.bind(binding)  # type: ignore[arg-type]
+    assert [caches._counters[name].tolist() for name in ("past_length", "total_sequence_length")] == [
+        [100],
+        [101],
+    ]

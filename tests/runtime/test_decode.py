@@ -339,3 +339,37 @@ def test_there_are_enough_candidates_to_go_on_although_all_the_best_are_ends() -
 
 def test_more_beams_than_there_are_candidates_is_no_crash() -> None:
     assert len(beam_search(Table(CIRCLE), 1, PLAIN, 16)) == 1
+
+
+class Counting:
+    """Says the token after the largest it has seen, and notes what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[list[int]] = []
+
+    def start(self, rows: int) -> None:
+        self.seen = 0
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.given.append(tokens.reshape(-1).tolist())
+        self.seen = max(self.seen, int(tokens.max()))
+        scores = np.zeros((1, 20), np.float32)
+        scores[0, self.seen + 1] = 1.0
+        return scores
+
+    def reorder(self, rows: NDArray[np.int64]) -> None: ...
+
+
+def test_a_prompt_is_read_at_once_and_counts_for_every_length() -> None:
+    decoder, prompt = Counting(), np.array([[3, 9, 4]])
+    settings = replace(PLAIN, max_length=6, eos_token_id=())
+    assert [int(found[0]) for found in greedy_steps(decoder, 1, settings, prompt)] == [10, 11, 12]
+    assert decoder.given == [[3, 9, 4], [10], [11]]
+
+
+def test_what_a_prompt_has_said_is_not_repeated() -> None:
+    settings = replace(PLAIN, max_length=5, eos_token_id=(), no_repeat_ngram_size=1)
+    found = [int(each[0]) for each in greedy_steps(Counting(), 1, settings, np.array([[5, 4, 6]]))]
+    assert found == [7, 8]
+    again = [int(each[0]) for each in greedy_steps(Counting(), 1, settings, np.array([[7, 7, 6]]))]
+    assert again[0] == 8

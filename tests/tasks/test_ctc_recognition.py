@@ -16,8 +16,9 @@ from edgelr.export.label import Label
 from edgelr.export.stage import export
 from edgelr.progress import Progress
 from edgelr.quantize.stage import quantize
+from edgelr.recipe.finetune import Finetune
 from edgelr.recipe.quantize import Quantize
-from edgelr.recipe.schema import Export, Finetune
+from edgelr.recipe.schema import Export
 from edgelr.recipe.tasks import Recognize
 from edgelr.runtime.examples import example_sound
 from edgelr.runtime.package import model_path

@@ -15,7 +15,7 @@ from edgelr.lowrank.layers import LowRankLinear
 from edgelr.metrics import METRICS
 from edgelr.progress import Progress
 from edgelr.recipe.custom import Custom
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.runtime.calls import read_outputs
 from edgelr.tasks import custom
 from edgelr.tasks.task import Reading

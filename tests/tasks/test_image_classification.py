@@ -11,7 +11,7 @@ from edgelr.examples import Call
 from edgelr.load.images_file import load_images
 from edgelr.metrics import METRICS
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.tasks import image_classification as task
 from edgelr.tasks.task import Reading
 

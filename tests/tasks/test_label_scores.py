@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edgelr.errors import UnsupportedModelError
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.tasks.label_scores import check_one_label, distance, label_loss, labels_of, nearness, probe
 from edgelr.tasks.task import Outputs
 

@@ -23,8 +23,8 @@ from edgelr.lowrank.reduce import restructure
 from edgelr.progress import Progress
 from edgelr.quantize.calibration import data_of_package
 from edgelr.quantize.stage import quantize
+from edgelr.recipe.finetune import Finetune
 from edgelr.recipe.quantize import Quantize
-from edgelr.recipe.schema import Finetune
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.caches import COUNTERS
 from edgelr.runtime.examples import example_sound

@@ -11,7 +11,8 @@ from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import matrix_count, traced_form
 from edgelr.export.parity import check_parity
-from edgelr.export.tidy import save, tidy
+from edgelr.export.tidy import tidy
+from edgelr.lowrank.graph_file import write_graph
 from edgelr.runtime.graph import describe_graph
 from edgelr.tasks.own_graphs import own_graph
 from edgelr.tasks.own_module import Own
@@ -43,7 +44,7 @@ ROWS = [{"sound": torch.randn(1, 3, 24), "gain": torch.rand(1, 4)} for _ in rang
 def written(spec: GraphSpec, path: Path) -> None:
     graph = convert(spec, traced_form(spec.module), 20)
     fuse_attention(graph)
-    save(tidy(graph, spec, matrix_count(spec.module, spec.idle)), path)
+    write_graph(tidy(graph, spec, matrix_count(spec.module, spec.idle)), path)
 
 
 def test_a_graph_has_the_users_names_and_axes(tmp_path: Path) -> None:

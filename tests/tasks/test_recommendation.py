@@ -11,7 +11,7 @@ from recommendation_fixtures import ITEMS, USERS
 from edgelr.errors import UnsupportedModelError
 from edgelr.metrics import METRICS
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.tasks import recommendation
 from edgelr.tasks.recommendation_model import call, load_model
 from edgelr.tasks.task import Reading, Task

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgelr.recipe.schema import Distill
+from edgelr.recipe.finetune import Distill
 from edgelr.tasks import sentence_embedding as task
 from edgelr.tasks.sentence_losses import distillation_loss, pair_loss
 from edgelr.tasks.task import Outputs

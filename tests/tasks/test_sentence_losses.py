@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgelr.recipe.schema import Distill, Finetune
+from edgelr.recipe.finetune import Distill, Finetune
 from edgelr.runtime.text import batch_tokens, parse_tokenizer
 from edgelr.tasks import sentence_embedding as task
 from edgelr.tasks.sentence_losses import pair_loss, step_loss

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgelr.examples import Translation
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Distill, Finetune
+from edgelr.recipe.finetune import Distill, Finetune
 from edgelr.tasks import translation_losses
 from edgelr.tasks.sequence_losses import TARGETS, Sequences, cross_entropy, distillation_loss, outputs_of
 from edgelr.tasks.sequence_losses import step_loss as step_loss_of

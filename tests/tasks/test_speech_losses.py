@@ -11,7 +11,7 @@ from torch import nn
 
 from edgelr.examples import Utterance
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Distill, Finetune
+from edgelr.recipe.finetune import Distill, Finetune
 from edgelr.tasks.sequence_losses import TARGETS
 from edgelr.tasks.speech_losses import losses, transcribed
 from edgelr.tasks.speech_model import FEATURES, collate, load_model, run, shorten_window

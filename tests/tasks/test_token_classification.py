@@ -11,10 +11,11 @@ from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import matrix_count, traced_form
 from edgelr.export.parity import check_parity
-from edgelr.export.tidy import save, tidy
+from edgelr.export.tidy import tidy
+from edgelr.lowrank.graph_file import write_graph
 from edgelr.metrics import METRICS
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Finetune
+from edgelr.recipe.finetune import Finetune
 from edgelr.tasks import token_classification as task
 from edgelr.tasks.task import Reading
 
@@ -47,7 +48,7 @@ def test_a_graph_equals_the_model(tmp_path: Path, family: str) -> None:
             torch.testing.assert_close(spec.module(**case)[mask], wanted, rtol=1e-4, atol=1e-4)
     graph = convert(spec, traced_form(spec.module), 20)
     assert fuse_attention(graph) == 2
-    save(tidy(graph, spec, matrix_count(spec.module)), tmp_path / "model.onnx")
+    write_graph(tidy(graph, spec, matrix_count(spec.module)), tmp_path / "model.onnx")
     assert check_parity(spec, tmp_path / "model.onnx", 1e-3)[1] < 1e-3
 
 
