@@ -40,11 +40,12 @@ def test_what_is_found_is_what_is_read(tmp_path, measured):
         Site(name=name, kind="linear", out=8, in_=6, inputs="x", calls=1, energy=1.0, sensitivity=slope)
         for name, slope in known.slopes.items()
     ]
-    read = write_survey(tmp_path, sites, known, trying, tokens=5, parameters=99)
+    read = write_survey(tmp_path, sites, known, trying, tokens=5, unit="call", parameters=99)
     assert notes == ["a", "b", "a"]
     assert read.sites == tuple(sites)
     assert [group.name for group in read.groups] == ["joint:a"]
-    assert (read.tokens, read.parameters, read.measured, read.factors) == (5, 99, measured, "whitened")
+    assert (read.tokens, read.unit, read.parameters) == (5, "call", 99)
+    assert (read.measured, read.factors) == (measured, "whitened")
     assert read.skipped == (LeftDense(name="c", reason="because"),)
     assert all(bool(site.sensitivity.points) == measured for site in read.sites)
     assert set(read_arrays(tmp_path / "spectra.npz")) == {"a", "b", "joint:a", "large"}
