@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.export import packed, stage
+from edgelr.export import packed
+from edgelr.export import torch_module as stage
 from edgelr.export.packed import pack_projections
 from edgelr.export.pivot import pivot_graph
 from edgelr.progress import Progress

@@ -62,7 +62,7 @@ def survey(tmp_path):
         for name in ("a", "b")
     ]
     document = {"sites": sites, "groups": [], "skipped": [], "tokens": 20, "parameters": 24}
-    document |= {"measured": True, "factors": "kronecker"}
+    document |= {"measured": True, "factors": "kronecker", "unit": "token"}
     write_json(tmp_path / "survey.json", document)
     return read_survey(tmp_path)
 

@@ -61,7 +61,7 @@ def test_a_file_becomes_smaller_and_is_compared(scheme, graph, calibration, tmp_
     options = ("--scheme", scheme, "--out", out, "--shape", "tokens=5", "--calibration", calibration)
     code, document = quantize(capsys, graph, *options)
     assert code == 0
-    share = 0.55 if scheme == "fp16" else 0.4
+    share = 0.4 if scheme == "int8-static" else 0.55  # what is looked up has 16 bits, as all that flows
     assert document["bytes"] == out.stat().st_size < share * document["bytes_before"]
     assert document["cosine"]["y"] > 0.98
     if scheme != "fp16":

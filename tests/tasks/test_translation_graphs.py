@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgelr.artifacts import Package
 from edgelr.device.load import load_devices
 from edgelr.device.session import open_session
-from edgelr.export import stage
+from edgelr.export import torch_module as stage
 from edgelr.export.graphs import matrix_count, traceable
 from edgelr.export.tidy import _name_outputs
 from edgelr.lowrank.embedding import LowRankEmbedding, LowRankHead
