@@ -10,7 +10,7 @@ from edgelr.errors import DataError
 from edgelr.load.model_folder import folder_digest
 from edgelr.load.sounds import manifest_digest
 from edgelr.own_code import defines
-from edgelr.recipe.classify import ImagesFile, LabeledFile, TaggedFile
+from edgelr.recipe.classify import DocstringModules, ImagesFile, LabeledFile, TaggedFile
 from edgelr.recipe.custom import Custom
 from edgelr.recipe.load import data_path
 from edgelr.recipe.recommend import InteractionsFile, MovieLens
@@ -98,7 +98,7 @@ def own_metric(task: TaskSettings, recipe_path: Path) -> str | None:
 def data_libraries(task: TaskSettings) -> tuple[str, ...]:
     """Packages whose content is the data."""
     match task.data:
-        case PythonDocs(packages=packages):
+        case PythonDocs(packages=packages) | DocstringModules(packages=packages):
             return tuple(name for name in packages if name != "stdlib")
         case CldrPairs():
             return ("babel",)

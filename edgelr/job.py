@@ -29,7 +29,7 @@ T = TypeVar("T")
 # What each stage's result depends on, in this program's own code; and what all of them do.
 _FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
-    "train": ("load", "tasks", "metrics", "runtime.catalog"),
+    "train": ("load", "tasks", "metrics", "runtime.catalog", "runtime.text"),
     "load": ("load", "own_code", "tasks.own_module", "runtime"),
     "survey": ("survey", "lowrank", "tasks", "own_code", "runtime"),
     "kernels": (

@@ -41,8 +41,17 @@ def write_tokenizer(folder: Path) -> int:
 
 
 def write_classifier(folder: Path, family: str = "bert", **more: Any) -> Path:
+    return write_model(folder, "AutoModelForSequenceClassification", family, **more)
+
+
+def write_encoder(folder: Path, family: str = "bert", **more: Any) -> Path:
+    """What a classifier begins with: the same without a head."""
+    return write_model(folder, "AutoModel", family, **more)
+
+
+def write_model(folder: Path, kind: str, family: str, **more: Any) -> Path:
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    import transformers
 
     tokens = write_tokenizer(folder)
     sizes = {
@@ -58,8 +67,8 @@ def write_classifier(folder: Path, family: str = "bert", **more: Any) -> Path:
         sizes |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
     named = {"id2label": dict(enumerate(LABELS)), "label2id": {name: at for at, name in enumerate(LABELS)}}
     torch.manual_seed(0)
-    config = AutoConfig.for_model(family, **{**sizes, **named, **more})
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    config = transformers.AutoConfig.for_model(family, **{**sizes, **named, **more})
+    getattr(transformers, kind).from_config(config).save_pretrained(folder)
     return folder
 
 

@@ -10,6 +10,7 @@ from edgelr.data_identity import (
     scoring_libraries,
 )
 from edgelr.errors import DataError
+from edgelr.recipe.classify import Classify
 from edgelr.recipe.recommend import Recommend
 from edgelr.recipe.tasks import OnnxGraph, Recognize, SentenceEmbedding, Translate
 
@@ -64,6 +65,8 @@ def test_packages_count_with_their_version(tmp_path):
     assert data_digest(docs, tmp_path / "r.yaml") == {}
     assert data_libraries(docs) == ("numpy", "not-there")
     assert data_libraries(speech(source="spoken-phrases")) == ("espeakng-loader", "numpy", "soxr")
+    labeled = {"type": "text-classification", "data": {"source": "python-docs"}}
+    assert data_libraries(Classify.model_validate(labeled)) == ("numpy",)
     pairs = {"type": "translation", "data": {"source": "cldr", "languages": ("en", "de")}}
     assert data_libraries(Translate.model_validate(pairs)) == ("babel",)
 

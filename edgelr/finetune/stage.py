@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +14,7 @@ from edgelr.finetune.loop import tune
 from edgelr.lowrank.checkpoint import load_factored_into, save_factored
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
+from edgelr.tasks.arithmetic import same_sums, uses_bf16
 from edgelr.tasks.task import Loss, get_task, load_student, reading_of
 
 
@@ -61,21 +59,6 @@ def finetune(
     return tuned
 
 
-@contextmanager
-def same_sums() -> Iterator[None]:
-    """Sums in one order, so that a tuning has the same bytes again.
-
-    The gradient of a table that is read by index, such as Whisper's positions, is otherwise added up in
-    whatever order the threads come.
-    """
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
 def _of_process(loss: Loss, accelerator: Accelerator, *, bf16: bool) -> Loss:
     """Each process of a distributed run takes its own batch of the common order."""
 
@@ -84,13 +67,3 @@ def _of_process(loss: Loss, accelerator: Accelerator, *, bf16: bool) -> Loss:
             return loss(model, step * accelerator.num_processes + accelerator.process_index)
 
     return loss_of_step
-
-
-def uses_bf16(precision: Literal["auto", "fp32", "bf16"]) -> bool:
-    """Whether to tune in bf16 (weights and optimizer stay fp32); ``auto`` asks the hardware."""
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())

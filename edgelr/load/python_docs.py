@@ -49,7 +49,7 @@ def collect(packages: Sequence[str], progress: Progress) -> tuple[Example, ...]:
     """
     examples: list[Example] = []
     for package in packages:
-        files = _source_files(package)
+        files = source_files(package)
         with progress.bar(f"reading the documentation of {package}", len(files)) as advance:
             for root, path in files:
                 examples.extend(_file_examples(package, root, path))
@@ -59,7 +59,15 @@ def collect(packages: Sequence[str], progress: Progress) -> tuple[Example, ...]:
     return _distinct(examples)
 
 
-def _source_files(package: str) -> list[tuple[Path, Path]]:
+def source_files(package: str) -> list[tuple[Path, Path]]:
+    """The Python files of a package, each after the folder that its module's name starts below.
+
+    Args:
+        package: ``stdlib``, or an installed package.
+
+    Raises:
+        MissingRequirementError: It is not installed.
+    """
     root = Path(sysconfig.get_path("stdlib")) if package == "stdlib" else _package_folder(package)
     # Module names start with the package; those of the standard library are names already.
     base = root if package == "stdlib" else root.parents[package.count(".")]
@@ -80,22 +88,41 @@ def _package_folder(package: str) -> Path:
     return found
 
 
-def _file_examples(package: str, base: Path, path: Path) -> Iterator[Example]:
+def file_docstrings(base: Path, path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The dotted name of a file's module, and its public docstrings by their dotted names.
+
+    Args:
+        base: The folder that the module's name starts below.
+        path: The file.
+    """
     parts = path.relative_to(base).with_suffix("").parts
     module = ".".join(part for part in parts if part != "__init__")
-    group = ".".join(module.split(".")[: 1 if package == "stdlib" else 2])
     tree = _parsed(path)
-    if tree is None:
-        return
-    for name, docstring in _docstrings(tree, module):
+    return module, () if tree is None else tuple(_docstrings(tree, module))
+
+
+def topic_of(package: str, module: str) -> str:
+    """The module that people would name: of the standard library the first part, of packages the first two.
+
+    Args:
+        package: ``stdlib``, or an installed package.
+        module: Dotted name.
+    """
+    return ".".join(module.split(".")[: 1 if package == "stdlib" else 2])
+
+
+def _file_examples(package: str, base: Path, path: Path) -> Iterator[Example]:
+    module, docstrings = file_docstrings(base, path)
+    group = topic_of(package, module)
+    for name, docstring in docstrings:
         summary, rest = split_docstring(docstring)
         first, *further = chunks(rest) or [""]
-        if _is_question(summary) and _is_prose(first):
+        if _is_question(summary) and is_prose(first):
             yield Example(id=name, group=group, query=summary, passage=first)
         else:
             further = [f"{summary} {first}".strip(), *further]
         for number, text in enumerate(further, start=1):
-            if _is_prose(text):
+            if is_prose(text):
                 yield Example(id=f"{name}#{number}", group=group, passage=text)
 
 
@@ -140,7 +167,8 @@ def _is_question(text: str) -> bool:
     return len(text.split()) >= 3 and len(text) <= 200
 
 
-def _is_prose(text: str) -> bool:
+def is_prose(text: str) -> bool:
+    """Whether there is enough to read."""
     return len(text.split()) >= 8
 
 
@@ -151,7 +179,7 @@ def _topics() -> Iterator[Example]:
         for number, paragraph in enumerate(topics[topic].split("\n\n")):
             _, text = split_docstring(f"{topic}\n\n{paragraph}")
             for part, passage in enumerate(chunks(text)):
-                if _is_prose(passage):
+                if is_prose(passage):
                     yield Example(
                         id=f"pydoc:{topic}#{number}.{part}", group=f"pydoc:{topic}", passage=passage
                     )

@@ -17,10 +17,17 @@ from edgelr.load.passages import as_passages, read_passages
 from edgelr.load.python_docs import collect
 from edgelr.load.splits import split_by_group
 from edgelr.progress import Progress
-from edgelr.recipe.classify import Classify, ImagesFile, LabeledFile, TaggedFile, TagTokens
+from edgelr.recipe.classify import (
+    Classify,
+    DocstringModules,
+    ImagesFile,
+    LabeledFile,
+    TaggedFile,
+    TagTokens,
+)
 from edgelr.recipe.custom import Custom, OwnRows
 from edgelr.recipe.recommend import Interactions, Recommend
-from edgelr.recipe.schema import Recipe
+from edgelr.recipe.schema import Recipe, TrainClassifier
 from edgelr.recipe.tasks import (
     ArraysFile,
     CldrPairs,
@@ -82,19 +89,30 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
     return read_source(folder)
 
 
-def train(recipe: Recipe, recipe_folder: Path, folder: Path, progress: Progress) -> None:
+def train(recipe: Recipe, recipe_folder: Path, encoder: Path, folder: Path, progress: Progress) -> None:
     """Train the dense model of a recipe that brings none, on the same split of the data.
 
     Args:
         recipe: The checked recipe, with ``model.train``.
         recipe_folder: What paths in the recipe are relative to.
+        encoder: The model that a classifier starts from.
         folder: Where the model is written.
         progress: Where to show how far it is.
 
     Raises:
         DataError: Data is missing, empty or malformed.
         DivergedError: The loss is not finite.
+        UnsupportedModelError: The encoder is none, or cannot be trained.
     """
+    if isinstance(recipe.model.train, TrainClassifier):
+        from edgelr.tasks.classifier_training import train_classifier
+        from edgelr.tasks.task import Reading
+
+        assert isinstance(recipe.task, Classify)
+        splits = _splits(recipe, recipe_folder, encoder, folder, progress)
+        reading = Reading(folder=encoder, max_tokens=recipe.task.max_tokens)
+        train_classifier(recipe.model.train, reading, splits, folder, recipe.seed, progress)
+        return
     from edgelr.load.interactions import list_catalog, read_met, split_by_time
     from edgelr.tasks.recommendation_training import train_model
 
@@ -197,6 +215,7 @@ def _read(  # noqa: PLR0911 - one a source of data
     | TranslationsFile
     | TranslationsDataset
     | LabeledFile
+    | DocstringModules
     | TaggedFile
     | TextsFile,
     recipe_folder: Path,
@@ -223,6 +242,10 @@ def _read(  # noqa: PLR0911 - one a source of data
             from edgelr.load.labels_file import read_labeled
 
             return read_labeled(recipe_folder / data.path)
+        case DocstringModules():
+            from edgelr.load.docstring_modules import collect as collect_docstrings
+
+            return collect_docstrings(data.packages, data.modules, progress)
         case TaggedFile():
             from edgelr.load.tags_file import read_tagged
 

@@ -80,7 +80,7 @@ _ARRAYS = ("custom", "onnx", *_IMAGE_LABELS)
 _CLASSIFY = (*_TEXT_LABELS, *_IMAGE_LABELS)
 _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("compress", "keep", "latency"): _EMBEDDING,
-    ("export", "drop_unused_tokens"): _EMBEDDING,
+    ("export", "drop_unused_tokens"): (*_EMBEDDING, *_TEXT_LABELS),
     ("finetune", "distill", "embedding"): _EMBEDDING,
     ("finetune", "distill", "similarity"): _EMBEDDING,
     ("finetune", "distill", "hidden"): (*_EMBEDDING, *_WRITING, *_CLASSIFY),
@@ -91,10 +91,14 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("finetune", "distill", "sequence"): _WRITING,
     ("finetune", "label_smoothing"): (*_WRITING, *_CLASSIFY),
     ("finetune", "mask_time"): _SPEECH,
-    ("model", "train"): _RECOMMENDATION,
+    ("model", "train"): (*_RECOMMENDATION, "text-classification"),
     ("validate", "tokens"): (*_EMBEDDING, "translation", "text-generation", *_TEXT_LABELS),
     ("validate", "audio_s"): _SPEECH,
     ("validate", "rows"): _ARRAYS,
+}
+_TRAINED = {
+    "text-classifier": "text-classification",
+    **dict.fromkeys(("matrix-factorization", "two-tower"), "recommendation"),
 }
 
 
@@ -106,6 +110,10 @@ def _check_task(file: YamlFile) -> Iterator[Fault]:
         if task not in owners and file.at(key):
             named = " and ".join(owners)
             yield file.fault(key, f"is for the task {named}, and this one is {task}; take it out")
+    at: KeyPath = ("model", "train", "type")
+    owner = _TRAINED.get(str(file.at(at)), task)
+    if task in _OF_TASK["model", "train"] and owner != task:
+        yield file.fault(at, f"is for the task {owner}, and this one is {task}")
 
 
 # What a graph, which has no gradients and is not traced, cannot have: key path -> the values, and why.

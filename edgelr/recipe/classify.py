@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgelr.recipe.section import Count, Section
+from edgelr.recipe.section import Count, Name, Section
 
 
 class LabeledFile(Section):
@@ -21,11 +21,24 @@ class LabeledFile(Section):
     test: Count = Field(500, description="texts to validate on; they travel in the package")
 
 
+class DocstringModules(Section):
+    """Docstrings of what is installed, labeled with the module that they belong to, whose name is masked."""
+
+    source: Literal["python-docs"]
+    packages: tuple[Name, ...] = Field(
+        ("stdlib", "numpy"), min_length=1, description="where to look; 'stdlib' is Python itself"
+    )
+    modules: int = Field(20, ge=2, description="labels: the modules that have most docstrings")
+    train: Count = Field(2000, description="texts to train and to tune on")
+    validation: Count = Field(200, description="texts to pick the best checkpoint on")
+    test: Count = Field(500, description="texts to validate on; they travel in the package")
+
+
 class Classify(Section):
     """A text to one of several labels, by BERT, DistilBERT, RoBERTa or their kin with a head for it."""
 
     type: Literal["text-classification"]
-    data: LabeledFile
+    data: Annotated[DocstringModules | LabeledFile, Field(discriminator="source")]
     max_tokens: int = Field(
         128, ge=8, le=8192, description="longer texts are cut, in tuning and in the package"
     )

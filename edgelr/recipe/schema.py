@@ -49,6 +49,17 @@ class Train(Section):
     shrink: float = Field(0.02, ge=0, description="weight of the vectors' squared lengths in the loss")
 
 
+class TrainClassifier(Section):
+    """A text encoder with a new head for the labels of the recipe's texts, trained on these first."""
+
+    type: Literal["text-classifier"]
+    path: str = Field(min_length=1, description="the encoder: a folder next to the recipe, or a hub id")
+    package: str | None = Field(None, description="installed Python package that path is inside")
+    epochs: Count = Field(3, description="passes over the texts")
+    batch: int = Field(32, ge=2, description="texts a step")
+    learning_rate: float = Field(1.0e-4, gt=0, lt=1)
+
+
 class Model(Section):
     """The dense model."""
 
@@ -57,7 +68,11 @@ class Model(Section):
         min_length=1,
         description="a folder next to the recipe, or a hub id such as 'org/name'; of task onnx an .onnx file",
     )
-    train: Train | None = Field(None, description="in place of a path: train it first, of recommendations")
+    train: Train | TrainClassifier | None = Field(
+        None,
+        discriminator="type",
+        description="in place of a path: train it first, of recommendations and of labels of texts",
+    )
     package: str | None = Field(None, description="installed Python package that path is inside")
     revision: str | None = Field(None, description="commit, tag or branch of a hub id")
 

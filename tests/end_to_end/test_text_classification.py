@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from classifiers import write_classifier, write_recipe
+from classifiers import LABELS, write_classifier, write_encoder, write_recipe
 
 from edgelr.cli import cli
 from edgelr.metrics import METRICS
+from edgelr.pipeline import build
 from edgelr.runtime.package import open_package
 from edgelr.terminal import run_command
 
@@ -28,3 +29,16 @@ def test_a_label_that_the_model_lacks_is_found_by_plan(
     recipe = write_recipe(tmp_path)
     assert run_command(cli, ["plan", str(recipe), "--out", str(tmp_path / "out")]) == 5
     assert "is none of the model's: a, b" in capsys.readouterr().err
+
+
+def test_a_classifier_that_is_trained_first_drops_tokens_that_no_text_has(tmp_path: Path) -> None:
+    write_encoder(tmp_path / "encoder", vocab_size=400)  # the tokenizer has 200 at most
+    recipe = write_recipe(tmp_path)
+    section = "model: {train: {type: text-classifier, path: encoder, learning_rate: 3.0e-3, batch: 6}}"
+    text = recipe.read_text().replace("model: {path: model}", section)
+    recipe.write_text(text + "export: {drop_unused_tokens: true}\n")
+    build(recipe, tmp_path / "out")
+    package = open_package(tmp_path / "out" / "package")
+    assert json.loads((package.folder / "labels.json").read_text()) == list(LABELS)
+    whole = json.loads((tmp_path / "out" / "report.json").read_text())["model"]["dense"]["parameters"]
+    assert package.cost.parameters < whole - 200 * 32

@@ -128,6 +128,8 @@ def test_what_only_other_tasks_know_is_a_fault(tmp_path, task, section, key):
         owners = [*WRITING, *CLASSIFYING]
     elif kind == "logits":
         owners = [*WRITING, "recommendation", *CLASSIFYING]
+    elif kind == "drop_unused_tokens":
+        owners = ["sentence-embedding", *CLASSIFYING[:2]]
     owners = READING if kind == "attention" else owners
     found = faults(tmp_path, f"task: {{type: {task}, max_tokens: 256}}\n{section}\n")
     named = " and ".join(owners)
@@ -149,7 +151,20 @@ def test_what_a_recommender_knows(tmp_path):
     trained = "model: {train: {type: two-tower}}"
     assert faults(tmp_path, text % ("recommendation", trained)) == []
     (fault,) = faults(tmp_path, text % ("translation", trained))
-    assert fault == "2: model.train: is for the task recommendation, and this one is translation; take it out"
+    assert fault == (
+        "2: model.train: is for the task recommendation and text-classification, and this one is translation; "
+        "take it out"
+    )
+    classifier = "model: {train: {type: text-classifier}}"
+    assert faults(tmp_path, text % ("text-classification", classifier)) == []
+    (fault,) = faults(tmp_path, text % ("text-classification", trained))
+    assert fault == (
+        "2: model.train.type: is for the task recommendation, and this one is text-classification"
+    )
+    (fault,) = faults(tmp_path, text % ("recommendation", classifier))
+    assert fault == (
+        "2: model.train.type: is for the task text-classification, and this one is recommendation"
+    )
     (fault,) = faults(tmp_path, text % ("recommendation", "finetune: {distill: {hidden: 1}}"))
     assert fault.startswith(
         "2: finetune.distill.hidden: is for the task sentence-embedding and translation and"

@@ -99,6 +99,8 @@ def test_a_model_is_somewhere_or_is_trained():
     assert Model(path="m", package="p").title == "p"
     trained = Model.model_validate({"train": {"type": "two-tower"}})
     assert trained.title == "two-tower, trained here"
+    classifier = Model.model_validate({"train": {"type": "text-classifier", "path": "m"}})
+    assert classifier.title == "text-classifier, trained here"
     for both in ({}, {"path": "m", "train": {"type": "two-tower"}}):
         with pytest.raises(
             ValidationError, match="exactly one is needed: 'path' of a trained model, or 'train'"
