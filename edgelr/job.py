@@ -172,7 +172,8 @@ class Job:
 
     def tell_end(self, report: Report, verdict: Verdict, where: Path) -> None:
         """Close with where everything is."""
-        gates = f"{sum(row.passed for row in verdict.gates)} of {len(self.validation.gates)} passed"
+        asked = len(verdict.gates) + len(self.unevaluated(verdict))  # of some gates there is a row a device
+        gates = f"{sum(row.passed for row in verdict.gates)} of {asked} passed"
         rows = [("package", str(where)), ("report", str(self.out / "report.md")), ("gates", gates)]
         self.progress.summary("passed" if report.passed else "rejected", rows)
 
