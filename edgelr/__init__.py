@@ -4,6 +4,7 @@ The pipeline, each arrow a plain function in ``<stage>/stage.py``::
 
     recipe.yaml ─► Recipe          devices/*.yaml ─► Device
 
+    train     Recipe                    ─► a model    only where the recipe brings none
     load      Recipe                    ─► Source     the dense model and its data splits
     survey    Source                    ─► Survey     every factorable site: shape, spectrum, sensitivity
     plan      Survey + budget           ─► Plan       a rank, or "dense", for each site
@@ -11,6 +12,7 @@ The pipeline, each arrow a plain function in ``<stage>/stage.py``::
     finetune  Source + Factored         ─► Factored   the same type, so leaving it out needs no flag
     export    Source + Factored         ─► Package    an ONNX graph and all it needs; no torch from here on
     quantize  Package                   ─► Package    the same type again
+    sessions  Packages + Device         ─► Sessions   settings of ONNX Runtime measured as best, if asked for
     validate  Packages + Device + gates ─► Verdict    accuracy, latency, memory, placement; pass or fail
     report    all of the above          ─► report.json, report.md
 

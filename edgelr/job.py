@@ -30,42 +30,29 @@ T = TypeVar("T")
 _FLOWS = ("artifacts", "artifact_files", "examples", "structure")
 _CODE: dict[str, tuple[str, ...]] = {
     "train": ("load", "tasks", "metrics", "runtime.catalog", "runtime.text"),
-    "load": ("load", "own_code", "tasks.own_module", "runtime"),
+    "load": ("load", "own_code", "tasks.own_module", "tasks.task", "lowrank.checkpoint", "runtime"),
     "survey": ("survey", "lowrank", "tasks", "own_code", "runtime"),
     "kernels": (
-        "plan.kernels",
-        "plan.kernel_graph",
-        "quantize.dynamic",
-        "runtime",
-        "timing",
-        "kinds",
+        *("plan.kernels", "plan.kernel_graph", "quantize.dynamic", "runtime", "timing", "kinds"),
         "device",
     ),
     "quality": (
-        "budgets",
-        "plan",
-        "compress",
-        "lowrank",
-        "tasks",
-        "metrics",
-        "runtime.text",
-        "runtime.audio",
+        *("budgets", "plan", "compress", "lowrank", "tasks", "own_code", "kinds", "metrics"),
+        *("runtime", "export", "device"),
     ),
-    "plan": ("plan",),
-    "compress": (
-        "compress",
-        "lowrank",
-        "tasks",
-        "own_code",
-        "runtime.calls",
-        "runtime.layer_names",
-        "runtime.subgraphs",
-    ),
+    "plan": ("plan", "lowrank.conv_cost"),
+    "compress": ("compress", "lowrank", "tasks", "own_code", "runtime"),
     "finetune": ("finetune", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime"),
-    "export": ("export", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime"),
-    "quantize": ("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device"),
-    "sessions": ("sessions", "kinds", "runtime", "timing", "device"),
-    "validate": ("validate", "kinds", "runtime", "metrics", "timing", "device", "placement", "runners"),
+    "export": ("export", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime", "device"),
+    "quantize": (
+        *("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device", "own_code"),
+        *("timing.feeds", "timing.inputs"),
+    ),
+    "sessions": ("sessions", "session_rows", "kinds", "runtime", "timing", "device"),
+    "validate": (
+        *("validate", "verdict", "session_rows", "kinds", "runtime", "metrics", "timing", "device"),
+        *("placement", "runners", "own_code"),
+    ),
 }
 
 
@@ -170,10 +157,13 @@ class Job:
         """Gates that could not be evaluated: a package with an open question is not released."""
         return [note for note in verdict.notes if note.startswith("not evaluated:")]
 
+    def asked(self, verdict: Verdict) -> int:
+        """How many gates were to be met: a gate is one a device, where it is measured on each."""
+        return len(verdict.gates) + len(self.unevaluated(verdict))
+
     def tell_end(self, report: Report, verdict: Verdict, where: Path) -> None:
         """Close with where everything is."""
-        asked = len(verdict.gates) + len(self.unevaluated(verdict))  # of some gates there is a row a device
-        gates = f"{sum(row.passed for row in verdict.gates)} of {asked} passed"
+        gates = f"{sum(row.passed for row in verdict.gates)} of {self.asked(verdict)} passed"
         rows = [("package", str(where)), ("report", str(self.out / "report.md")), ("gates", gates)]
         self.progress.summary("passed" if report.passed else "rejected", rows)
 

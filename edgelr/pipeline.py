@@ -132,7 +132,7 @@ def report(
             if not row.passed
         ] + job.unevaluated(verdict)
         raise GateError(
-            f"{len(failed)} of {len(job.validation.gates)} gates are not met: {'; '.join(failed)}",
+            f"{len(failed)} of {job.asked(verdict)} gates are not met: {'; '.join(failed)}",
             f"see {job.out / 'report.md'}; the package is in {where}",
         )
     return written

@@ -142,6 +142,53 @@ def test_a_stage_imports_no_other_stage(path: Path) -> None:
     assert found == []
 
 
+# What a stage's folder imports for another stage's sake: that one has a key of its own.
+OF_OTHER_STAGES = {
+    "load": {"tasks.classifier_training", "tasks.recommendation_training"},  # of train
+    "plan": {"device.schema", "timing.rounds"},  # of kernels
+}
+# What only says, checks or writes; of a recipe the settings are in the key.
+IN_NO_KEY = ("errors", "progress", "recipe", "terminal", "writing")
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "report"])
+def test_a_stages_key_knows_the_code_that_it_uses(stage: str) -> None:
+    """Or a change of that code would leave a stale result in the store."""
+    from edgelr.job import _CODE, _FLOWS
+
+    known = (*_CODE[stage], *_FLOWS, *IN_NO_KEY)
+    used = {
+        module
+        for path in MODULES
+        if short(path).split("/")[0] == stage
+        for module in used_modules(TREES[path])
+        if not any(module == name or module.startswith(f"{name}.") for name in known)
+    }
+    assert used == OF_OTHER_STAGES.get(stage, set())
+
+
+def used_modules(tree: ast.AST) -> set[str]:
+    """Modules of this program that are imported to run, by their names below ``edgelr``."""
+    types = [
+        each
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for each in ast.walk(node)
+    ]
+    names = {short(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in MODULES}
+    found = set()
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node not in types
+            and (node.module or "").startswith("edgelr.")
+        ):
+            module = str(node.module).removeprefix("edgelr.")
+            whole = {f"{module}.{alias.name}" for alias in node.names}
+            found |= (whole & names) or {module}
+    return found
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_one_function_in_its_stage_module(stage: str) -> None:
     tree = TREES[PACKAGE / stage / "stage.py"]
