@@ -12,7 +12,7 @@ Survey       ``survey.json``, ``{statistics,spectra,bases}.npz``                
 KernelTimes  ``kernels.json``, for a budget of latency: ``plan/kernels.py``         kernels
 FoundShare   ``share.json``, for a budget of quality: ``plan/quality.py``           quality
 Plan         ``plan.json``                                                          plan
-Factored     ``structure.json``, ``weights.safetensors``, ``history.json``          compress, finetune
+Factored     ``structure.json``, ``weights.safetensors`` (or ``model.onnx``)        compress, finetune
 Package      ``package.json`` and the files it lists                                export, quantize
 Sessions     ``sessions.json``, of ``session_rows.py``                              sessions
 Verdict      ``verdict.json``, of ``verdict.py``                                    validate
