@@ -11,7 +11,7 @@ from edgelr.load.model_folder import folder_digest
 from edgelr.load.sounds import manifest_digest
 from edgelr.own_code import defines
 from edgelr.recipe.classify import DocstringModules, ImagesFile, LabeledFile, TaggedFile
-from edgelr.recipe.custom import Custom
+from edgelr.recipe.custom import Custom, OwnRows
 from edgelr.recipe.load import data_path
 from edgelr.recipe.recommend import InteractionsFile, MovieLens
 from edgelr.recipe.tasks import (
@@ -48,9 +48,10 @@ def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
         DataError: The data cannot be read.
     """
     data = task.data
-    if isinstance(task, Custom):  # its file is the model's, and known
+    if isinstance(task, Custom):  # whose file is model, data and judge
+        found = {"module": _digest(data_path(recipe_path, task.file), "task.module", _sha256)}
         weights = data_path(recipe_path, task.weights or "")
-        return {"weights": hashlib.sha256(weights.read_bytes()).hexdigest()} if weights.is_file() else {}
+        return {**found, "weights": _sha256(weights)} if weights.is_file() else found
     if isinstance(data, TranslationsDataset | UtterancesDataset):
         folder = recipe_path.parent / data.id
         return {"data": folder_digest(folder)} if folder.is_dir() else {}
@@ -95,7 +96,7 @@ def own_metric(task: TaskSettings, recipe_path: Path) -> str | None:
     return f"{data_path(recipe_path, file)}:{function}"
 
 
-def data_libraries(task: TaskSettings) -> tuple[str, ...]:
+def data_libraries(task: TaskSettings) -> tuple[str, ...]:  # noqa: PLR0911 - one a source of data
     """Packages whose content is the data."""
     match task.data:
         case PythonDocs(packages=packages) | DocstringModules(packages=packages):
@@ -106,13 +107,17 @@ def data_libraries(task: TaskSettings) -> tuple[str, ...]:
             return ("recbole",)
         case SpokenPhrases():
             return ("espeakng-loader", "numpy", "soxr")
+        case UtterancesFile() | UtterancesDataset():
+            return ("soundfile", "soxr")
+        case OwnRows():  # its module may be trained while it is loaded
+            return ("numpy", "torch")
         case _:
             return ()
 
 
 def model_libraries(task: TaskSettings) -> tuple[str, ...]:
-    """Packages that run the dense model and its factors."""
-    return ("onnx", "onnxruntime") if isinstance(task, OnnxGraph) else ("torch", "transformers")
+    """Packages that run the dense model and its factors, and make its input."""
+    return ("onnx", "onnxruntime") if isinstance(task, OnnxGraph) else ("tokenizers", "torch", "transformers")
 
 
 def scoring_libraries(task: TaskSettings) -> tuple[str, ...]:

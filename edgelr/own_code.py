@@ -111,7 +111,7 @@ def own_value(path: Path, name: str) -> Any:  # noqa: ANN401 - whatever the user
 
 
 def defines(path: Path, name: str) -> bool:
-    """Whether a file has a function of that name; it is not run to find out.
+    """Whether a file gives a name a value, by a definition, an assignment or an import; it is not run for it.
 
     Args:
         path: The file.
@@ -122,4 +122,18 @@ def defines(path: Path, name: str) -> bool:
     """
     with running(path):
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in tree.body)
+    return any(name in _named(node) for node in tree.body)
+
+
+def _named(node: ast.stmt) -> set[str]:
+    """Names that a statement gives a value."""
+    match node:
+        case ast.FunctionDef() | ast.ClassDef():
+            return {node.name}
+        case ast.Import() | ast.ImportFrom():
+            return {alias.asname or alias.name for alias in node.names}
+        case ast.Assign() | ast.AnnAssign():
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            return {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+        case _:
+            return set()

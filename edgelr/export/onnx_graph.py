@@ -83,27 +83,33 @@ def _pivot(proto: onnx.ModelProto, progress: Progress) -> None:
 
 
 def _check_equal(of: Path, path: Path, calls: Sequence[Named], tolerance: float) -> float:
-    """Largest difference of two graphs, relative to the largest number of an output.
+    """Largest difference of two graphs, relative to the largest number that an output has in any call.
 
     Raises:
         ExportError: It is more than the tolerance.
     """
     before, after = _session(of), _session(path)
+    pairs = [(run_graph(before, call), run_graph(after, call)) for call in calls]
     worst = 0.0
-    for call in calls:
-        wanted, found = run_graph(before, call), run_graph(after, call)
-        for name, array in wanted.items():
-            if array.dtype.kind != "f":
-                continue
-            scale = max(1.0, float(np.abs(array).max(initial=0.0)))
-            difference = float(np.abs(found[name] - array).max(initial=0.0)) / scale
+    for name in (name for name, array in pairs[0][0].items() if array.dtype.kind == "f"):
+        largest = max(_largest(wanted[name]) for wanted, _ in pairs)
+        for wanted, found in pairs:
+            unequal = wanted[name] != found[name]  # infinities that are the same differ by nothing
+            apart = np.abs(found[name][unequal] - wanted[name][unequal]).max(initial=0.0)
+            difference = float(apart) / (largest or 1.0)
             if not difference <= tolerance:
                 raise ExportError(
-                    f"{path.name}: '{name}' differs from {of} by {difference:.3g}, more than {tolerance:.3g}",
-                    "raise export.tolerance if its numbers are large, or set export.pivot: false",
+                    f"{path.name}: '{name}' differs from {of} by {difference:.3g} of its largest number, "
+                    f"more than {tolerance:.3g}",
+                    "raise export.tolerance if that is little for it, or set export.pivot: false",
                 )
             worst = max(worst, difference)
     return worst
+
+
+def _largest(array: np.ndarray[Any, Any]) -> float:
+    """Of the finite numbers."""
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
 
 
 def _session(path: Path) -> InferenceSession:

@@ -19,6 +19,7 @@ _BIAS = 5  # the input that is added to the scores
 _KNOWN = {0, 1, 2, _BIAS}
 _LOWEST = -1e4  # no score of a model is lower than this
 _MASKED = np.float32(-100.0)  # exp(-100) is nothing next to any score
+_MASKING = {"Add", "Expand", "Mul", "Sub", "Where"}  # what a mask is made with
 _BROADCASTING = {"Add", "Sub", "Mul", "Div"}
 
 
@@ -78,9 +79,17 @@ def _write_norms(graph: onnx.GraphProto) -> None:
 
 
 def _soften_masks(graph: onnx.GraphProto) -> None:
-    """Mask with what is low enough: of a range down to -3e38, 16 bits leave nothing for the scores."""
+    """Mask with what is low enough: of a range down to -3e38, 16 bits leave nothing for the scores.
+
+    A constant that only bounds numbers, such as in ``Clip`` or ``Max``, stays.
+    """
+    reading: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            reading.setdefault(name, set()).add(node.op_type)
     for tensor in graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims in ([], [1]):
+        masks = reading.get(tensor.name, set()) <= _MASKING
+        if masks and tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims in ([], [1]):
             value = numpy_helper.to_array(tensor)
             if value.min() < _LOWEST:
                 tensor.CopyFrom(numpy_helper.from_array(np.full_like(value, _MASKED), tensor.name))

@@ -159,13 +159,14 @@ def _split_user(
             before = tuple(sorted(set(items[:start].tolist())))
             new = ~np.isin(items[start:end], before)  # what is met again cannot be recommended
             now, likes = items[start:end][new], liked[start:end][new]
+            last = dict(zip(now.tolist(), likes.tolist(), strict=True))  # of what is met twice
             splits[split].append(  # type: ignore[index] # the names of splits
                 History(
                     id=user,
                     group=user,
                     seen=before,
-                    liked=tuple(now[likes].tolist()),
-                    disliked=tuple(now[~likes].tolist()),
+                    liked=tuple(item for item, like in last.items() if like),
+                    disliked=tuple(item for item, like in last.items() if not like),
                 )
             )
         start = end

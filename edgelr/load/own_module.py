@@ -157,6 +157,11 @@ def write_own(folder: Path, place: str, module: nn.Module, row: Mapping[str, NDA
     for name, more in (own_value(path, "dynamic_axes") or {}).items():
         if name not in axes:
             raise UsageError(f"{path}: dynamic_axes names '{name}', the inputs are {', '.join(names)}")
+        if odd := [axis for axis in more if not 0 <= int(axis) < row[name].ndim]:
+            raise UsageError(
+                f"{path}: dynamic_axes names axis {odd[0]} of '{name}' {list(row[name].shape)}",
+                "axes count from 0, the batch",
+            )
         axes[name] |= {int(axis): str(called) for axis, called in more.items()}
     pair = {name: torch.from_numpy(np.concatenate([row[name]] * 2)) for name in names}
     with running(path), torch.inference_mode():

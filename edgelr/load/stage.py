@@ -66,6 +66,7 @@ def load(recipe: Recipe, recipe_folder: Path, model_folder: Path, folder: Path, 
         from edgelr.load.own_module import MODEL, load_own, own_fingerprint
 
         splits = load_own(recipe.task, _counts(recipe), recipe.seed, recipe_folder, folder)
+        _tell_few(splits, _counts(recipe), progress)
         model, content = MODEL, own_fingerprint(folder / MODEL)
     else:
         splits = _splits(recipe, recipe_folder, model_folder, folder / "data", progress)
@@ -201,6 +202,14 @@ def _recorded(
         _check_some(examples)
         fitting = short_enough(examples, longest_s, progress)
         return keep_sounds(split_by_group(fitting, counts, seed=recipe.seed), folder, progress)
+
+
+def _tell_few(
+    splits: Mapping[Split, Sequence[AnyExample]], wanted: Mapping[Split, int], progress: Progress
+) -> None:
+    for split, found in splits.items():
+        if len(found) < wanted[split]:
+            progress.warn(f"batches('{split}') gives {len(found)} rows, {wanted[split]} were asked for")
 
 
 def _check_some(examples: Sequence[AnyExample]) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgelr.runtime.subgraphs import read_inside
+
 # Operators whose every output number depends on the inputs' numbers of the same channel only.
 ELEMENTWISE = frozenset(
     {"Abs", "Add", "Celu", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity"}
@@ -84,8 +86,9 @@ class _Walk:
         for node in graph.node:
             for name in dict.fromkeys(node.input):
                 self.consumers[name].append(node)
-        self.reads = Counter(name for node in graph.node for name in node.input)
-        self.outputs = {value.name for value in graph.output}
+        inside = read_inside(graph)  # a branch reads channels in the order that they are in
+        self.reads = Counter(name for node in graph.node for name in node.input) + Counter(inside)
+        self.outputs = {value.name for value in graph.output} | inside
 
     def is_matrix(self, node: onnx.NodeProto) -> bool:
         """Whether the node multiplies a value by a constant matrix from the right."""

@@ -10,7 +10,7 @@ from edgelr.recipe.section import Count, Section
 
 
 class OwnRows(Section):
-    """How many rows to take of ``batches(split)``; what it gives beyond these is left."""
+    """How many rows to take of ``batches(split)``; what it gives beyond is left, fewer are a warning."""
 
     train: Count = Field(2000, description="rows to tune on")
     validation: Count = Field(200, description="rows to pick the best checkpoint on")

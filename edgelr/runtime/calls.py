@@ -5,6 +5,7 @@ An array of an example is called ``<entry>/<name>``: one file holds all calls of
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,19 @@ OUTPUTS = f"{ARRAYS}outputs.npz"
 MOST_BYTES = 2 << 30  # of a split: all of it is in memory when it is read
 _METRIC = "metric"
 _AGAIN = "get or build the package again"
+
+
+def copy_calls(source: Path, target: Path, calls: Iterable[Call]) -> None:
+    """Copy the files that the arrays of examples are in.
+
+    Args:
+        source: What their names are relative to.
+        target: Where they are to be, under the same names.
+        calls: The examples.
+    """
+    for file in sorted({each.file for each in calls}):
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / file, target / file)
 
 
 def write_calls(folder: Path, split: str, calls: Iterable[Named], group: str = "") -> tuple[Call, ...]:

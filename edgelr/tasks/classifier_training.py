@@ -17,7 +17,7 @@ from edgelr.examples import AnyExample, Labeled
 from edgelr.progress import Progress
 from edgelr.recipe.schema import TrainClassifier
 from edgelr.runtime.text import batch_tokens, parse_tokenizer
-from edgelr.tasks.arithmetic import same_sums, uses_bf16
+from edgelr.tasks.arithmetic import same_sums
 from edgelr.tasks.encoder_folder import load_transformer, read_tokenizer
 from edgelr.tasks.order import epoch_batches
 from edgelr.tasks.task import Reading
@@ -36,7 +36,7 @@ def train_classifier(
 ) -> None:
     """Give an encoder a new head, train both by cross entropy, and write a Hugging Face folder.
 
-    The last weights count. The seed decides everything.
+    The last weights count. The seed decides everything: in fp32, whatever else the hardware has.
 
     Args:
         settings: The recipe's section.
@@ -112,16 +112,13 @@ def _fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=rate, total_steps=len(batches) + 1, pct_start=_WARMUP
     )
-    bf16 = uses_bf16("auto")
     model.train()
     with progress.bar("training the dense model", len(batches)) as advance:
         for step, batch in enumerate(batches):
             arrays = batch_tokens(tokenizer, [examples[index].text for index in batch])
             given = {name: torch.from_numpy(array) for name, array in arrays.items()}
             target = torch.tensor([numbers[examples[index].label] for index in batch])
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                scores = model(**given).logits
-            loss = nn.functional.cross_entropy(scores.float(), target)
+            loss = nn.functional.cross_entropy(model(**given).logits, target)
             _step(model, optimizer, loss, step)
             schedule.step()
             advance(note=f"loss {loss.item():.3f}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +19,7 @@ from edgelr.metrics.arrays import array_scores
 from edgelr.own_code import defines, own_function, running
 from edgelr.progress import Progress
 from edgelr.recipe.finetune import Finetune
-from edgelr.runtime.calls import read_calls, write_outputs
+from edgelr.runtime.calls import copy_calls, read_calls, write_outputs
 from edgelr.tasks.own_graphs import own_graph
 from edgelr.tasks.own_module import Own, named_outputs, read_own
 from edgelr.tasks.row_batches import RowBatches, same_shapes
@@ -42,7 +41,10 @@ def load_model(folder: Path) -> nn.Module:
     try:
         module.load_state_dict(load_file(folder / "weights.safetensors"))
     except RuntimeError as error:
-        raise UnsupportedModelError(f"{own.module} builds another module now: {error}") from error
+        raise UnsupportedModelError(
+            f"{own.module} builds another module now: {str(error).strip().splitlines()[0]}",
+            "if it reads other files, the change is there: build with a new --out",
+        ) from error
     return module.eval()
 
 
@@ -96,7 +98,7 @@ def stacked(rows: Sequence[Batch]) -> Batch:
 def run(model: nn.Module, batch: Batch, *, hidden: bool = False) -> Outputs:
     """All floating-point outputs, a vector each row: ``[batch, numbers]``."""
     found = [value for value in named_outputs(model(**batch)).values() if value.is_floating_point()]
-    return Outputs(result=torch.cat([value.flatten(1) for value in found], dim=1))
+    return Outputs(result=torch.cat([value.reshape(len(value), -1) for value in found], dim=1))
 
 
 def distance(result: Tensor, reference: Tensor) -> Tensor:
@@ -209,9 +211,7 @@ def furnish(
     """Write the arrays of the examples, and what the dense model gives for them; see ``Task``."""
     assert reading.sounds is not None
     own, rows = read_own(reading.folder), read_rows(reading, examples)
-    for file in sorted({each.file for each in examples}):
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(reading.sounds / file, folder / file)
+    copy_calls(reading.sounds, folder, examples)
     outputs = outputs_of(dense, own, rows)
     calls = [{name: cast(np.ndarray[Any, Any], value.numpy()) for name, value in row.items()} for row in rows]
     write_outputs(folder, outputs, own_metric(metric_of(own), outputs, calls))

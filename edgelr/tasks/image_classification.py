@@ -17,7 +17,7 @@ from edgelr.examples import Call
 from edgelr.metrics.classification import classification_scores
 from edgelr.progress import Progress
 from edgelr.recipe.finetune import Finetune
-from edgelr.runtime.calls import read_calls, write_outputs
+from edgelr.runtime.calls import copy_calls, read_calls, write_outputs
 from edgelr.runtime.classify import LOGITS
 from edgelr.runtime.labels import write_labels
 from edgelr.tasks.label_scores import check_one_label, distance, label_loss, labels_of, nearness, probe
@@ -149,9 +149,7 @@ def furnish(
 ) -> Arrays:
     """Write the images of the examples, the dense model's scores, and the labels; see ``Task``."""
     assert reading.sounds is not None
-    for file in sorted({each.file for each in examples}):
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(reading.sounds / file, folder / file)
+    copy_calls(reading.sounds, folder, examples)
     scores = scores_of(dense, images_of(reading, examples)[0])
     write_outputs(folder, [{LOGITS: row[None]} for row in scores], None)
     write_labels(folder, labels_of(dense))

@@ -57,9 +57,13 @@ def _shorter(case: Batch, axes: Mapping[str, Mapping[int, str]]) -> Batch:
     for name, tensor in case.items():
         for axis in axes[name]:
             if axis != _BATCH:
-                tensor = tensor.narrow(axis, 0, max(2, tensor.shape[axis] * 3 // 4))  # noqa: PLW2901
+                tensor = tensor.narrow(axis, 0, _less(tensor.shape[axis]))  # noqa: PLW2901
         found[name] = tensor.contiguous()
     return found
+
+
+def _less(size: int) -> int:
+    return min(size, max(2, size * 3 // 4))
 
 
 @torch.inference_mode()
