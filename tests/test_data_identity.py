@@ -11,6 +11,7 @@ from edgelr.data_identity import (
 )
 from edgelr.errors import DataError
 from edgelr.recipe.classify import Classify
+from edgelr.recipe.custom import Custom
 from edgelr.recipe.recommend import Recommend
 from edgelr.recipe.tasks import OnnxGraph, Recognize, SentenceEmbedding, Translate
 
@@ -109,3 +110,12 @@ def test_titles_count_too(tmp_path):
         data_digest(task, tmp_path / "r.yaml")
     films = Recommend.model_validate({"type": "recommendation", "data": {"source": "movielens-100k"}})
     assert data_libraries(films) == ("recbole",)
+
+
+def test_the_file_of_a_module_counts_whatever_the_section_model_says(tmp_path):
+    task = Custom.model_validate({"type": "custom", "module": "net.py:build"})
+    (tmp_path / "net.py").write_text("one = 1")
+    before = data_digest(task, tmp_path / "r.yaml")
+    (tmp_path / "net.py").write_text("two = 2")
+    assert data_digest(task, tmp_path / "r.yaml") != before
+    assert "torch" in data_libraries(task)

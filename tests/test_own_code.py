@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from edgelr.errors import DataError, UnsupportedModelError, UsageError
-from edgelr.own_code import own_function, running
+from edgelr.own_code import defines, own_function, running
 
 
 def written(path: Path, text: str) -> Path:
@@ -51,3 +51,19 @@ def test_what_edgelr_raises_stays_as_it_is(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with pytest.raises(UnsupportedModelError, match="ZeroDivisionError"), running(tmp_path / "own.py"):
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("def train(module): ...", True),
+        ("from math import sqrt as train", True),
+        ("train = print", True),
+        ("train: object = print", True),
+        ("def other(): ...", False),
+        ("# train", False),
+    ],
+)
+def test_a_name_may_come_from_anywhere(tmp_path, line, found):
+    (tmp_path / "net.py").write_text(line)
+    assert defines(tmp_path / "net.py", "train") is found

@@ -64,4 +64,6 @@ class Device(Section):
     def _one_processor(self) -> Self:
         if (self.runner == "arm64") != (self.processor is not None):
             raise ValueError("'processor' and 'runner: arm64' go together")
+        if self.evidence == "run" and self.runner != "in-process":
+            raise ValueError(f"'runner: {self.runner}' simulates: its evidence is emulated")
         return self

@@ -13,22 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelr.errors import UnsupportedModelError
-
-# Types as a session tells them, and as ONNX numbers them.
-_TYPES = {
-    "tensor(float)": 1,
-    "tensor(uint8)": 2,
-    "tensor(int8)": 3,
-    "tensor(uint16)": 4,
-    "tensor(int16)": 5,
-    "tensor(int32)": 6,
-    "tensor(int64)": 7,
-    "tensor(bool)": 9,
-    "tensor(float16)": 10,
-    "tensor(double)": 11,
-    "tensor(uint32)": 12,
-    "tensor(uint64)": 13,
-}
+from edgelr.runtime.probe import ONNX_TYPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +136,9 @@ def _inner_values(model: Any, path: Path) -> list[Any]:  # noqa: ANN401 - onnx i
     told.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     onnx.save(told, path)
     return [
-        onnx.helper.make_tensor_value_info(entry.name, _TYPES[entry.type], entry.shape)
+        onnx.helper.make_tensor_value_info(entry.name, ONNX_TYPES[entry.type], entry.shape)
         for entry in _open(path, "ORT_DISABLE_ALL").get_outputs()
-        if entry.name not in declared and entry.type in _TYPES
+        if entry.name not in declared and entry.type in ONNX_TYPES
     ]
 
 

@@ -69,7 +69,8 @@ class FixedShapes:
         Raises:
             UnsupportedModelError: An input is longer than the largest size.
         """
-        wanted = [entry for entry in self._outputs if names is None or entry.name in names]
+        known = {entry.name: entry for entry in self._outputs}
+        wanted = [known[name] for name in (known if names is None else names)]
         batched = [entry.name for entry in self._inputs if entry.shape[:1] == (_BATCH,)]
         rows = len(feeds[batched[0]]) if batched else 1
         results = [self._row(wanted, {**feeds, **_rows(feeds, batched, row)}) for row in range(rows)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -126,11 +128,14 @@ class _Browser:
 
 
 def _end(process: subprocess.Popen[Any], server: WebServer, folder: Path) -> None:
-    process.terminate()
+    # The browser is the first of a group of processes, which end with it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     server.close()
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """What the browser talks to: a page, the library, the graph, and messages in both directions.
 
-On this machine's own address only, under a name that nobody else knows.
+On this machine's own address only, under a name that is drawn each time. Who may read the command lines of
+others' processes can see it while the browser runs.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ class WebServer:
         folder, _, name = path.partition("/")
         found = self.folders.get(folder)
         # A single name: nothing of these folders is in a folder of its own.
-        if found is None or not name or "/" in name or name.startswith(".") or not (found / name).is_file():
+        if found is None or not name or "/" in name or name.startswith("."):
             return None
-        return found / name
+        file = (found / name).resolve()
+        return file if file.parent == found.resolve() and file.is_file() else None
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self

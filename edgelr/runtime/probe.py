@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnxruntime import InferenceSession
 
-_TYPES = {
+# Types as a session tells them, and as ONNX numbers them.
+ONNX_TYPES = {
     "tensor(float)": 1,
     "tensor(uint8)": 2,
     "tensor(int8)": 3,
@@ -82,9 +83,9 @@ def value_types(path: Path) -> dict[str, Any]:
     names = [name for node in graph.node for name in node.output if name]
     found = {}
     for entry in open_probe(path, names).get_outputs():
-        if entry.type in _TYPES:
+        if entry.type in ONNX_TYPES:
             value = onnx.ValueInfoProto(name=entry.name)
-            value.type.tensor_type.elem_type = _TYPES[entry.type]
+            value.type.tensor_type.elem_type = ONNX_TYPES[entry.type]
             found[entry.name] = value
     return found
 

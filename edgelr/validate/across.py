@@ -21,8 +21,9 @@ from edgelr.device.session import open_session
 from edgelr.errors import UnsupportedModelError
 from edgelr.kinds.kind import kind_of
 from edgelr.runtime.graph import run_graph
-from edgelr.runtime.package import model_path
+from edgelr.runtime.package import model_path, session_entries
 from edgelr.runtime.shapes import fixed_sizes
+from edgelr.timing.feeds import feeds as feeds_of
 
 if TYPE_CHECKING:
     from edgelr.runners.protocol import OpenGraph
@@ -33,8 +34,8 @@ Feeds = Mapping[str, NDArray[Any]]
 REFERENCE = "cpu-1t"
 _COMPARED = {"MatMul", "Gemm", "Conv", "LayerNormalization", "Softmax"}
 
-# 1 - cosine that two right ways to compute differ by at most: fp32 in the order of its sums; the others also
-# in how a value between two steps is rounded, which each layer after it passes on.
+# Half the squared difference that two right ways to compute differ by at most: fp32 in the order of its
+# sums; the others also in how a value between two steps is rounded, which each layer after it passes on.
 TOLERANCES = {
     "fp32": 1e-6,
     "fp16": 1e-4,
@@ -55,18 +56,20 @@ def compare_across(package: Package, device: Device, lengths: Sequence[int]) -> 
         lengths: In tokens; the shortest, the middle one and the longest are taken.
 
     Returns:
-        A note on how far they are apart; None for the CPU itself, and for packages of several graphs.
+        A note on how far they are apart; None for the CPU itself, and for packages of several graphs or of
+        sounds: nothing was compared then.
 
     Raises:
         UnsupportedModelError: They are further apart than the precision explains; the first layer where they
             are is named.
     """
-    if device.name == REFERENCE or list(package.graphs) != ["model"]:
+    if device.name == REFERENCE or list(package.graphs) != ["model"] or kind_of(package).UNIT == "s":
         return None
     reference, sizes, path = load_devices()[REFERENCE], fixed_sizes(package), model_path(package)
     cases = _cases(package, lengths)
     open_here: Open = lambda file: open_session(file, reference)  # noqa: E731
-    open_there: Open = lambda file: open_session(file, device, sizes=sizes)  # noqa: E731
+    entries = session_entries(package, device.name)
+    open_there: Open = lambda file: open_session(file, device, entries=entries, sizes=sizes)  # noqa: E731
     here, there = open_here(path), open_there(path)
     tolerance = TOLERANCES[package.precision]
     worst = 0.0
@@ -74,14 +77,15 @@ def compare_across(package: Package, device: Device, lengths: Sequence[int]) -> 
         apart = _apart(run_graph(there, feeds), run_graph(here, feeds))
         if not apart <= tolerance:
             layer = first_divergence(path, feeds, open_here, open_there, tolerance)
+            shape = _shape(package, feeds)
             raise UnsupportedModelError(
-                f"device '{device.name}' disagrees with the CPU on {_shape(feeds)}: 1 - cosine {apart:.2g}, "
+                f"device '{device.name}' disagrees with the CPU on {shape}: 1 - cosine {apart:.2g}, "
                 f"at most {tolerance:g} for {package.precision}; the first layer that differs is {layer}",
                 "do not ship this package to that device; another quantize.scheme may keep the layer right",
             )
         worst = max(worst, apart)
     return (
-        f"{device.name} agrees with {REFERENCE} on {len(cases)} inputs of {len(cases) // 2} lengths: "
+        f"{device.name} agrees with {REFERENCE} on {len(cases)} inputs of {len(_chosen(lengths))} lengths: "
         f"1 - cosine at most {worst:.1e} ({device.evidence})"
     )
 
@@ -118,32 +122,42 @@ def first_divergence(path: Path, feeds: Feeds, here: Open, there: Open, toleranc
     return "none of its own"
 
 
-def _cases(package: Package, lengths: Sequence[int]) -> list[Feeds]:
-    """One text, and two of which the second is half as long, at three lengths."""
+def _chosen(lengths: Sequence[int]) -> list[int]:
     ordered = sorted(set(lengths))
-    chosen = sorted({ordered[0], ordered[len(ordered) // 2], ordered[-1]})
+    return sorted({ordered[0], ordered[len(ordered) // 2], ordered[-1]})
+
+
+def _cases(package: Package, lengths: Sequence[int]) -> list[Feeds]:
+    """At three lengths, what the package is timed with; of texts also two, the second half as long."""
+    kind = kind_of(package)
     cases: list[Feeds] = []
-    for length in chosen:
-        inputs = kind_of(package).timed_inputs(package, length)
-        one = {name: np.array(rows, np.int64) for name, rows in inputs.items()}
-        shorter = {name: np.where(np.arange(length) < (length + 1) // 2, row, 0) for name, row in one.items()}
-        cases += [one, {name: np.concatenate([one[name], shorter[name]]) for name in one}]
+    for length in _chosen(lengths):
+        one = feeds_of(kind.timed_inputs(package, length))
+        cases.append(one)
+        if kind.UNIT == "tokens":
+            half = np.arange(length) < (length + 1) // 2
+            cases.append({name: np.concatenate([row, np.where(half, row, 0)]) for name, row in one.items()})
     return cases
 
 
 def _apart(found: Mapping[str, NDArray[Any]], right: Mapping[str, NDArray[Any]]) -> float:
-    """Largest 1 - cosine of a row of an output; NaN where one is not finite."""
+    """Half the squared difference of a row over its square, the largest of all; NaN where one is not finite.
+
+    Of vectors that are as long as each other that is 1 - cosine; unlike it, a wrong length counts too.
+    """
     worst = 0.0
     for name, wanted in right.items():
         if not np.isfinite(found[name]).all():
             return float("nan")
         rows = [np.reshape(each, (len(each), -1)).astype(np.float64) for each in (found[name], wanted)]
-        sizes = np.linalg.norm(rows[0], axis=1) * np.linalg.norm(rows[1], axis=1)
-        cosines = np.where(sizes > 0, (rows[0] * rows[1]).sum(axis=1) / np.where(sizes > 0, sizes, 1), 1.0)
-        worst = float(np.maximum(worst, (1 - cosines).max()))
+        apart, size = (np.square(each).sum(axis=1) for each in (rows[0] - rows[1], rows[1]))
+        if (apart[size == 0] > 0).any():
+            return float("inf")
+        worst = float(np.maximum(worst, (apart / np.where(size > 0, 2 * size, 1)).max()))
     return worst
 
 
-def _shape(feeds: Feeds) -> str:
-    rows, length = next(iter(feeds.values())).shape
-    return f"{rows} x {length} tokens"
+def _shape(package: Package, feeds: Feeds) -> str:
+    shape = next(iter(feeds.values())).shape
+    sizes = " x ".join(str(size) for size in shape)
+    return f"{sizes} tokens" if kind_of(package).UNIT == "tokens" else sizes

@@ -193,6 +193,8 @@ def _placement_rows(gate: PlacementGate, measured: Measurements) -> list[GateRow
         rows.append(GateRow(gate=text, limit=least, value=share, passed=share >= least))
         if limit is not None:
             text = f"partitions of {gate.placement.provider} <= {limit} ({device})"
+            if row.partitions is None and share > 0:
+                raise _NotMeasuredError(f"parts of {gate.placement.provider} are not known on {device}")
             rows.append(_at_most(text, limit, row.partitions or 0))
     return rows
 

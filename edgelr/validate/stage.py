@@ -15,6 +15,7 @@ from edgelr.device.session import open_session
 from edgelr.errors import UsageError
 from edgelr.kinds.kind import kind_of
 from edgelr.placement.fallback import FallbackRow
+from edgelr.placement.operators import ANALYZED
 from edgelr.placement.placed import Placed
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
@@ -128,7 +129,7 @@ def _measure(
     agreement = compare_across(packages[CANDIDATE], device, lengths)
     found.notes.extend([agreement] if agreement is not None else [])
     if not scores(device):
-        _place_emulated(packages[CANDIDATE], device, found)
+        _place_emulated(packages[CANDIDATE], device, found, compared=agreement is not None)
         return
     _run(packages, device, found, progress)
     if device.evidence == "emulated":
@@ -144,17 +145,20 @@ def _measure(
 
 def _analyze(packages: Mapping[str, Package], device: Device, found: _Found) -> None:
     """Placement by the rules of the device's provider, where there are any; nothing is run."""
-    found.notes.append(f"{device.name} has static evidence: its graphs were analyzed, nothing was run")
+    known = device.provider in ANALYZED
+    done = "its graphs were analyzed" if known else f"no rules of {device.provider} are known"
+    found.notes.append(f"{device.name} has static evidence: {done}, nothing was run")
     for variant, package in packages.items():
         _place(analyzed_graphs(package, device), variant, device, found)
 
 
-def _place_emulated(package: Package, device: Device, found: _Found) -> None:
-    """Placement of the candidate where a run takes seconds; its outputs were held against the CPU's."""
+def _place_emulated(package: Package, device: Device, found: _Found, *, compared: bool) -> None:
+    """Placement of the candidate where a run takes seconds; what it gives was compared before, or not."""
     entries = {**session_entries(package, device.name), **RECORD}
     sessions = _open(package, device, entries)
     _place(recorded_graphs(package, device, sessions), CANDIDATE, device, found)
-    found.notes.append(f"{device.name} is emulated: neither timed nor scored, but held against the CPU")
+    instead = "but held against the CPU" if compared else "nor compared: its graphs were opened, not run"
+    found.notes.append(f"{device.name} is emulated: neither timed nor scored, {instead}")
 
 
 def _open(package: Package, device: Device, entries: Mapping[str, str]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The package's graph equals the one that was factored, pivoted or not, and its dense outputs the file's."""
 
 import numpy as np
+import onnx
 import pytest
 from graph_models import run, write_recipe
 
 from edgelr.compress.onnx_graph import compress_graph
 from edgelr.errors import ExportError
 from edgelr.examples import Call, read_examples
+from edgelr.export import onnx_graph
 from edgelr.export.label import Label
 from edgelr.export.onnx_graph import export_graph
 from edgelr.load.stage import load
@@ -63,3 +65,31 @@ def test_a_graph_that_is_another_is_refused(factored, tmp_path):
     tight = Export.model_validate({"pivot": True, "tolerance": 1e-12})
     with pytest.raises(ExportError, match=r"'y' differs from .*, more than 1e-12"):
         export_graph(source, made, label, tight, tmp_path / "package", QUIET)
+
+
+def two_graphs(tmp_path, factor):
+    """``y = x * 1e-5`` and ``y = x * factor``; minus infinity stays what it is."""
+    paths = []
+    for number, by in enumerate((1e-5, factor)):
+        scale = onnx.numpy_helper.from_array(np.array(by, np.float32), "scale")
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node("Mul", ["x", "scale"], ["y"])],
+            "graph",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [3])],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [3])],
+            [scale],
+        )
+        opset = [onnx.helper.make_opsetid("", 20)]
+        paths.append(tmp_path / f"{number}.onnx")
+        onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), paths[-1])
+    return paths
+
+
+def test_small_outputs_are_compared_with_their_own_size(tmp_path):
+    calls = [{"x": np.array([1.0, -np.inf, 2.0], np.float32)}, {"x": np.zeros(3, np.float32)}]
+    assert onnx_graph._check_equal(*two_graphs(tmp_path, 1e-5), calls, 2e-4) == 0.0
+    with pytest.raises(ExportError, match=r"'y' differs from .* by 0\.1 of its largest number"):
+        onnx_graph._check_equal(*two_graphs(tmp_path, 0.9e-5), calls[:1], 2e-4)
+    assert onnx_graph._check_equal(*two_graphs(tmp_path, 1.0001e-5), calls[:1], 2e-4) == pytest.approx(
+        1e-4, rel=0.01
+    )

@@ -95,3 +95,10 @@ def test_a_model_without_lists_is_unsupported(tmp_path: Path) -> None:
 def test_the_shop_has_titles(shop: Path) -> None:
     assert model_catalog(shop / "two-tower").titles[3] == "Thing, 3"
     assert len(model_catalog(shop / "two-tower").items) == ITEMS
+
+
+def test_what_is_met_twice_in_a_split_counts_as_it_was_met_last(tmp_path: Path) -> None:
+    rows = [("a", str(item), float(item), True) for item in range(18)]
+    found = met([*rows, ("a", "99", 18.0, True), ("a", "99", 19.0, False)])
+    (test,) = split_by_time(found, list_catalog(found, tmp_path), shop_data(), 1, QUIET)["test"]
+    assert (18 in test.liked, test.disliked) == (False, (18,))

@@ -98,3 +98,18 @@ def test_anything_else_holds_them_in_place(nodes):
 
 def test_an_output_of_the_graph_holds_them_in_place():
     assert find_channels(model(*PLAIN, outputs=("y", "g")).graph) == []
+
+
+def test_a_branch_that_reads_them_holds_them_in_place():
+    """It gets them in the order that they are in; so does one that reads their weights."""
+    for read in ("g", "first"):
+        proto = model(*PLAIN)
+        inner = helper.make_graph(
+            [helper.make_node("Identity", [read], ["z"])],
+            "branch",
+            [],
+            [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+        )
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+        proto.graph.node.append(helper.make_node("If", ["yes"], ["w"], then_branch=inner, else_branch=inner))
+        assert find_channels(proto.graph) == []

@@ -81,3 +81,13 @@ def test_what_is_not_a_number_disagrees() -> None:
     nan, one = {"y": np.array([[np.nan, 1.0]])}, {"y": np.array([[1.0, 1.0]])}
     assert not across._apart(nan, one) <= 1.0
     assert across._apart(one, one) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_wrong_length_and_nothing_at_all_disagree() -> None:
+    right = {"y": np.ones((2, 3))}
+    assert across._apart({"y": np.ones((2, 3))}, right) == 0.0
+    assert across._apart({"y": 7 * np.ones((2, 3))}, right) == 18.0
+    assert across._apart({"y": np.zeros((2, 3))}, right) == 0.5
+    assert across._apart(right, {"y": np.zeros((2, 3))}) == np.inf
+    turned = {"y": np.array([[0.6, 0.8]])}
+    assert across._apart(turned, {"y": np.array([[1.0, 0.0]])}) == pytest.approx(1 - 0.6)

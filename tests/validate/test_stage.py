@@ -117,7 +117,10 @@ def test_a_device_is_only_asked_for_what_it_can_prove(
     assert {row.device for row in found.accuracy} == {row.device for row in found.placement} == {"npu"}
     assert found.fallbacks == (), "there are no rules of the CPU to analyze by"
     assert found.latency == ()
-    assert "phone has static evidence: its graphs were analyzed, nothing was run" in found.notes
+    assert (
+        "phone has static evidence: no rules of CPUExecutionProvider are known, nothing was run"
+        in found.notes
+    )
     assert "npu is emulated: its results are right, times would mean nothing" in found.notes
 
 
