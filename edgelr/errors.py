@@ -14,13 +14,15 @@ class EdgelrError(Exception):
 
     Args:
         found: What was found and where, one sentence without a final full stop needed.
-        hint: What to do next, or None when ``found`` already says it.
+        hint: What to do next; None for what errors of its kind usually need, or when ``found`` says it.
     """
 
     exit_code: ClassVar[int]
     meaning: ClassVar[str]
+    usual_hint: ClassVar[str | None] = None
 
     def __init__(self, found: str, hint: str | None = None) -> None:
+        hint = hint or self.usual_hint
         super().__init__(found if hint is None else f"{found}\n  {hint}")
         self.found = found
         self.hint = hint
@@ -66,6 +68,7 @@ class ExportError(EdgelrError):
 
     exit_code = 7
     meaning = "export failed, or torch and ONNX disagree"
+    usual_hint = "please report the model"
 
 
 class QuantizeError(EdgelrError):
@@ -73,6 +76,7 @@ class QuantizeError(EdgelrError):
 
     exit_code = 8
     meaning = "quantization failed"
+    usual_hint = "choose another scheme for it with quantize.layers, and please report the model"
 
 
 class GateError(EdgelrError):
@@ -101,6 +105,7 @@ class DamagedArtifactError(EdgelrError):
 
     exit_code = 12
     meaning = "a damaged artifact (hash or schema)"
+    usual_hint = "get it again, or delete it and build it again"
 
 
 class StorageError(EdgelrError):

@@ -46,3 +46,8 @@ def test_a_hint_may_be_left_out() -> None:
     error = errors.DataError("no example was found")
     assert str(error) == "no example was found"
     assert error.hint is None
+
+
+def test_a_damaged_file_is_built_again_where_nothing_better_is_known() -> None:
+    error = errors.DamagedArtifactError("package.json is cut off")
+    assert str(error) == "package.json is cut off\n  get it again, or delete it and build it again"

@@ -123,7 +123,10 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
     value = row[column]
     text = "" if value is None else str(value).strip()
     if not text or "\t" in text or len(text.splitlines()) > 1:
-        raise DataError(f"{where}: '{column}' is {'empty' if not text else 'more than one line'}")
+        found = "empty" if not text else "more than one line, or has a tab in it"
+        raise DataError(
+            f"{where}: '{column}' is {found}", "give each row one short name; leave out the others"
+        )
     return text
 
 

@@ -79,7 +79,7 @@ def speak(text: str, voice: Voice) -> NDArray[np.float32]:
         library.espeak_Synth(data, len(data), 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
         library.espeak_Synchronize()
     if not pieces:
-        raise DataError(f"espeak-ng says nothing for {text!r}")
+        raise DataError(f"espeak-ng says nothing for {text!r}", "leave this text out of the utterances")
     pcm = np.concatenate(pieces).astype(np.float32) / 32768
     spoken: NDArray[np.float32] = soxr.resample(pcm, rate, SAMPLE_RATE)
     return spoken

@@ -227,5 +227,6 @@ def run_bound(role: str, session: InferenceSession, binding: IOBinding, given: s
         session.run_with_iobinding(binding)
     except run_errors() as error:
         raise UnsupportedModelError(
-            f"ONNX Runtime fails on the graph {role!r} with {given}: {error}"
+            f"ONNX Runtime fails on the graph {role!r} with {given}: {error}",
+            "validate the package on this device",
         ) from error

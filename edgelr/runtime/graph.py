@@ -92,7 +92,9 @@ def run_graph(session: InferenceSession, feeds: Mapping[str, NDArray[Any]]) -> d
         results = session.run(outputs, {name: feeds[name] for name in names})
     except run_errors() as error:
         shapes = ", ".join(f"{name} {list(feeds[name].shape)}" for name in names)
-        raise UnsupportedModelError(f"ONNX Runtime fails on a graph with {shapes}: {error}") from error
+        raise UnsupportedModelError(
+            f"ONNX Runtime fails on a graph with {shapes}: {error}", "compare them with the graph's inputs"
+        ) from error
     return dict(zip(outputs, results, strict=True))
 
 

@@ -239,7 +239,9 @@ def letters_of(transcriber: CtcTranscriber, pcm: Pcm, *, beams: int) -> str:
     letters = transcriber.letters
     scores = run_graph(transcriber.model, features_of(transcriber, pcm))["logits"][0]
     if not np.isfinite(scores).all():
-        raise UnsupportedModelError("the graph 'model' gives scores that are not finite")
+        raise UnsupportedModelError(
+            "the graph 'model' gives scores that are not finite", "validate the package on this device"
+        )
     if beams == 1:
         return letters.text(likeliest(scores, letters.blank))
     return letters.text(prefix_beam_search(log_softmax(scores), letters.blank, beams))

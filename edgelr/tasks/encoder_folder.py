@@ -82,7 +82,10 @@ def read_pooling(folder: Path) -> PoolingLayout:
             f"{listing} is not a list of modules: {type(error).__name__}: {error}", "get the model again"
         ) from error
     if unknown := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
-        raise UnsupportedModelError(f"{listing}: the module kind {', '.join(unknown)} is not supported")
+        raise UnsupportedModelError(
+            f"{listing}: the module kind {', '.join(unknown)} is not supported",
+            "edgelr knows Transformer, Pooling and Normalize; use a custom task for a model with others",
+        )
     normalize = "Normalize" in kinds
     return PoolingLayout(_pooling(place) if "Pooling" in kinds else "mean", normalize=normalize)
 

@@ -104,7 +104,7 @@ def _check_config(folder: Path) -> None:
     """What transformers would not say well, or not at all."""
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
-        raise UnsupportedModelError(f"{folder / 'config.json'} is not an object")
+        raise UnsupportedModelError(f"{folder / 'config.json'} is not an object", "get the checkpoint again")
     if config.get("quantization_config") is not None:
         raise UnsupportedModelError(
             f"{folder} is quantized already (quantization_config in config.json)",
@@ -119,7 +119,9 @@ def _check_config(folder: Path) -> None:
             # A name that leads out of the folder is not even looked at.
             inside = isinstance(shard, str) and Path(shard).name == shard
             if not inside or not (folder / shard).is_file():
-                raise UnsupportedModelError(f"{index} names {shard!r}, which is not a file of its folder")
+                raise UnsupportedModelError(
+                    f"{index} names {shard!r}, which is not a file of its folder", "get the checkpoint again"
+                )
 
 
 def _check_keys(folder: Path, info: dict[str, Any], unused: tuple[str, ...]) -> None:
