@@ -46,7 +46,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "export": ("export", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime", "device"),
     "quantize": (
         *("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device", "own_code"),
-        *("timing.feeds", "timing.inputs"),
+        *("lowrank.graph_file", "timing.feeds", "timing.inputs"),
     ),
     "sessions": ("sessions", "session_rows", "kinds", "runtime", "timing", "device"),
     "validate": (

@@ -21,6 +21,7 @@ from edgelr.errors import DataError
 from edgelr.lowrank.kinds import matrix
 from edgelr.lowrank.layers import LowRankLinear, OutOfHeads
 from edgelr.lowrank.statistics import Statistics
+from edgelr.lowrank.stored import bring_in
 from edgelr.lowrank.svd import Decomposition, Matrix, decompose, decompose_jointly
 from edgelr.progress import Progress
 
@@ -240,6 +241,7 @@ def _product(layer: nn.Module) -> Matrix:
 
 
 def _set_linear(layer: nn.Linear, name: str, moments: _Moments, weight: Matrix) -> None:
+    bring_in(layer, empty=True)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         if layer.bias is not None:

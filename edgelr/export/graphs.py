@@ -55,8 +55,11 @@ def traced_form(module: nn.Module) -> nn.Module:
 
 
 def traceable(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode with plain attention: tracing changes some models' configuration."""
-    plain = copy.deepcopy(model).eval()
+    """A copy in evaluation mode with plain attention: tracing changes some models' configuration.
+
+    It has the same parameters: tracing changes none of them, and a large model is not there twice.
+    """
+    plain = copy.deepcopy(model, {id(each): each for each in model.parameters()}).eval()
     for name, module in list(plain.named_modules()):
         if callable(choose := getattr(module, "set_attn_implementation", None)):
             choose("eager")

@@ -30,6 +30,7 @@ from edgelr.lowrank.checkpoint import load_factored_into
 from edgelr.lowrank.graph_file import write_graph
 from edgelr.lowrank.layers import IntoHeads, OutOfHeads
 from edgelr.lowrank.rotate import rotate_inner
+from edgelr.lowrank.stored import bring_in
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
 from edgelr.runtime.arrays import write_arrays
@@ -51,7 +52,8 @@ def export_task(
     """See ``stage.export``."""
     task, reading = get_task(label.task.type), reading_of(source, label.task)
     dense = task.load_model(source.model_folder)
-    model = dense if factored is None else load_factored_into(load_student(task, reading), factored)
+    # What is traced has its weights in memory, as the graph will have them.
+    model = bring_in(dense) if factored is None else load_factored_into(load_student(task, reading), factored)
     if factored is not None and settings.drop_unused_tokens:
         read = [*source.examples("train", task.EXAMPLE), *source.examples("calibration", task.EXAMPLE)]
         seen = task.seen_tokens(reading, read)

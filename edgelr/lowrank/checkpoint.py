@@ -6,7 +6,7 @@ structure is rebuilt first, and every tensor must be there with its shape and fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,9 +19,12 @@ from edgelr.artifact_files import read_factored, write_json
 from edgelr.artifacts import Factored
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.lowrank.reduce import restructure
+from edgelr.lowrank.stored import bring_in, values_of
 from edgelr.structure import Reduction
 
 _WEIGHTS = "weights.safetensors"
+_FURTHER = "weights-{}.safetensors"  # where one file would become larger than this:
+FILE_BYTES = 2**30  # weights that stay in their files are in memory as many at a time as one file takes
 
 
 def save_factored(
@@ -46,19 +49,33 @@ def save_factored(
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_finite(model)
-    save_file(separate(model.state_dict()), folder / _WEIGHTS)
+    for number, part in enumerate(_parts(model.state_dict())):
+        save_file(separate(part), folder / (_WEIGHTS if number == 0 else _FURTHER.format(number)))
     rows = [asdict(reduction) for reduction in reductions]
     document = {"reductions": rows, "method": method, "metrics": metrics or {}}
     write_json(folder / "structure.json", document)
     return read_factored(folder)
 
 
+def _parts(state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors in order, as many at a time as a file is to hold; at least one, or an empty part."""
+    part: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in state.items():
+        if part and size + tensor.nbytes > FILE_BYTES:
+            yield part
+            part, size = {}, 0
+        part[name] = tensor
+        size += tensor.nbytes
+    yield part
+
+
 def separate(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that safetensors can write: contiguous, none sharing another's memory (tied weights do)."""
+    """Tensors that safetensors can write: in memory, contiguous, none sharing another's (tied weights do)."""
     seen: set[int] = set()
     separate = {}
     for name, tensor in state.items():
-        own = tensor.detach().cpu().contiguous()
+        own = values_of(tensor).cpu().contiguous()
         separate[name] = own.clone() if own.untyped_storage().data_ptr() in seen else own
         seen.add(own.untyped_storage().data_ptr())
     return separate
@@ -76,14 +93,18 @@ def load_factored_into(model: nn.Module, factored: Factored) -> nn.Module:
         UnsupportedModelError: The structure does not fit the model, or a weight is not finite.
     """
     restructure(model, factored.reductions)
+    bring_in(model, empty=True)
     path = factored.folder / _WEIGHTS
+    missing, unknown = set(model.state_dict()), set()
     try:
-        tensors = load_file(path)
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        for each in (path, *sorted(factored.folder.glob(_FURTHER.format("*")))):
+            tensors = load_file(each)
+            unknown |= set(model.load_state_dict(tensors, strict=False).unexpected_keys)
+            missing -= set(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DamagedArtifactError(f"{path} does not fit its structure: {error}", "build it again") from error
-    if missing or unexpected:
-        odd = ", ".join([*missing, *unexpected][:5])
+    if missing or unknown:
+        odd = ", ".join([*sorted(missing), *sorted(unknown)][:5])
         raise DamagedArtifactError(f"{path}: missing or unknown tensors: {odd}", "build it again")
     check_finite(model)
     return model

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from edgelr.errors import MissingRequirementError, UnsupportedModelError
 from edgelr.runtime.external_data import external_locations
-from edgelr.runtime.graph import run_errors
+from edgelr.runtime.graph import graph_bytes, run_errors
 from edgelr.runtime.subgraphs import read_inside
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MODEL = "model.onnx"  # what a graph of this project is called
 OLDEST_OPSET, NEWEST_OPSET = 11, 25
 _LEAST_IR = 4  # before, every weight had to be an input too
-_EXTERNAL_FROM_BYTES = 2**30  # protobuf ends at 2 GiB; one file is handier as long as it can be
+EXTERNAL_FROM_BYTES = 2**30  # protobuf ends at 2 GiB; one file is handier as long as it can be
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -124,12 +124,23 @@ def _fold_turned(graph: onnx.GraphProto) -> None:
 
 
 def write_graph(proto: onnx.ModelProto, path: Path) -> None:
-    """Write deterministic bytes; weights go to a file beside the graph when it would exceed 1 GiB."""
+    """Write deterministic bytes; weights go to a file beside the graph when it would exceed 1 GiB.
+
+    Args:
+        proto: With its weights; where they go to a file of their own, they are no longer in it.
+        path: Where to; a graph that is there already is replaced, and so are weights beside it.
+    """
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # or onnx would append to it
     # Not proto.ByteSize(), which fails beyond what protobuf can write.
-    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > _EXTERNAL_FROM_BYTES:
+    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > EXTERNAL_FROM_BYTES:
         onnx.save(proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
     else:
         path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def is_large(path: Path) -> bool:
+    """Whether a graph like the one in a file is to have its weights in a file beside it."""
+    return graph_bytes(path) > EXTERNAL_FROM_BYTES
 
 
 def open_graph(

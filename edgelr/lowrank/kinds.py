@@ -22,6 +22,7 @@ from edgelr.lowrank.conv import Conv, empty_low_rank_conv, low_rank_conv, reason
 from edgelr.lowrank.conv_cost import Form
 from edgelr.lowrank.embedding import empty_low_rank_embedding, low_rank_embedding, reason_against_embedding
 from edgelr.lowrank.layers import LowRankLinear
+from edgelr.lowrank.stored import values_of
 from edgelr.lowrank.svd import Factors, Matrix
 from edgelr.lowrank.weight import Weight, conv_matrix
 
@@ -102,7 +103,7 @@ def weight_of(module: nn.Module) -> Weight:
     """
     if (kind := kind_of(module)) is None:
         raise ValueError(f"{type(module).__name__} is no layer with a matrix to factor")
-    stored = _weight(module).cpu()
+    stored = values_of(_weight(module)).cpu()
     known = stored.dtype in (torch.float32, torch.float64)
     values = (stored if known else stored.float()).numpy()
     if kind == "transposed-linear":

@@ -57,6 +57,8 @@ class Rounding:
         import onnx
         from onnx import numpy_helper
 
+        from edgelr.lowrank.graph_file import write_graph
+
         before, after = (onnx.load(path) for path in (self._source, target))
         packed = {tensor.name: tensor for tensor in after.graph.initializer}
         blocked = {node.output[0]: node for node in after.graph.node if node.op_type == "MatMulNBits"}
@@ -77,7 +79,7 @@ class Rounding:
                 tensor = packed[blocked[node.output[0]].input[1]]
                 tensor.CopyFrom(numpy_helper.from_array(grids[name].pack(codes), tensor.name))
                 better += 1
-        target.write_bytes(after.SerializeToString(deterministic=True))
+        write_graph(after, target)
         return better
 
     def _find(self, graph: Any, grids: Mapping[str, _Grid]) -> None:  # noqa: ANN401 - onnx is not typed

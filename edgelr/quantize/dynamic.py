@@ -20,6 +20,8 @@ def quantize_matrices(source: Path, target: Path, nodes: Sequence[str] | None = 
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    from edgelr.lowrank.graph_file import is_large
+
     with quiet():
         quantize_dynamic(
             source,
@@ -31,6 +33,7 @@ def quantize_matrices(source: Path, target: Path, nodes: Sequence[str] | None = 
             # 7 bits: x86 processors without VNNI add pairs of 8-bit products in 16 bits, where full-range
             # weights saturate. A dense model hardly shows it; of a factored one nothing is left.
             reduce_range=True,
+            use_external_data_format=is_large(source),
             # Shape inference stops at fused operators; everything that is multiplied here is fp32.
             extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
         )

@@ -107,6 +107,8 @@ def quantize_prepared(
     """
     import onnx
 
+    from edgelr.lowrank.graph_file import write_graph
+
     means = Means(
         block_size=settings.block_size,
         feeds=feeds,
@@ -132,7 +134,7 @@ def quantize_prepared(
     if settings.scheme != "fp16":
         store_as_int8(proto, kept)
     _strip(proto)
-    target.write_bytes(proto.SerializeToString(deterministic=True))
+    write_graph(proto, target)
     return islands
 
 

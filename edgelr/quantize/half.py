@@ -42,6 +42,8 @@ def convert_to_half(
     """
     import onnx
 
+    from edgelr.lowrank.graph_file import write_graph
+
     proto = onnx.load(source)
     _cut_masks(proto.graph)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +76,7 @@ def convert_to_half(
     _join_islands(half.graph)
     del half.graph.value_info[:]
     ONNXModel(half).topological_sort()  # the converter adds its own nodes at the end
-    target.write_bytes(half.SerializeToString(deterministic=True))
+    write_graph(half, target)
     converted = {node.name for node in proto.graph.node} - set(blocked)
     return tuple(sorted(islands)) if nodes is None else tuple(sorted(islands - converted))
 

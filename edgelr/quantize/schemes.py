@@ -60,6 +60,8 @@ def quantize_layers(
     """
     import onnx
 
+    from edgelr.lowrank.graph_file import write_graph
+
     original = {node.name for node in onnx.load(source, load_external_data=False).graph.node}
     islands: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +81,7 @@ def quantize_layers(
                 continue
             last = after
         # Weights of what no scheme has touched are in a file of their own still.
-        target.write_bytes(onnx.load(last).SerializeToString(deterministic=True))
+        write_graph(onnx.load(last), target)
     return islands
 
 

@@ -78,6 +78,8 @@ def calibrated_qdq(  # noqa: PLR0913 - what the quantizer wants to know
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    from edgelr.lowrank.graph_file import is_large
+
     proto = onnx.load(source)
     _say_types(proto, set(nodes))
     with quiet():
@@ -94,6 +96,7 @@ def calibrated_qdq(  # noqa: PLR0913 - what the quantizer wants to know
             activation_type=activation_type,
             weight_type=QuantType.QInt8,
             calibrate_method=calibrators()[method],
+            use_external_data_format=is_large(source),
             extra_options={
                 **extra_options,
                 "CalibTensorRangeSymmetric": False,

@@ -35,6 +35,8 @@ def quantize_weights(
     """
     import onnx
 
+    from edgelr.lowrank.graph_file import write_graph
+
     proto = onnx.load(source)
     every = [*proto.graph.node, *(node for _, inner in subgraphs(proto.graph) for node in inner.node)]
     others = [] if nodes is None else [node.name for node in every if node.name not in set(nodes)]
@@ -52,7 +54,7 @@ def quantize_weights(
         quantizer.process()
     result = quantizer.model.model
     _store_once(result.graph)
-    target.write_bytes(result.SerializeToString(deterministic=True))
+    write_graph(result, target)
 
 
 def _store_once(graph: Any) -> None:  # noqa: ANN401 - onnx is not typed

@@ -8,10 +8,10 @@ a plan counts on it. Which layers they are depends on what the model computes in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @torch.inference_mode()
@@ -45,17 +45,20 @@ def reorderable(
 
 def _survives(writer: nn.Linear, reader: nn.Linear, change: Callable[[], float]) -> float:
     """Change of the output when the channels between two layers come in reverse order."""
-    before = [tensor.clone() for tensor in _channels(writer, reader)]
+    before = list(_channels(writer, reader))
     try:
-        for tensor in _channels(writer, reader):
-            tensor.copy_(tensor.flip(0))
+        for layer, name, axis, tensor in before:
+            # Not in place: a weight may be one that stays in its file.
+            setattr(layer, name, nn.Parameter(tensor.detach().flip(axis), requires_grad=False))
         return change()
     finally:
-        for tensor, kept in zip(_channels(writer, reader), before, strict=True):
-            tensor.copy_(kept)
+        for layer, name, _, tensor in before:
+            setattr(layer, name, tensor)
 
 
-def _channels(writer: nn.Linear, reader: nn.Linear) -> list[Tensor]:
-    """Everything that has an entry for each channel, on its first axis."""
-    tensors = [writer.weight, reader.weight.T]
-    return tensors if writer.bias is None else [*tensors, writer.bias]
+def _channels(writer: nn.Linear, reader: nn.Linear) -> Iterator[tuple[nn.Linear, str, int, nn.Parameter]]:
+    """Everything that has an entry for each channel: the layer, the name, on which axis, and what it is."""
+    yield writer, "weight", 0, writer.weight
+    yield reader, "weight", 1, reader.weight
+    if writer.bias is not None:
+        yield writer, "bias", 0, writer.bias

@@ -14,14 +14,15 @@ from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.statistics import statistics_file
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Compress
+from edgelr.runtime.memory import free_bytes
 from edgelr.survey.sites import Found
 from edgelr.survey.statistics import gather
 from edgelr.survey.watch import Sums
 
 Batch = Mapping[str, Tensor]
 
-# What statistics may take in memory: this, or this share of the model's own bytes, whichever is more. Gram
-# matrices and curvatures grow with the squares of the layers' sides: those of all layers of a model of a
+# What statistics may take in memory: this, or this share of the model's own bytes (of the free memory, where
+# that is less: such a model stays in its files), whichever is more. Gram matrices and curvatures grow with the squares of the layers' sides: those of all layers of a model of a
 # billion parameters in bf16 would take four to seven times its own memory. What does not fit waits for
 # another pass. A share, since the number of passes must not grow with the number of layers.
 LIMIT_BYTES = 2**30
@@ -85,7 +86,7 @@ def gather_to_file(
         compress: How factors are chosen.
         folder: Where ``statistics.npz`` is written.
         progress: Where to show how far it is.
-        limit: Bytes that statistics may take in memory; by the model's size when None. What one input and the
+        limit: Bytes that statistics may take in memory; by the model's size and the free memory when None. What one input and the
             sites that read it need is always gathered together. Results do not depend on the limit.
 
     Returns:
@@ -97,7 +98,7 @@ def gather_to_file(
     """
     if limit is None:
         size = sum(parameter.nbytes for parameter in subject.model.parameters())
-        limit = max(LIMIT_BYTES, LIMIT_SHARE * size)
+        limit = max(LIMIT_BYTES, LIMIT_SHARE * min(size, free_bytes()))
     done: frozenset[str] = frozenset()
     with statistics_file(folder) as append:
         for number in itertools.count(1):

@@ -20,10 +20,10 @@ from torch import nn
 from edgelr.errors import MissingRequirementError, UnsupportedModelError
 from edgelr.lowrank.checkpoint import check_finite
 
-# What transformers raises, as tried out: for a damaged safetensors file; for a missing, truncated or
+# What transformers and safetensors raise, as tried out: for a damaged safetensors file; for a missing, truncated or
 # directory-like one; for a .bin that is empty, that holds other objects (never executed), or not even those;
 # for a config.json with an unknown model_type, values of a wrong type, or values that no layer can have.
-_UNREADABLE = (
+UNREADABLE = (
     SafetensorError,
     OSError,
     EOFError,
@@ -54,15 +54,24 @@ def load_pretrained(folder: Path, kind: str, what: str, unused: Sequence[str] = 
         UnsupportedModelError: The checkpoint is damaged, does not fit its configuration, or is of an unknown
             kind; the folder is named.
     """
-    _check_config(folder)
+    check_config(folder)
     model, info = _from_pretrained(folder, kind, what)
     _check_keys(folder, info, tuple(unused))
+    check_numbers(folder, model)
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def check_numbers(folder: Path, model: nn.Module) -> None:
+    """Check that every parameter and buffer of the model in a folder is a finite number.
+
+    Raises:
+        UnsupportedModelError: One is not; it is named.
+    """
     try:
         check_finite(model)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"{folder}: {error.found}", error.hint) from None
-    assert isinstance(model, nn.Module)
-    return model
 
 
 def _from_pretrained(folder: Path, kind: str, what: str) -> tuple[Any, dict[str, Any]]:
@@ -83,7 +92,7 @@ def _from_pretrained(folder: Path, kind: str, what: str) -> tuple[Any, dict[str,
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise UnsupportedModelError(
             f"{folder} cannot be loaded as {what}: {reason_of(error)}",
             "the checkpoint is damaged or of a kind that transformers does not know; get it again",
@@ -100,8 +109,13 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _check_config(folder: Path) -> None:
-    """What transformers would not say well, or not at all."""
+def check_config(folder: Path) -> None:
+    """Check what transformers would not say well, or not at all.
+
+    Raises:
+        UnsupportedModelError: The configuration cannot be read, is that of a quantized model, or an index of
+            weights names files that are not there.
+    """
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise UnsupportedModelError(f"{folder / 'config.json'} is not an object", "get the checkpoint again")

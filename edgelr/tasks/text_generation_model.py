@@ -16,8 +16,9 @@ from edgelr.examples import Passage
 from edgelr.metrics.text_generation import LENGTH, Readings, as_continuations
 from edgelr.progress import Progress
 from edgelr.runtime.continue_text import half_of
-from edgelr.tasks.pretrained import load_pretrained, read_json
+from edgelr.tasks.pretrained import check_config, load_pretrained, read_json
 from edgelr.tasks.sequence_losses import SOURCE, TARGETS, Sequences, cross_entropy
+from edgelr.tasks.stored_model import load_stored
 from edgelr.tasks.task import Batch, Outputs, Reading
 from edgelr.tasks.translation_model import distance, probe, tokenizer_of
 
@@ -30,6 +31,8 @@ _BATCH = 16  # of texts that are read or continued at once
 def load_model(folder: Path) -> nn.Module:
     """Load a causal language model strictly, in evaluation mode, fp32.
 
+    Matrices of one that is too large for the free memory stay in their files; what it computes is the same.
+
     Raises:
         MissingRequirementError: transformers is not installed.
         UnsupportedModelError: The checkpoint is damaged, or is no model of this kind.
@@ -40,7 +43,10 @@ def load_model(folder: Path) -> nn.Module:
             f"{folder} is an encoder-decoder: it does not go on with a text",
             "its task is translation; give a model such as Llama, Qwen or GPT-2",
         )
-    model: Any = load_pretrained(folder, "AutoModelForCausalLM", "a causal language model")
+    check_config(folder)
+    model: Any = load_stored(folder)
+    if model is None:
+        model = load_pretrained(folder, "AutoModelForCausalLM", "a causal language model")
     settings = model.generation_config
     if settings.bos_token_id is None:  # of nothing, something has to be gone on with
         settings.decoder_start_token_id = next(iter(_listed(settings.eos_token_id)), 0)

@@ -113,7 +113,7 @@ def first_divergence(path: Path, feeds: Feeds, here: Open, there: Open, toleranc
     )
     with tempfile.TemporaryDirectory(prefix="edgelr-") as folder:
         probe = Path(folder) / "probe.onnx"
-        onnx.save(proto, probe)
+        onnx.save(proto, probe, save_as_external_data=True, location="weights")  # one file ends at 2 GiB
         right, found = (run_graph(open_graph(probe), feeds) for open_graph in (here, there))
     for node in layers:
         name = node.output[0]

@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.lowrank import checkpoint
 from edgelr.lowrank.checkpoint import check_finite, load_factored_into, save_factored
 from edgelr.lowrank.reduce import restructure
 from edgelr.structure import Reduction
@@ -53,6 +54,19 @@ def test_tensors_that_do_not_fit_are_refused(saved, change):
     save_file(tensors, path)
     with pytest.raises(DamagedArtifactError, match=r"weights.safetensors"):
         load_factored_into(dense(), saved[1])
+
+
+def test_a_large_model_is_in_several_files(saved, tmp_path, monkeypatch):
+    model, whole = saved
+    monkeypatch.setattr(checkpoint, "FILE_BYTES", 100)
+    parts = save_factored(model, tmp_path / "parts", reductions=[REDUCTION], method="plain")
+    files = sorted(path.name for path in parts.folder.glob("*.safetensors"))
+    assert files == ["weights-1.safetensors", "weights-2.safetensors", "weights.safetensors"]
+    one, other = (load_factored_into(dense(), each).state_dict() for each in (whole, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    (parts.folder / files[0]).unlink()
+    with pytest.raises(DamagedArtifactError, match="missing or unknown tensors"):
+        load_factored_into(dense(), parts)
 
 
 def test_a_truncated_file_is_refused(saved):
