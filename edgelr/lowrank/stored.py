@@ -30,7 +30,7 @@ class StoredTensor(Tensor):
     read: Callable[[], Tensor]
 
     @staticmethod
-    def __new__(cls, read: Callable[[], Tensor], like: Tensor) -> StoredTensor:
+    def __new__(cls: type[StoredTensor], read: Callable[[], Tensor], like: Tensor) -> StoredTensor:
         """A wrapper, as torch calls a tensor without memory of its own."""
         with torch.inference_mode(False):  # a view of what was made outside of that mode cannot be of inside
             made: StoredTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
@@ -43,14 +43,20 @@ class StoredTensor(Tensor):
 
     @classmethod
     def __torch_dispatch__(
-        cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401 - whatever an operator of torch takes and gives
+        cls,
+        func: Any,  # noqa: ANN401 - torch does not say what an operator is
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
         """Run an operator on the values; a view is another stored tensor, as a layer turns its weight."""
         first, given = args[0], kwargs or {}
         if func in _VIEWS:
             return _view(first, lambda tensor: func(tensor, *args[1:], **given))
         if func._schema.is_mutable and isinstance(first, StoredTensor):
-            raise RuntimeError(f"{func} writes to a weight that stays in its file; bring it into memory first")
+            raise RuntimeError(
+                f"{func} writes to a weight that stays in its file; bring it into memory first"
+            )
         return func(*_read(args), **{name: _read(value) for name, value in given.items()})
 
 

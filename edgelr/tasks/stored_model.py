@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,8 @@ def _skeleton(folder: Path) -> Any:  # noqa: ANN401 - a model of transformers
     with init_empty_weights(include_buffers=False):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.tie_weights()
-    try:
+    with suppress(OSError):  # a folder need not have any
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except OSError:  # a folder need not have any
-        pass
     return model
 
 
