@@ -33,22 +33,22 @@ class StoredTensor(Tensor):
     def __new__(cls: type[StoredTensor], read: Callable[[], Tensor], like: Tensor) -> StoredTensor:
         """A wrapper, as torch calls a tensor without memory of its own."""
         with torch.inference_mode(False):  # a view of what was made outside of that mode cannot be of inside
-            made: StoredTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-                cls, like.shape, strides=like.stride(), dtype=like.dtype, device="cpu"
+            made: StoredTensor = Tensor._make_wrapper_subclass(
+                cls, like.shape, strides=like.stride(), dtype=like.dtype, device=torch.device("cpu")
             )
         made.read = read
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override] # torch.Tensor has a static method there
         cls,
         func: Any,  # noqa: ANN401 - torch does not say what an operator is
         types: Sequence[type],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401 - whatever an operator gives
         """Run an operator on the values; a view is another stored tensor, as a layer turns its weight."""
         first, given = args[0], kwargs or {}
         if func in _VIEWS:
@@ -90,7 +90,7 @@ def stored_tensor(path: Path, name: str, shape: Sequence[int]) -> StoredTensor:
 
 def values_of(tensor: Tensor) -> Tensor:
     """An ordinary tensor of the same values, without gradient; itself where it is one."""
-    return tensor.detach().read() if isinstance(tensor, StoredTensor) else tensor.detach()
+    return tensor.read().detach() if isinstance(tensor, StoredTensor) else tensor.detach()
 
 
 def bring_in(module: nn.Module, *, empty: bool = False) -> nn.Module:

@@ -22,10 +22,10 @@ from edgelr.survey.watch import Sums
 Batch = Mapping[str, Tensor]
 
 # What statistics may take in memory: this, or this share of the model's own bytes (of the free memory, where
-# that is less: such a model stays in its files), whichever is more. Gram matrices and curvatures grow with the
-# squares of the layers' sides: those of all layers of a model of a billion parameters in bf16 would take four
-# to seven times its own memory. What does not fit waits for another pass. A share, since the number of passes
-# must not grow with the number of layers.
+# that is less: such a model stays in its files), whichever is more. Gram matrices and curvatures grow with
+# the squares of the layers' sides: those of all layers of a model of a billion parameters in bf16 would take
+# four to seven times its own memory. What does not fit waits for another pass. A share, since the number of
+# passes must not grow with the number of layers.
 LIMIT_BYTES = 2**30
 LIMIT_SHARE = 0.5
 

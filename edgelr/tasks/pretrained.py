@@ -22,7 +22,8 @@ from edgelr.lowrank.checkpoint import check_finite
 
 # What transformers and safetensors raise, as tried out: for a damaged safetensors file; for a missing,
 # truncated or directory-like one; for a .bin that is empty, that holds other objects (never executed), or not
-# even those; for a config.json with an unknown model_type, values of a wrong type, or values that no layer can have.
+# even those; for a config.json with an unknown model_type, values of a wrong type, or values that no layer
+# can have.
 UNREADABLE = (
     SafetensorError,
     OSError,

@@ -29,6 +29,7 @@ compress:
   rank_multiple: 4
   calibration: {{examples: 6, sensitivity_examples: 3}}
   {settings}
+validate: {{tokens: [8]}}
 """
 
 
