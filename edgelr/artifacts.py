@@ -12,7 +12,7 @@ Survey       ``survey.json``, ``{statistics,spectra,bases}.npz``                
 KernelTimes  ``kernels.json``, for a budget of latency: ``plan/kernels.py``         kernels
 FoundShare   ``share.json``, for a budget of quality: ``plan/quality.py``           quality
 Plan         ``plan.json``                                                          plan
-Factored     ``structure.json``, ``weights.safetensors`` (or ``model.onnx``)        compress, finetune
+Factored     ``structure.json``, ``weights*.safetensors`` (or ``model.onnx``)       compress, finetune
 Package      ``package.json`` and the files it lists                                export, quantize
 Sessions     ``sessions.json``, of ``session_rows.py``                              sessions
 Verdict      ``verdict.json``, of ``verdict.py``                                    validate
@@ -155,7 +155,7 @@ class Factored:
     """The model with low-rank layers, as safetensors plus their structure; or as a graph with them.
 
     Attributes:
-        folder: Where ``weights.safetensors``, or ``model.onnx``, and ``structure.json`` are.
+        folder: Where ``weights*.safetensors``, or ``model.onnx``, and ``structure.json`` are.
         reductions: What was done to the dense model; empty for that model itself.
         method: How the factors were made.
         metrics: Validation metrics of the torch model, when the stage measured any.

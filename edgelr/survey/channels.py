@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.inference_mode()
@@ -56,7 +56,7 @@ def _survives(writer: nn.Linear, reader: nn.Linear, change: Callable[[], float])
             setattr(layer, name, tensor)
 
 
-def _channels(writer: nn.Linear, reader: nn.Linear) -> Iterator[tuple[nn.Linear, str, int, nn.Parameter]]:
+def _channels(writer: nn.Linear, reader: nn.Linear) -> Iterator[tuple[nn.Linear, str, int, Tensor]]:
     """Everything that has an entry for each channel: the layer, the name, on which axis, and what it is."""
     yield writer, "weight", 0, writer.weight
     yield reader, "weight", 1, reader.weight

@@ -51,6 +51,10 @@ def test_it_computes_the_same_to_the_bit(
     ids = torch.arange(24).reshape(2, 12)
     assert torch.equal(kept(ids).logits, whole(ids).logits)
     assert not kept.training
+    kept.to("cpu").requires_grad_(False)
+    assert all(isinstance(each, StoredTensor) for each in kept.parameters() if each.ndim > 1)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():  # as the teacher of a tuning
+        assert torch.equal(kept(ids).logits, whole(ids).logits)
     for settings in ("config", "generation_config"):
         assert getattr(kept, settings).to_dict() == getattr(whole, settings).to_dict()
 
