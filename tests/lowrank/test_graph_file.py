@@ -69,11 +69,18 @@ def test_constants_of_all_sorts_are_initializers(tmp_path):
 
 
 def test_a_large_graph_has_its_weights_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgelr.lowrank.graph_file._EXTERNAL_FROM_BYTES", 1000)
+    monkeypatch.setattr("edgelr.lowrank.graph_file.EXTERNAL_FROM_BYTES", 1000)
     path = write(network(), tmp_path)
     write_graph(read_graph(path), tmp_path / "again.onnx")
-    assert (tmp_path / "again.onnx.data").stat().st_size > 4000
+    size = (tmp_path / "again.onnx.data").stat().st_size
+    assert size > 4000
     same(path, tmp_path / "again.onnx")
+    write_graph(read_graph(tmp_path / "again.onnx"), tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx.data").stat().st_size == size, "not appended to what was there"
+    same(path, tmp_path / "again.onnx")
+    monkeypatch.undo()
+    write_graph(read_graph(path), tmp_path / "again.onnx")
+    assert not (tmp_path / "again.onnx.data").exists()
 
 
 @pytest.mark.parametrize(

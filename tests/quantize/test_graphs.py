@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.errors import DamagedArtifactError, QuantizeError
+from edgelr.lowrank import graph_file
 from edgelr.quantize.choice import choose
 from edgelr.quantize.graphs import prepare_graph, quantize_prepared
 from edgelr.recipe.quantize import Quantize, Scheme
@@ -246,3 +247,18 @@ def test_gemm_is_quantized_too(make_tiny: Any, tmp_path: Path) -> None:
         target = quantized(tiny, tmp_path, scheme=scheme, layers={"encoder.first": scheme})
         assert fp32_matrices(target) == []
         assert tiny.cosine(target) > LEAST[scheme]
+
+
+@pytest.mark.parametrize("scheme", get_args(Scheme))
+def test_a_graph_beyond_what_one_file_holds_is_the_same(
+    scheme: str, make_tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is written as in between, its weights are beside it, once."""
+    tiny = make_tiny("factored")
+    whole = quantized(tiny, tmp_path, scheme=scheme)
+    found = tiny.cosine(whole)
+    weights = sum(len(tensor.raw_data) for tensor in onnx.load(whole).graph.initializer)
+    monkeypatch.setattr(graph_file, "EXTERNAL_FROM_BYTES", 1000)
+    apart = quantized(tiny, tmp_path, scheme=scheme)
+    assert apart.stat().st_size + (tmp_path / "quantized.onnx.data").stat().st_size < 1.5 * weights
+    assert tiny.cosine(apart) == found
