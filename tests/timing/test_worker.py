@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def opening(package: Package, device: Device) -> dict[str, Any]:
     return {
         "do": "open",
         "model": str(model_path(package)),
-        "device": device.model_dump(mode="json"),
+        "device": asdict(device),
         "entries": {},
     }
 
