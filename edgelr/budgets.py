@@ -73,7 +73,7 @@ def time_kernels(job: Job, source: Made[Source], survey: Made[Survey]) -> Made[K
         Depends(
             inputs={"package": dense.key},
             settings={
-                "device": device.model_dump(mode="json"),
+                "device": asdict(device),
                 "host": job.host_fingerprint,
                 "precision": job.precision,
                 "tokens": latency.tokens,

@@ -27,7 +27,7 @@ from edgelr.writing import writing
 T = TypeVar("T")
 
 # What each stage's result depends on, in this program's own code; and what all of them do.
-_FLOWS = ("artifacts", "artifact_files", "examples", "structure")
+_FLOWS = ("artifacts", "artifact_files", "examples", "structure", "typed")
 _CODE: dict[str, tuple[str, ...]] = {
     "train": ("load", "tasks", "metrics", "runtime.catalog", "runtime.text"),
     "load": ("load", "own_code", "tasks.own_module", "tasks.task", "lowrank.checkpoint", "runtime"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgelr.artifact_files import read_sessions, read_verdict
@@ -102,7 +102,7 @@ def tune_sessions(job: Job, packages: dict[str, Made[Package]]) -> Made[Sessions
                 **job.validation.model_dump(
                     mode="json", include={"tokens", "audio_s", "rows", "session_seconds"}
                 ),
-                "devices": [device.model_dump(mode="json") for device in job.devices],
+                "devices": [asdict(device) for device in job.devices],
                 "host": job.host_fingerprint,
             },
             libraries=("numpy", "onnxruntime", "tokenizers"),
@@ -133,7 +133,7 @@ def validate(job: Job, packages: dict[str, Made[Package]], sessions: Made[Sessio
             inputs={**{name: made.key for name, made in packages.items()}, "sessions": sessions.key},
             settings={
                 **job.validation.model_dump(mode="json"),
-                "devices": [device.model_dump(mode="json") for device in job.devices],
+                "devices": [asdict(device) for device in job.devices],
                 "host": job.host_fingerprint,
             },
             libraries=("numpy", "onnxruntime", "tokenizers", *scoring_libraries(job.recipe.task)),

@@ -62,7 +62,7 @@ def list_devices() -> dict[str, Any]:
     rows = []
     for device in load_devices().values():
         available, reason = availability(device)
-        rows.append({**device.model_dump(mode="json"), "available": available, "reason": reason})
+        rows.append({**asdict(device), "available": available, "reason": reason})
     heading = ("name", "title", "provider", "evidence", "threads")
     table = [
         (*(str(row[key]) for key in heading), "yes" if row["available"] else row["reason"]) for row in rows

@@ -136,13 +136,30 @@ def test_a_gate_that_no_recipe_has_is_a_damaged_package(package: Path) -> None:
         check(package, ["cpu-1t"], [], seconds=0.1)
 
 
-def test_a_package_runs_where_there_is_no_torch(package: Path) -> None:
+def test_a_package_runs_without_torch_and_pydantic(package: Path) -> None:
     code = f"""if True:
         import sys
-        sys.modules["torch"] = sys.modules["transformers"] = None
+        sys.modules["torch"] = sys.modules["transformers"] = sys.modules["pydantic"] = None
         from edgelr.cli import main
         main(["run", {str(package)!r}, "copy a file", "--json"])
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["answers"][0]["matches"][0]["id"] == "shutil.copy"
+
+
+def test_no_kind_of_package_needs_torch_or_pydantic_to_run() -> None:
+    """Pydantic would take 15 MiB of the memory of ``edgelr run``."""
+    code = """if True:
+        import importlib, pkgutil, sys
+        sys.modules["torch"] = sys.modules["transformers"] = sys.modules["pydantic"] = None
+        import edgelr.kinds, edgelr.runtime, edgelr.device.load
+        for part in (edgelr.kinds, edgelr.runtime):
+            for module in pkgutil.iter_modules(part.__path__, part.__name__ + "."):
+                importlib.import_module(module.name)
+        for module in pkgutil.iter_modules(edgelr.__path__):
+            if module.name.startswith("use"):
+                importlib.import_module(f"edgelr.{module.name}")
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

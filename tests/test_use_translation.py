@@ -148,12 +148,12 @@ def test_a_file_that_is_not_there_is_exit_2(package: Path, capsys: pytest.Captur
     assert "nowhere.txt" in capsys.readouterr().err
 
 
-def test_a_filter_answers_line_by_line_without_torch(
+def test_a_filter_answers_line_by_line_without_torch_and_pydantic(
     package: Path, expected: Callable[..., list[str]]
 ) -> None:
     code = f"""if True:
         import sys
-        sys.modules["torch"] = sys.modules["transformers"] = None
+        sys.modules["torch"] = sys.modules["transformers"] = sys.modules["pydantic"] = None
         from edgelr.cli import main
         main(["run", {str(package)!r}, "-"])
     """

@@ -13,7 +13,7 @@ import random
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgelr.compare.sides import Side
@@ -186,7 +186,7 @@ def _open(
         "do": "open",
         **opening,
         "entries": {**opening["entries"], **entries},
-        "device": setup.device.model_dump(mode="json"),
+        "device": asdict(setup.device),
         "profile": profile,
     }
     return float(_ask(setup, worker, request)["load_ms"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
-from edgelr.recipe.faults import check_schema, did_you_mean, usage_error
 from edgelr.recipe.yaml_file import read_yaml, yaml_names
+from edgelr.typed import typed
 
 
 def load_devices(extra_folder: Path | None = None) -> dict[str, Device]:
@@ -48,14 +48,17 @@ def read_device(path: Path) -> Device:
     Raises:
         UsageError: It cannot be read, or has faults.
     """
+    from edgelr.device.profile import Profile
+    from edgelr.recipe.faults import check_schema, usage_error
+
     file = read_yaml(path, what="device profile")
-    device, faults = check_schema(Device, file)
+    profile, faults = check_schema(Profile, file)
     name = file.at(("name",))
     if isinstance(name, str) and name != path.stem:
         faults += (file.fault(("name",), f"'{name}' is not what the file is called, '{path.stem}'"),)
-    if device is None or faults:
+    if profile is None or faults:
         raise usage_error(path, faults)
-    return device
+    return profile.device()
 
 
 def get_device(name: str, devices: Mapping[str, Device]) -> Device:
@@ -65,6 +68,8 @@ def get_device(name: str, devices: Mapping[str, Device]) -> Device:
         UsageError: There is none.
     """
     if name not in devices:
+        from edgelr.recipe.faults import did_you_mean
+
         raise UsageError(
             f"unknown device '{name}'{did_you_mean(name, devices)}",
             f"known devices: {', '.join(sorted(devices))}",
@@ -81,7 +86,13 @@ def find_device(name: str) -> Device:
     Raises:
         UsageError: There is no such profile, or the file is none.
     """
-    return read_device(Path(name)) if name.endswith((".yaml", ".yml")) else get_device(name, load_devices())
+    if name.endswith((".yaml", ".yml")):
+        return read_device(Path(name))
+    folder = packaged_folder()
+    if f"{name}.yaml" in yaml_names(folder):
+        # As the tests have checked it: an app has no memory to spare for checking it again.
+        return typed(Device, read_yaml(folder / f"{name}.yaml", what="device profile").value)
+    return get_device(name, load_devices())
 
 
 def packaged_folder() -> Path:
@@ -103,6 +114,8 @@ def packaged_folder() -> Path:
 def _check_free(path: Path, device: Device, taken: Mapping[str, Device], *, packaged: bool) -> None:
     # A copy of a packaged profile is harmless; another meaning of its name would make two reports disagree.
     if device.name in taken and taken[device.name] != device:
+        from edgelr.recipe.faults import usage_error
+
         owner = "is a profile of edgelr itself" if packaged else "is taken by another profile"
         message = f"'{device.name}' {owner}, and this one differs; give it a name of its own"
         raise usage_error(path, (read_yaml(path, what="device profile").fault(("name",), message),))

@@ -1,69 +1,60 @@
-"""What a device profile says: a YAML file under ``devices/``, or next to the recipe."""
+"""What a device profile says, as the rest of edgelr knows it; ``profile.py`` checks the files that say it."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from dataclasses import dataclass, field
+from typing import Literal
 
 Evidence = Literal["run", "emulated", "static"]
 Runner = Literal["in-process", "qnn", "arm64", "web"]
 Precision = Literal["fp32", "int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16"]
+Level = Literal["disabled", "basic", "extended", "all"]
 
 
-class Section(BaseModel):
-    """A part of a profile: unknown keys are faults, nothing changes afterwards."""
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """ONNX Runtime session options.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    Attributes:
+        graph_optimization_level: How much ONNX Runtime changes a graph.
+        entries: Session config entries, as ONNX Runtime names them.
+    """
 
-
-class Session(Section):
-    """ONNX Runtime session options."""
-
-    graph_optimization_level: Literal["disabled", "basic", "extended", "all"] = "all"
-    entries: dict[str, str] = Field(
-        default_factory=dict, description="session config entries, as ONNX Runtime names them"
-    )
+    graph_optimization_level: Level = "all"
+    entries: dict[str, str] = field(default_factory=dict)
 
 
-class Device(Section):
+@dataclass(frozen=True, kw_only=True)
+class Device:
     """Where a package is run: provider, threads, session options, and how good the evidence is.
 
-    ``threads`` 0 means every core of the host. With evidence ``static`` nothing is run, whatever the runner.
+    Attributes:
+        edgelr: The format.
+        name: As the file is called.
+        title: What a person calls the device.
+        provider: As ONNX Runtime names it, such as ``CPUExecutionProvider``.
+        evidence: With ``static`` nothing is run, whatever the runner.
+        runner: How a graph is run: by ONNX Runtime here, by the QNN plug-in and its simulator, by an emulated
+            ARM64 processor, in a browser.
+        processor: Of runner ``arm64``: the processor, as qemu names it.
+        options: Of the provider, as it names them.
+        shapes: ``fixed``: hardware that takes no axis whose size is open; one graph a size.
+        threads: 0 is every core of the host.
+        session: Its options.
+        accepts: What a package may be.
+        fallback: May nodes run on another provider?
     """
 
     edgelr: Literal[1]
-    name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
-        description="as the file is called; lower-case letters, digits, '.', '_' and '-'",
-    )
-    title: str = Field(min_length=1, description="what a person calls the device")
-    provider: str = Field(
-        pattern=r"^[A-Za-z]+ExecutionProvider$",
-        description="as ONNX Runtime names it, such as CPUExecutionProvider",
-    )
+    name: str
+    title: str
+    provider: str
     evidence: Evidence
-    runner: Runner = Field(
-        "in-process",
-        description="how a graph is run: by ONNX Runtime here, by the QNN plug-in and its simulator, by an "
-        "emulated ARM64 processor, in a browser",
-    )
-    processor: str | None = Field(
-        None, min_length=1, description="of runner arm64: the processor, as qemu names it"
-    )
-    options: dict[str, str] = Field(default_factory=dict, description="of the provider, as it names them")
-    shapes: Literal["any", "fixed"] = Field(
-        "any", description="fixed: hardware that takes no axis whose size is open; one graph a size"
-    )
-    threads: int = Field(1, ge=0, le=1024, description="0 is every core of the host")
+    runner: Runner = "in-process"
+    processor: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    shapes: Literal["any", "fixed"] = "any"
+    threads: int = 1
     session: Session = Session()
-    accepts: tuple[Precision, ...] = Field(("fp32",), min_length=1)
+    accepts: tuple[Precision, ...] = ("fp32",)
     fallback: Literal["forbid", "allow"] = "forbid"
-
-    @model_validator(mode="after")
-    def _one_processor(self) -> Self:
-        if (self.runner == "arm64") != (self.processor is not None):
-            raise ValueError("'processor' and 'runner: arm64' go together")
-        if self.evidence == "run" and self.runner != "in-process":
-            raise ValueError(f"'runner: {self.runner}' simulates: its evidence is emulated")
-        return self

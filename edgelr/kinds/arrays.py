@@ -13,7 +13,6 @@ from edgelr.examples import AnyExample, Call, spread
 from edgelr.kinds.cosines import COMPARED
 from edgelr.kinds.kind import Judge
 from edgelr.kinds.outputs import REFERENCE
-from edgelr.progress import Progress
 from edgelr.runtime.answers import check_finite
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.calls import read_calls, read_outputs
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from edgelr.device.schema import Device
     from edgelr.kinds.kind import Each, Feeds, Sessions
     from edgelr.metrics.scores import Scores
+    from edgelr.progress import Progress
 
     Named = Mapping[str, NDArray[Any]]
 

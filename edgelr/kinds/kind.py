@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from edgelr.artifacts import Package
 from edgelr.errors import UnsupportedModelError
 from edgelr.examples import AnyExample
-from edgelr.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgelr.device.schema import Device
     from edgelr.metrics.scores import Scores
+    from edgelr.progress import Progress
 
     Sessions = Mapping[str, InferenceSession]
     Feeds = Mapping[str, NDArray[np.generic]]

@@ -12,7 +12,6 @@ from edgelr.examples import AnyExample, History, spread
 from edgelr.kinds.cosines import COMPARED, cosines
 from edgelr.kinds.kind import Judge
 from edgelr.kinds.outputs import REFERENCE
-from edgelr.progress import Progress
 from edgelr.runtime.answers import check_finite
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.catalog import read_catalog
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from edgelr.device.schema import Device
     from edgelr.kinds.kind import Feeds, Sessions
     from edgelr.metrics.recommendation import Ranked
+    from edgelr.progress import Progress
 
 EXAMPLE = History
 OPTIONS = ("user", "top")

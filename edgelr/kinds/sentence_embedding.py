@@ -12,7 +12,6 @@ from edgelr.examples import AnyExample, Example, spread
 from edgelr.kinds.cosines import COMPARED, cosines
 from edgelr.kinds.kind import Judge
 from edgelr.kinds.outputs import REFERENCE
-from edgelr.progress import Progress
 from edgelr.runtime.answers import check_finite, vectors_of
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.examples import EXAMPLES, folder_examples
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from edgelr.device.schema import Device
     from edgelr.kinds.kind import Feeds, Sessions
     from edgelr.metrics.scores import Scores
+    from edgelr.progress import Progress
 
     Vectors = NDArray[np.floating]
 

@@ -13,7 +13,6 @@ from edgelr.kinds.kind import Judge
 from edgelr.kinds.outputs import dense_texts
 from edgelr.kinds.sources import sound_sources
 from edgelr.kinds.steps import SOURCES, compare_steps, step_feeds
-from edgelr.progress import Progress
 from edgelr.runtime.decoder_graph import heard_by
 from edgelr.runtime.examples import example_sound, folder_examples
 from edgelr.runtime.graph import run_graph
@@ -22,6 +21,7 @@ from edgelr.runtime.package import model_path, session_entries
 if TYPE_CHECKING:
     from edgelr.device.schema import Device
     from edgelr.kinds.kind import Feeds, Sessions
+    from edgelr.progress import Progress
 
 EXAMPLE = Utterance
 OPTIONS = ("beam", "max_tokens", "segments")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgelr.artifacts import Package
 from edgelr.kinds.cosines import cosines
-from edgelr.progress import Progress
 from edgelr.runtime.decoder_graph import GraphDecoder
 from edgelr.runtime.graph import run_graph
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgelr.progress import Progress
     from edgelr.runtime.generation import Generation
 
     Source = Mapping[str, NDArray[Any]]

@@ -15,7 +15,6 @@ from edgelr.kinds.cosines import COMPARED
 from edgelr.kinds.kind import Judge
 from edgelr.kinds.outputs import REFERENCE
 from edgelr.kinds.sentence_embedding import tokens_of_length
-from edgelr.progress import Progress
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.classify import logits_of
 from edgelr.runtime.examples import folder_examples
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from edgelr.device.schema import Device
     from edgelr.kinds.kind import Each, Feeds, Sessions
     from edgelr.metrics.scores import Scores
+    from edgelr.progress import Progress
 
 EXAMPLE = Labeled
 OPTIONS = ()

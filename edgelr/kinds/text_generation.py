@@ -13,7 +13,6 @@ from edgelr.examples import AnyExample, Passage, spread
 from edgelr.kinds.cosines import COMPARED, cosines
 from edgelr.kinds.kind import Judge
 from edgelr.kinds.outputs import REFERENCE
-from edgelr.progress import Progress
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.causal_decoder import DECODER, text_feeds
 from edgelr.runtime.examples import folder_examples
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from edgelr.device.schema import Device
     from edgelr.kinds.kind import Feeds, Sessions
     from edgelr.metrics.text_generation import Readings
+    from edgelr.progress import Progress
 
 EXAMPLE = Passage
 OPTIONS = ("max_tokens",)

@@ -14,7 +14,6 @@ from edgelr.kinds.cosines import COMPARED
 from edgelr.kinds.kind import Judge
 from edgelr.kinds.outputs import REFERENCE, dense_texts
 from edgelr.kinds.sentence_embedding import tokens_of_length
-from edgelr.progress import Progress
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.labels import read_labels
 from edgelr.runtime.package import model_path
@@ -24,6 +23,7 @@ from edgelr.runtime.text import package_tokenizer
 if TYPE_CHECKING:
     from edgelr.device.schema import Device
     from edgelr.kinds.kind import Each, Feeds, Sessions
+    from edgelr.progress import Progress
 
 EXAMPLE = Tagged
 OPTIONS = ()

@@ -14,7 +14,6 @@ from edgelr.kinds.kind import Judge
 from edgelr.kinds.outputs import dense_texts
 from edgelr.kinds.sources import text_sources
 from edgelr.kinds.steps import SOURCES, compare_steps, step_feeds
-from edgelr.progress import Progress
 from edgelr.runtime.decoder_graph import TEXT
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import session_entries
@@ -22,6 +21,7 @@ from edgelr.runtime.package import session_entries
 if TYPE_CHECKING:
     from edgelr.device.schema import Device
     from edgelr.kinds.kind import Feeds, Sessions
+    from edgelr.progress import Progress
 
 EXAMPLE = Translation
 OPTIONS = ("file", "beam", "max_tokens")

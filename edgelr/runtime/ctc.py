@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-
 from edgelr.artifact_files import read_json
 from edgelr.errors import DamagedArtifactError
+from edgelr.typed import AtLeast, WrongTypeError, typed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,10 +33,8 @@ class Letters:
         space: The letter that is written as a space.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-
     letters: tuple[str, ...]
-    blank: Annotated[int, Field(ge=0)]
+    blank: Annotated[int, AtLeast(0)]
     space: str
 
     def text(self, ids: Sequence[int]) -> str:
@@ -63,12 +59,9 @@ def read_letters(folder: Path) -> Letters:
     path = folder / LETTERS
     document = read_json(path)
     try:
-        # Through JSON, where lists are tuples; strict Python values are not.
-        letters = TypeAdapter(Letters).validate_json(json.dumps(document))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise DamagedArtifactError(f"{path}: {where}: {first['msg']}", AGAIN) from error
+        letters = typed(Letters, document)
+    except WrongTypeError as error:
+        raise DamagedArtifactError(f"{path}: {error}", AGAIN) from error
     if letters.blank >= len(letters.letters):
         raise DamagedArtifactError(f"{path}: the blank {letters.blank} is no letter", AGAIN)
     return letters

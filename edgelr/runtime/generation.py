@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-
 from edgelr.artifact_files import read_json, write_json
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.typed import AtLeast, WrongTypeError, typed
 
 GENERATION = "generation.json"
 
-_Token = Annotated[int, Field(ge=0)]
-_Count = Annotated[int, Field(ge=0)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Token = Annotated[int, AtLeast(0)]
+_Count = Annotated[int, AtLeast(0)]
 
 # What generate() of transformers does when a config sets no length: 20 tokens after the start token.
 _DEFAULT_MAX_LENGTH = 21
@@ -50,14 +47,12 @@ class Generation:
         renormalize_logits: Beams are scored with log-probabilities of the tokens that are left.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-
     decoder_start_token_id: _Token
     eos_token_id: tuple[_Token, ...]
     pad_token_id: _Token
-    max_length: Annotated[int, Field(ge=2)]
-    num_beams: Annotated[int, Field(ge=1)] = 1
-    length_penalty: _Finite = 1.0
+    max_length: Annotated[int, AtLeast(2)]
+    num_beams: Annotated[int, AtLeast(1)] = 1
+    length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
     suppress_tokens: tuple[_Token, ...] = ()
     begin_suppress_tokens: tuple[_Token, ...] = ()
@@ -67,7 +62,7 @@ class Generation:
     no_timestamps_token_id: _Token | None = None
     max_initial_timestamp_index: _Count | None = None
     forced_eos_token_id: _Token | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    repetition_penalty: float = 1.0
     no_repeat_ngram_size: _Count = 0
     min_length: _Count = 0
     renormalize_logits: bool = False
@@ -100,10 +95,8 @@ def read_generation(folder: Path) -> Generation:
         raise DamagedArtifactError(f"{path} has no {', '.join(missing)}", "get or build the package again")
     try:
         return _parse(document)
-    except ValidationError as error:
-        raise DamagedArtifactError(
-            f"{path}: {_first_fault(error)}", "get or build the package again"
-        ) from error
+    except WrongTypeError as error:
+        raise DamagedArtifactError(f"{path}: {error}", "get or build the package again") from error
 
 
 def tells_times(generation: Generation) -> bool:
@@ -164,10 +157,9 @@ def generation_of(config: Mapping[str, Any]) -> Generation:
     }
     try:
         generation = _parse(found)
-    except (ValidationError, TypeError, ValueError) as error:
-        reason = _first_fault(error) if isinstance(error, ValidationError) else str(error)
+    except WrongTypeError as error:
         raise UnsupportedModelError(
-            f"the model's generation config: {reason}", "correct its generation_config.json"
+            f"the model's generation config: {error}", "correct its generation_config.json"
         ) from error
     _check_forced(generation)
     return generation
@@ -280,10 +272,9 @@ def _bad_words(config: Mapping[str, Any], ends: list[Any]) -> list[Any]:
 
 
 def _parse(document: Any) -> Generation:  # noqa: ANN401 - JSON
-    # Through JSON, where lists are tuples; strict Python values are not.
-    return TypeAdapter(Generation).validate_json(json.dumps(document))
-
-
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    generation = typed(Generation, document)
+    if generation.repetition_penalty <= 0:
+        raise WrongTypeError(
+            "repetition_penalty", f"expected more than 0, found {generation.repetition_penalty:g}"
+        )
+    return generation

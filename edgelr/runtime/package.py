@@ -10,17 +10,17 @@ itself takes a few KiB.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgelr.artifact_files import read_json
 from edgelr.artifacts import Cost, Graph, Package
 from edgelr.errors import DamagedArtifactError, UsageError
 from edgelr.runtime.graph import check_external_data
+from edgelr.typed import WrongTypeError, typed
 from edgelr.writing import atomic_write_text, plain_files
 
 FORMAT = 1
@@ -37,9 +37,8 @@ AGAIN = "do not use this package; get it again from where it was built, or build
 _TUNABLE = ("optimization.", "session.intra_op.", "session.inter_op.", "session.disable_prepacking", "mlas.")
 
 
-class _Manifest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+@dataclass(frozen=True, kw_only=True)
+class _Manifest:
     edgelr: Literal[1]
     name: str
     task: str
@@ -118,9 +117,9 @@ def seal_package(  # noqa: PLR0913 - the package is of everything
         files=files,
     )
     _check_graphs(package)
-    fields = asdict(package)
-    del fields["folder"], fields["metric"], fields["session"]
-    atomic_write_text(folder / MANIFEST, _json({"edgelr": FORMAT, **fields}))
+    said = asdict(package)
+    del said["folder"], said["metric"], said["session"]
+    atomic_write_text(folder / MANIFEST, _json({"edgelr": FORMAT, **said}))
     return package
 
 
@@ -136,8 +135,8 @@ def open_package(folder: Path) -> Package:
     """
     _check_is_package(folder)
     manifest = _read_manifest(folder / MANIFEST)
-    fields = {name: getattr(manifest, name) for name in _Manifest.model_fields if name != "edgelr"}
-    package = Package(folder=folder, **fields)
+    said = {each.name: getattr(manifest, each.name) for each in fields(manifest) if each.name != "edgelr"}
+    package = Package(folder=folder, **said)
     for file in package.files:
         _check_name(folder, file)
     content = _content(folder)
@@ -213,17 +212,18 @@ def _check_is_package(folder: Path) -> None:
 
 def _read_manifest(path: Path) -> _Manifest:
     try:
-        return _Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedArtifactError(f"{path} cannot be read: {error}", AGAIN) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if where == "edgelr" and isinstance(first["input"], int) and first["input"] > FORMAT:
-            raise DamagedArtifactError(
-                f"{path} has format {first['input']}, newer than {FORMAT}", "update edgelr"
-            ) from error
-        raise DamagedArtifactError(f"{path}: {where or 'it'} is malformed: {first['msg']}", AGAIN) from error
+    written = document.get("edgelr") if isinstance(document, dict) else None
+    if isinstance(written, int) and written > FORMAT:
+        raise DamagedArtifactError(f"{path} has format {written}, newer than {FORMAT}", "update edgelr")
+    try:
+        return typed(_Manifest, document)
+    except WrongTypeError as error:
+        raise DamagedArtifactError(
+            f"{path}: {error.where or 'it'} is malformed: {error.reason}", AGAIN
+        ) from error
 
 
 def _check_name(folder: Path, file: str) -> None:
@@ -265,6 +265,4 @@ def _sha256(path: Path) -> str:
 
 
 def _json(document: dict[str, Any]) -> str:
-    import json
-
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

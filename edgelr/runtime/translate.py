@@ -60,11 +60,13 @@ def open_translator(package: Package, device: Device) -> Translator:
             not belong together.
         MissingRequirementError: The device's provider is not here.
     """
+    # First: what its parser lets go of, the sessions use again, a mebibyte of a small package's seven.
+    codec = open_codec(package.folder, package.settings)
     entries = session_entries(package, device.name)
     sessions = {
         role: open_session(model_path(package, role), device, entries=entries) for role in (ENCODER, DECODER)
     }
-    return translator_of(package, sessions)
+    return _put_together(package, codec, sessions)
 
 
 def translator_of(package: Package, sessions: Mapping[str, InferenceSession]) -> Translator:
@@ -77,7 +79,10 @@ def translator_of(package: Package, sessions: Mapping[str, InferenceSession]) ->
     Raises:
         DamagedArtifactError: As ``open_translator``.
     """
-    codec = open_codec(package.folder, package.settings)
+    return _put_together(package, open_codec(package.folder, package.settings), sessions)
+
+
+def _put_together(package: Package, codec: Codec, sessions: Mapping[str, InferenceSession]) -> Translator:
     generation = read_generation(package.folder)
     graphs = GraphDecoder(sessions[ENCODER], sessions[DECODER])
     size = package.settings.get("source_vocabulary")

@@ -240,7 +240,8 @@ def decoder_spec(
     """
     past, cross = ([name for name in cases[0] if name.startswith(kind)] for kind in ("past", "cross"))
     present = tuple(name.replace("past", "present", 1) for name in past)
-    lengths = {_SOURCE} if len({case[cross[0]].shape[2] for case in cases}) > 1 else set()
+    # Where there is a mask its axis is open, even if all cases happen to be of one length.
+    lengths = {_SOURCE} if axes or len({case[cross[0]].shape[2] for case in cases}) > 1 else set()
     return GraphSpec(
         role="decoder",
         module=graph,

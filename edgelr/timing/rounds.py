@@ -10,7 +10,7 @@ import json
 import random
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgelr.artifacts import Package
@@ -129,7 +129,7 @@ def _open(worker: Worker, case: Case, device: Device) -> None:
         **case.opens,
         "do": "open",
         "session": _session(case),
-        "device": device.model_dump(mode="json"),
+        "device": asdict(device),
         "entries": _entries(case),
     }
     ask(worker, request, seconds=PATIENCE_SECONDS)

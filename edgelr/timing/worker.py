@@ -52,6 +52,7 @@ from edgelr.timing.feeds import feeds
 from edgelr.timing.memory import peak_resident_bytes
 from edgelr.timing.placed import placed_nodes
 from edgelr.timing.profile import operator_times
+from edgelr.typed import typed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,7 +116,7 @@ def open_timed(request: dict[str, Any]) -> tuple[Timed, dict[str, Any]]:
     Raises:
         EdgelrError: The model cannot be opened on the device.
     """
-    device = Device.model_validate_json(json.dumps(request["device"]))
+    device = typed(Device, request["device"])
     # The prefix of a file; this process removes it with the folder when it ends.
     profile = Path(_scratch()) / "profile" if request.get("profile") else None
     entries = request.get("entries", {})

@@ -10,7 +10,7 @@ import random
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgelr.artifacts import Package
@@ -101,7 +101,7 @@ def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) 
     for variant, package in packages.items():
         request = {
             "do": "open",
-            "device": device.model_dump(mode="json"),
+            "device": asdict(device),
             **kind_of(package).timed(package, device),
         }
         reply = ask(measured.workers[variant], request, seconds=PATIENCE_SECONDS)

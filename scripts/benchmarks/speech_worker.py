@@ -266,8 +266,8 @@ def device_of(threads: int, spinning: bool) -> Device:
     """The CPU with a number of threads."""
     profile = load_devices()["cpu-1t"]
     entries = {**profile.session.entries, "session.intra_op.allow_spinning": str(int(spinning))}
-    session = profile.session.model_copy(update={"entries": entries})
-    return profile.model_copy(update={"name": f"cpu-{threads}t", "threads": threads, "session": session})
+    session = replace(profile.session, entries=entries)
+    return replace(profile, name=f"cpu-{threads}t", threads=threads, session=session)
 
 
 def timed(side: Side, request: dict[str, Any]) -> dict[str, list[float]]:

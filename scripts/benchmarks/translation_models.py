@@ -70,7 +70,13 @@ compress:
   groups: []
   rank_multiple: 32
   calibration: {{examples: 16, sensitivity_examples: 0}}
-quantize: {{scheme: weight-int4, vocabulary: {vocabulary}, min_cosine: 0.01}}
+quantize:
+  scheme: weight-int4
+  layers:  # what runs on all tokens of a text at once
+    encoder.layers.*: int8-dynamic
+    decoder.layers.*.encoder_attn.[kv]_proj*: int8-dynamic
+  vocabulary: {vocabulary}
+  min_cosine: 0.01
 validate: {{devices: [cpu-1t], tokens: [20], seconds: 1}}
 """,
         encoding="utf-8",

@@ -77,9 +77,8 @@ def open_edgelr(folder: Path, threads: int, spinning: bool) -> tuple[Translate, 
 
     profile = load_devices()["cpu-1t"]
     entries = {**profile.session.entries, "session.intra_op.allow_spinning": str(int(spinning))}
-    session = profile.session.model_copy(update={"entries": entries})
-    changes = {"name": f"cpu-{threads}t", "threads": threads, "session": session}
-    device = profile.model_copy(update=changes)
+    session = replace(profile.session, entries=entries)
+    device = replace(profile, name=f"cpu-{threads}t", threads=threads, session=session)
     start = time.perf_counter()
     translator = runtime.open_translator(open_package(folder), device)
     load_ms = (time.perf_counter() - start) * 1e3

@@ -19,11 +19,12 @@ from edgelr.device.host import (
 from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError
+from edgelr.typed import typed
 
 
 def device(**changes: object) -> Device:
     given = {"edgelr": 1, "name": "d", "title": "D", "provider": "CPUExecutionProvider", "evidence": "run"}
-    return Device.model_validate({**given, **changes})
+    return typed(Device, {**given, **changes})
 
 
 def test_the_host_is_described():

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from edgelr.device.load import get_device, load_devices, packaged_folder, read_device
+from edgelr.device.load import find_device, get_device, load_devices, packaged_folder, read_device
 from edgelr.device.schema import Precision
 from edgelr.errors import UsageError
 
@@ -126,3 +126,15 @@ def test_an_unknown_device_names_the_nearest_and_all():
         get_device("cpu1t", devices)
     known = ", ".join(sorted(devices))
     assert str(caught.value) == f"unknown device 'cpu1t'; did you mean 'cpu-1t'?\n  known devices: {known}"
+
+
+def test_a_packaged_profile_that_is_read_alone_is_what_it_is_among_all():
+    for name, device in load_devices().items():
+        assert find_device(name) == device
+
+
+def test_a_name_leads_nowhere_else(tmp_path):
+    write(tmp_path, PROFILE)
+    for name in ("../cpu-1t", f"{tmp_path}/phone", "", "README"):
+        with pytest.raises(UsageError, match="unknown device"):
+            find_device(name)

@@ -1,20 +1,20 @@
-"""What a profile may say together."""
+"""A device is the same whoever has read it."""
+
+import json
+from dataclasses import FrozenInstanceError, asdict
 
 import pytest
-from pydantic import ValidationError
 
+from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
-
-PROFILE = {"edgelr": 1, "name": "d", "title": "D", "provider": "CPUExecutionProvider", "evidence": "emulated"}
-
-
-def test_a_processor_belongs_to_an_emulated_one() -> None:
-    assert Device.model_validate({**PROFILE, "runner": "arm64", "processor": "max"}).processor == "max"
-    for odd in ({"runner": "arm64"}, {"processor": "max"}, {"runner": "web", "processor": "max"}):
-        with pytest.raises(ValidationError, match="'processor' and 'runner: arm64' go together"):
-            Device.model_validate({**PROFILE, **odd})
+from edgelr.typed import typed
 
 
-def test_options_are_text() -> None:
-    with pytest.raises(ValidationError, match="string"):
-        Device.model_validate({**PROFILE, "options": {"device_id": 0}})
+def test_every_device_goes_through_json() -> None:
+    for device in load_devices().values():
+        assert typed(Device, json.loads(json.dumps(asdict(device)))) == device
+
+
+def test_nothing_changes_a_device() -> None:
+    with pytest.raises(FrozenInstanceError):
+        load_devices()["cpu-1t"].threads = 2  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """Sessions on real ONNX files: the right provider, the right options, and every way a file can be wrong."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session, session_options
 from edgelr.errors import DamagedArtifactError, MissingRequirementError, UnsupportedModelError, UsageError
+from edgelr.typed import typed
 
 CPU_1T = load_devices()["cpu-1t"]
 
 
 def device(**changes: object) -> Device:
-    return Device.model_validate({**CPU_1T.model_dump(), **changes})
+    return typed(Device, {**asdict(CPU_1T), **changes})
 
 
 def model(operator: str = "Relu", domain: str = "", opset: int = 20, ir: int = 10) -> onnx.ModelProto:

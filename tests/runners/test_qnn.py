@@ -1,6 +1,7 @@
 """The simulator of Qualcomm's NPU, where onnxruntime-qnn is installed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,12 +63,12 @@ def test_a_node_that_falls_back_is_named_and_refused(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "odd.onnx")
     with pytest.raises(UnsupportedModelError, match="Sinh odd fell back to the CPU, which"):
         open_session(tmp_path / "odd.onnx", NPU)
-    allowed = open_session(tmp_path / "odd.onnx", NPU.model_copy(update={"fallback": "allow"}))
+    allowed = open_session(tmp_path / "odd.onnx", replace(NPU, fallback="allow"))
     assert {part.ep_name for part in allowed.get_provider_graph_assignment_info()} >= {"CPUExecutionProvider"}
 
 
 def test_a_chip_that_is_unknown_is_not_taken_for_another(wide: Path) -> None:
-    odd = NPU.model_copy(update={"options": {"soc_model": "SM9999"}})
+    odd = replace(NPU, options={"soc_model": "SM9999"})
     with pytest.raises(UsageError, match="knows no chip 'SM9999'"):
         open_session(wide, odd, sizes=SIZES)
 

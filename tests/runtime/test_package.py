@@ -142,7 +142,7 @@ def test_weights_outside_are_refused_although_every_hash_is_right(package: Packa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda document: document.pop("task"), "task is malformed: Field required"),
+        (lambda document: document.pop("task"), "task is malformed: missing"),
         (lambda document: document.update(extra=1), "extra is malformed"),
         (lambda document: document.update(edgelr=2), r"format 2, newer than 1\n  update edgelr"),
         (lambda document: document["cost"].update(bytes="many"), r"cost\.bytes is malformed"),

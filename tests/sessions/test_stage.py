@@ -48,8 +48,8 @@ def test_the_winner_is_the_packages_setting_on_that_device_only(
     make_package: Make, cpu: Device, tmp_path: Path
 ) -> None:
     package = make_package()
-    static = cpu.model_copy(update={"name": "phone", "evidence": "static"})
-    narrow = cpu.model_copy(update={"name": "narrow", "accepts": ("int8-dynamic",)})
+    static = replace(cpu, name="phone", evidence="static")
+    narrow = replace(cpu, name="narrow", accepts=("int8-dynamic",))
     found = stage.tune_sessions({"candidate": package}, [cpu, static, narrow], [4, 8], 1.0, tmp_path, QUIET)
     assert [(row.device, row.shape, row.default_ms, row.tuned_ms) for row in found.rows] == [
         ("cpu-1t", "1 x 4 tokens", 3.0, 2.0),

@@ -253,6 +253,16 @@ def test_the_cases_are_of_three_shapes_and_three_lengths(model_of: Callable[[str
     assert not decoder.travels
 
 
+def test_the_length_of_a_source_is_open_though_all_cases_are_of_one(
+    model_of: Callable[[str, str], Any],
+) -> None:
+    ids = torch.full((2, 5), 20)
+    same = [({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.full((2, 8), 20))] * 3
+    _, decoder = graph_specs(model_of("marian", "dense"), same)
+    assert decoder.dynamic_axes["attention_mask"][1] == "source"
+    assert decoder.dynamic_axes["cross_key_0"][2] == decoder.dynamic_axes["cross_value_1"][2] == "source"
+
+
 # --- exported ---------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,6 @@ def test_what_is_timed_is_named_in_errors(tmp_path: Path, cpu: Device) -> None:
 
 
 def test_nothing_is_timed_on_a_device_that_is_only_analyzed(make_package: Make, cpu: Device) -> None:
-    static = cpu.model_copy(update={"evidence": "static"})
+    static = replace(cpu, evidence="static")
     with pytest.raises(UsageError, match="analyzed only"):
         measure_model(make_package(), static, QUIET, tokens=8, seconds=0.01)

@@ -1,6 +1,7 @@
 """Going on with a text as one call."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from edgelr.timing.worker import open_timed, time_calls
 
 @pytest.fixture(scope="module")
 def session(dense_writer: Package, cpu: Device) -> Iterator[TimedContinuation]:
-    request = {"device": cpu.model_dump(mode="json"), **timed(dense_writer, cpu)}
+    request = {"device": asdict(cpu), **timed(dense_writer, cpu)}
     opened, reply = open_timed(request)
     assert isinstance(opened, TimedContinuation)
     assert reply["load_ms"] > 0

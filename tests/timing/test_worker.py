@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def opening(package: Package, device: Device) -> dict[str, Any]:
     return {
         "do": "open",
         "model": str(model_path(package)),
-        "device": device.model_dump(mode="json"),
+        "device": asdict(device),
         "entries": {},
     }
 
@@ -60,7 +61,7 @@ def test_a_call_may_be_a_whole_translation(
     dense_translator: Package, make_package: Callable[..., Package], cpu: Device
 ) -> None:
     """Next to graphs that are timed one by one."""
-    whole = {"do": "open", "device": cpu.model_dump(mode="json"), "session": "whole"}
+    whole = {"do": "open", "device": asdict(cpu), "session": "whole"}
     given = timed_inputs(dense_translator, 12)
     opened, _, warm, timed, graph, memory = conversation(
         {**whole, "translation": str(dense_translator.folder)},
@@ -81,7 +82,7 @@ def test_a_call_may_be_a_whole_translation(
 
 
 def test_a_translation_that_fails_is_a_reply(dense_translator: Package, cpu: Device) -> None:
-    whole = {"do": "open", "device": cpu.model_dump(mode="json"), "translation": str(dense_translator.folder)}
+    whole = {"do": "open", "device": asdict(cpu), "translation": str(dense_translator.folder)}
     too_many = {**timed_inputs(dense_translator, 4), "new_tokens": 100}
     lost, _, failed = conversation(
         {**whole, "translation": "/nowhere"}, whole, {"do": "warm", "inputs": too_many, "seconds": 0.1}
@@ -126,7 +127,7 @@ def test_it_says_where_nodes_run_and_what_operators_take(
     package = make_package()
     _, placed = conversation({**opening(package, cpu), "entries": RECORD}, {"do": "placement"})
     assert set(placed["nodes"].values()) <= {"CPUExecutionProvider"}
-    whole = {"do": "open", "device": cpu.model_dump(mode="json"), "translation": str(dense_translator.folder)}
+    whole = {"do": "open", "device": asdict(cpu), "translation": str(dense_translator.folder)}
     given = timed_inputs(dense_translator, 4)
     _, profiled = conversation(
         {**whole, "entries": {}, "profile": True}, {"do": "profile", "inputs": given, "seconds": 0.05}

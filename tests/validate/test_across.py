@@ -1,6 +1,7 @@
 """Devices against the CPU, and the layer where they part."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_a_device_that_disagrees_fails(
         return open_session(other if device.name == "npu" and path == model_path(package) else path, cpu)
 
     monkeypatch.setattr(across, "open_session", open_wrongly)
-    npu = cpu.model_copy(update={"name": "npu"})
+    npu = replace(cpu, name="npu")
     with pytest.raises(UnsupportedModelError) as caught:
         compare_across(package, npu, (4, 8))
     assert "device 'npu' disagrees with the CPU on 1 x 4 tokens: 1 - cosine " in str(caught.value)

@@ -212,19 +212,19 @@ PRECISIONS = {"dense-fp32": "fp32", "candidate": "int8-dynamic"}
 
 @pytest.mark.parametrize("evidence", ["emulated", "static"])
 def test_a_time_on_a_device_that_is_not_timed_is_a_fault(cpu: Device, evidence: str) -> None:
-    device = cpu.model_copy(update={"evidence": evidence})
+    device = replace(cpu, evidence=evidence)
     with pytest.raises(UsageError, match=f"cpu-1t is not timed, its evidence is '{evidence}'"):
         check_gates([p90(max=1.0)], PRECISIONS, [device])
 
 
 def test_a_share_of_a_baseline_that_the_device_refuses_is_a_fault(cpu: Device) -> None:
-    device = cpu.model_copy(update={"accepts": ("int8-dynamic",)})
+    device = replace(cpu, accepts=("int8-dynamic",))
     with pytest.raises(UsageError, match="cpu-1t does not accept fp32"):
         check_gates([p90(max_share_of="dense-fp32", share=0.5)], PRECISIONS, [device])
 
 
 def test_a_metric_where_nothing_runs_is_a_fault(cpu: Device) -> None:
-    device = cpu.model_copy(update={"evidence": "static"})
+    device = replace(cpu, evidence="static")
     with pytest.raises(UsageError, match=r"'mrr@10 >= 0\.5': no device scores anything"):
         check_gates([MetricGate(metric="mrr@10", min=0.5)], PRECISIONS, [device])
     check_gates([MetricGate(metric="mrr@10", min=0.5), size(max=1.0)], PRECISIONS, [device, cpu])

@@ -1,6 +1,7 @@
 """Rows of who runs what."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_a_static_device_is_analyzed(name: str, make_package: Callable[..., Pack
 
 
 def test_a_provider_without_rules_is_not_analyzed(make_package: Callable[..., Package], npu: Device) -> None:
-    assert analyzed_graphs(make_package(), npu.model_copy(update={"evidence": "static"})) == []
+    assert analyzed_graphs(make_package(), replace(npu, evidence="static")) == []
 
 
 def test_sizes_are_fixed_where_the_device_wants_them(

@@ -111,8 +111,8 @@ def test_a_device_is_only_asked_for_what_it_can_prove(
     make_package: Make, cpu: Device, tmp_path: Path
 ) -> None:
     package = make_package()
-    static = cpu.model_copy(update={"name": "phone", "evidence": "static"})
-    emulated = cpu.model_copy(update={"name": "npu", "evidence": "emulated"})
+    static = replace(cpu, name="phone", evidence="static")
+    emulated = replace(cpu, name="npu", evidence="emulated")
     found = validate({"candidate": package}, [static, emulated], settings(), tmp_path / "verdict", QUIET)
     assert {row.device for row in found.accuracy} == {row.device for row in found.placement} == {"npu"}
     assert found.fallbacks == (), "there are no rules of the CPU to analyze by"
@@ -158,7 +158,7 @@ def test_an_emulated_processor_is_held_against_this_one(make_package: Make, tmp_
 
 
 def test_more_threads_than_cores_are_noted(make_package: Make, cpu: Device, tmp_path: Path) -> None:
-    many = cpu.model_copy(update={"name": "many", "threads": 1000})
+    many = replace(cpu, name="many", threads=1000)
     found = validate(
         {"candidate": make_package()}, [many], settings(tokens=(4,)), tmp_path / "verdict", QUIET
     )
@@ -169,11 +169,11 @@ def test_more_threads_than_cores_are_noted(make_package: Make, cpu: Device, tmp_
 def test_a_device_that_does_not_accept_a_precision(
     variants: dict[str, Package], cpu: Device, tmp_path: Path
 ) -> None:
-    narrow = cpu.model_copy(update={"accepts": ("int8-dynamic",)})
+    narrow = replace(cpu, accepts=("int8-dynamic",))
     found = validate(variants, [narrow], settings(), tmp_path / "verdict", QUIET)
     assert {row.variant for row in found.latency} == {"dense-int8", "candidate"}
     assert "not measured: dense-fp32: cpu-1t accepts int8-dynamic only" in found.notes
-    refusing = cpu.model_copy(update={"accepts": ("fp32",)})
+    refusing = replace(cpu, accepts=("fp32",))
     with pytest.raises(UsageError, match="the candidate is int8-dynamic, cpu-1t accepts fp32"):
         validate(variants, [refusing], settings(), tmp_path / "verdict", QUIET)
 
@@ -219,7 +219,7 @@ def test_lengths_the_package_would_cut_are_left_out(make_package: Make, cpu: Dev
 
 def test_a_folder_that_cannot_be_made_is_named(make_package: Make, cpu: Device, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    static = cpu.model_copy(update={"evidence": "static"})
+    static = replace(cpu, evidence="static")
     with pytest.raises(StorageError, match="a file is in the place of a folder"):
         validate({"candidate": make_package()}, [static], settings(), tmp_path / "file" / "verdict", QUIET)
 
@@ -230,6 +230,6 @@ def test_a_layer_with_a_precision_that_the_device_does_not_take(
     candidate = make_package()
     (candidate.folder / "quantization.json").write_text('{"layers": [{"scheme": "fp32"}]}', encoding="utf-8")
     mixed = reseal(candidate.folder, precision="a16w8")
-    npu = cpu.model_copy(update={"accepts": ("a16w8",)})
+    npu = replace(cpu, accepts=("a16w8",))
     with pytest.raises(UsageError, match="the candidate is fp32, cpu-1t accepts a16w8"):
         validate({"candidate": mixed}, (npu,), Validation(seconds=0.1), tmp_path, Progress(quiet=True))
