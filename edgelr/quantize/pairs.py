@@ -35,16 +35,35 @@ def round_pairs(weight: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         Codes ``[in, out]``, no two neighbors of one sign with a sum above 128, and scales ``[out]``.
     """
     rows, outs = weight.shape
-    even = np.zeros((rows + rows % 2, outs))
-    even[:rows] = weight
-    pairs = even.reshape(-1, 2, outs)
-    together = np.where(pairs.prod(axis=1) > 0, np.abs(pairs).sum(axis=1), 0.0)
-    reach = np.maximum(np.abs(even).max(axis=0) / LARGEST, together.max(axis=0) / LARGEST_PAIR)
-    scales = np.where(reach > 0, reach, 1.0).astype(np.float32)
-    exact = pairs / scales
+    scales = pair_scales(weight)
+    exact = _paired(weight) / scales
     codes = np.clip(np.rint(exact), -LARGEST, LARGEST)
     _keep_within(codes, exact)
     return codes.reshape(-1, outs)[:rows].astype(np.int8), scales
+
+
+def pair_scales(weight: Array) -> NDArray[np.float32]:
+    """The finest scale of each output that no pair of its weights is too large for.
+
+    Args:
+        weight: ``[in, out]``.
+
+    Returns:
+        ``[out]``; 1 where all weights are 0.
+    """
+    pairs = np.abs(_paired(weight))
+    alike = _paired(weight).prod(axis=1) > 0
+    together = np.where(alike, pairs.sum(axis=1), 0.0).max(axis=0)
+    reach = np.maximum(pairs.max(axis=(0, 1)) / LARGEST, together / LARGEST_PAIR)
+    return np.where(reach > 0, reach, 1.0).astype(np.float32)
+
+
+def _paired(weight: Array) -> Array:
+    """``[pairs, 2, out]``, with a row of zeros where one is left over."""
+    rows, outs = weight.shape
+    even = np.zeros((rows + rows % 2, outs))
+    even[:rows] = weight
+    return even.reshape(-1, 2, outs)
 
 
 def _keep_within(codes: Array, exact: Array) -> None:

@@ -10,16 +10,17 @@ from typing import assert_never
 
 from edgelr.quantize.a16w8 import quantize_wide
 from edgelr.quantize.choice import Choices
-from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.dynamic import quantize_matrices
 from edgelr.quantize.half import convert_to_half
 from edgelr.quantize.layers import Layer, prepare_layers
+from edgelr.quantize.learned import Learned
 from edgelr.quantize.static import Feeds, Method, quantize_static_matrices
 from edgelr.quantize.weights import quantize_weights
 from edgelr.recipe.quantize import LayerScheme, Scheme
 
 BLOCKED = ("weight-int8", "weight-int4")  # schemes whose weights come in blocks with a scale each
 CALIBRATED = ("int8-static", "a16w8", "fp16")  # schemes that look at data
+SMOOTHED = ("int8-dynamic", "int8-static")  # schemes with one scale of 8 bits for what a product reads
 # In this order: ranges are measured of the fp32 graph, and what is half precision is none of the others'.
 _ORDER: tuple[Scheme, ...] = ("int8-static", "a16w8", "int8-dynamic", "weight-int8", "weight-int4", "fp16")
 
@@ -32,14 +33,14 @@ class Means:
         block_size: Weights that share a scale, of schemes that have blocks.
         feeds: Calibration data; empty where no scheme looks at any.
         method: How ranges of activations are found.
-        rounding: What makes plain rounding better, of weight-int4; None without calibration data.
+        learned: What makes int8 and weight-int4 better; None without calibration data.
         whole: Whether fp16 is the scheme of the graph, not only of some layers: then all that flows is fp16.
     """
 
     block_size: int = 32
     feeds: Sequence[Feeds] = ()
     method: Method = "minmax"
-    rounding: Rounding | None = None
+    learned: Learned | None = None
     whole: bool = False
 
 
@@ -63,7 +64,7 @@ def quantize_layers(
     original = {node.name for node in onnx.load(source, load_external_data=False).graph.node}
     islands: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
-        last = source
+        last = _smoothed(source, Path(folder), layers, choices, means)
         for scheme in _ORDER:
             kinds = {"product", "table"} if scheme == "fp16" else {"product"}
             nodes = [
@@ -81,6 +82,15 @@ def quantize_layers(
         # Weights of what no scheme has touched are in a file of their own still.
         target.write_bytes(onnx.load(last).SerializeToString(deterministic=True))
     return islands
+
+
+def _smoothed(source: Path, folder: Path, layers: Sequence[Layer], choices: Choices, means: Means) -> Path:
+    """The graph with what int8 products read made narrower, where calibration data is known."""
+    nodes = [each.name for each in layers if each.kind == "product" and choices[each.name].scheme in SMOOTHED]
+    if means.learned is None or not nodes:
+        return source
+    means.learned.smoothing.smooth(source, folder / source.name, nodes)
+    return folder / source.name
 
 
 def _of_half(names: set[str], layers: Sequence[Layer], choices: Choices, means: Means) -> list[str]:
@@ -102,8 +112,8 @@ def _apply(scheme: Scheme, source: Path, target: Path, nodes: Sequence[str], mea
             quantize_weights(source, target, nodes, bits=8, block_size=means.block_size)
         case "weight-int4":
             quantize_weights(source, target, nodes, bits=4, block_size=means.block_size)
-            if means.rounding is not None:
-                means.rounding.improve(target, nodes)
+            if means.learned is not None:
+                means.learned.rounding.improve(target, nodes)
         case "fp16":
             convert_to_half(source, target, nodes, means.feeds)
         case _:
