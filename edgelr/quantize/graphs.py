@@ -111,6 +111,7 @@ def quantize_prepared(
         block_size=settings.block_size,
         feeds=feeds,
         method=settings.calibration,
+        rounding=settings.rounding,
         learned=learned or learn(graph.path, feeds),
         whole=settings.scheme == "fp16",
     )

@@ -1,7 +1,7 @@
 """Scales and zero points of blocks that suit most of their weights: half-quadratic quantization.
 
-A block's range is that of its two extreme weights, plain rounding lets all others pay for these. Here the error
-``|weight - scale (code - zero)| ** 0.7``, summed over the block, is made smaller: it forgives a few large errors
+A block's range is that of its two extreme weights, and with plain rounding all others pay for these. Here the
+sum over the block of ``|weight - scale (code - zero)| ** 0.7`` is made smaller: it forgives a few large errors
 for many small ones. No data is looked at. Zero points stay whole numbers, as ONNX Runtime's quick kernels want
 them, and the scale is fitted with them; a block whose error does not fall keeps what it has.
 
@@ -26,6 +26,8 @@ _PENALTY_GROWTH = 1.01
 _CHUNK = 2**21  # weights at a time
 
 Array = NDArray[Any]
+Known = dict[tuple[str, int], tuple[Array, Array, Array]]
+"""(matrix, bits) -> codes, scales, zero points as ``MatMulNBits`` has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,54 +59,52 @@ def fit(weights: Array, grid: Grid, bits: Literal[4, 8]) -> Grid:
         bits: Of a code.
     """
     there = ~np.isnan(weights)
-    weights = np.where(there, weights, 0.0)
-    best, least = grid, objective(weights - grid.values, there)
-    now, penalty = grid, _FIRST_PENALTY
+    weights = np.where(there, weights, 0)
+    best, now, penalty = grid, grid, _FIRST_PENALTY
+    errors = np.where(there, weights - grid.values, 0)
+    roots = _roots(errors)
+    least = (np.abs(errors) * roots).sum(axis=1)
     for _ in range(_STEPS):
-        target = weights - _shrunk(weights - now.values, penalty)
-        zero = np.where(there, now.codes - target / now.scale, 0.0).sum(axis=1, keepdims=True)
-        zero = np.clip(np.rint(zero / there.sum(axis=1, keepdims=True)), 0, 2**bits - 1)
-        steps = np.where(there, now.codes - zero, 0.0)
-        energy = np.square(steps).sum(axis=1, keepdims=True)
-        fitted = (target * steps).sum(axis=1, keepdims=True) / np.where(energy > 0, energy, 1.0)
-        scale = np.where(fitted * now.scale > 0, fitted, now.scale)
-        codes = np.clip(np.rint(weights / scale + zero), 0, 2**bits - 1)
-        now = Grid(codes=codes, scale=scale, zero=zero)
-        found = objective(weights - now.values, there)
+        target = weights - np.sign(errors) * np.maximum(np.abs(errors) - roots / penalty, 0)
+        now = _refit(weights, there, now, target, 2**bits - 1)
+        errors = np.where(there, weights - now.values, 0)
+        roots = _roots(errors)
+        found = (np.abs(errors) * roots).sum(axis=1)
         better = (found < least)[:, None]
+        if not better.any():
+            break
         best = Grid(**{key: np.where(better, value, vars(best)[key]) for key, value in vars(now).items()})
         least = np.minimum(found, least)
         penalty *= _PENALTY_GROWTH
     return best
 
 
-def objective(errors: Array, there: Array) -> Array:
-    """Sum over each block of the errors to the power of 0.7.
+def _refit(weights: Array, there: Array, now: Grid, target: Array, largest: int) -> Grid:
+    """Zero points, then scales, nearest to a target with the codes as they are; then the codes of these."""
+    count = there.sum(axis=1, keepdims=True)
+    zero = np.where(there, now.codes - target / now.scale, 0).sum(axis=1, keepdims=True) / count
+    zero = np.clip(np.rint(zero), 0, largest)
+    steps = np.where(there, now.codes - zero, 0)
+    energy = np.square(steps).sum(axis=1, keepdims=True)
+    fitted = (target * steps).sum(axis=1, keepdims=True) / np.where(energy > 0, energy, 1)
+    scale = np.where(fitted * now.scale > 0, fitted, now.scale)
+    return Grid(codes=np.clip(np.rint(weights / scale + zero), 0, largest), scale=scale, zero=zero)
 
-    Args:
-        errors: ``[blocks, size]``.
-        there: Where there is a weight.
 
-    Returns:
-        ``[blocks]``.
-    """
-    return np.asarray(np.where(there, np.abs(errors) ** POWER, 0.0).sum(axis=1))
-
-
-def _shrunk(errors: Array, penalty: float) -> Array:
-    """What of the errors is left as it is, being large: generalized soft thresholding."""
+def _roots(errors: Array) -> Array:
+    """What an error is multiplied by to be its part of the objective, ``|error| ** (0.7 - 1)``."""
     size = np.abs(errors)
-    threshold = np.where(size > 0, size, 1.0) ** (POWER - 1) / penalty
-    return np.asarray(np.sign(errors) * np.maximum(size - threshold, 0.0))
+    return np.asarray(np.where(size > 0, size, 1) ** (POWER - 1))
 
 
-def use_half_quadratic(source: Path, target: Path, bits: Literal[4, 8]) -> int:
+def use_half_quadratic(source: Path, target: Path, bits: Literal[4, 8], known: Known | None = None) -> int:
     """Round the blocks that ONNX Runtime's quantizer made anew, in place.
 
     Args:
         source: The fp32 graph.
         target: The quantized one.
         bits: Of its codes.
+        known: What calls before found in the same graph with the same blocks; added to.
 
     Returns:
         How many matrices were rounded.
@@ -114,16 +114,21 @@ def use_half_quadratic(source: Path, target: Path, bits: Literal[4, 8]) -> int:
 
     before, after = onnx.load(source), onnx.load(target)
     weights = {tensor.name: tensor for tensor in before.graph.initializer}
-    matrices = {node.output[0]: weights.get(node.input[1]) for node in before.graph.node if node.op_type == "MatMul"}
+    products = [node for node in before.graph.node if node.op_type == "MatMul"]
+    matrices = {node.output[0]: weights.get(node.input[1]) for node in products}
     tensors = {tensor.name: tensor for tensor in after.graph.initializer}
+    known = {} if known is None else known
     done = set()
     for node in after.graph.node:
         matrix = matrices.get(node.output[0]) if node.op_type == "MatMulNBits" else None
         if matrix is None or len(node.input) < 4 or node.input[1] in done:
             continue
         parts = [tensors[name] for name in node.input[1:4]]
-        rounded = _rounded(numpy_helper.to_array(matrix), *map(numpy_helper.to_array, parts), bits)
-        for tensor, array in zip(parts, rounded, strict=True):
+        key = (matrix.name, bits)
+        if key not in known:
+            arrays = [numpy_helper.to_array(part) for part in parts]
+            known[key] = _rounded(numpy_helper.to_array(matrix), *arrays, bits)
+        for tensor, array in zip(parts, known[key], strict=True):
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
         done.add(node.input[1])
     target.write_bytes(after.SerializeToString(deterministic=True))
@@ -138,16 +143,16 @@ def _rounded(
     codes = _split(packed, bits)
     size = codes.shape[2]
     zero = _split(zeros.reshape(outs, -1), bits)
-    padded = np.full((outs, blocks * size), np.nan)
+    padded = np.full((outs, blocks * size), np.nan, np.float32)
     padded[:, : len(weight)] = weight.T
-    scale = scales.reshape(outs, blocks).astype(np.float64)
+    scale = scales.reshape(outs, blocks).astype(np.float32)
     at_once = max(1, _CHUNK // (blocks * size))
     for start in range(0, outs, at_once):
         part = slice(start, start + at_once)
         grid = Grid(
-            codes=codes[part].reshape(-1, size).astype(np.float64),
+            codes=codes[part].reshape(-1, size).astype(np.float32),
             scale=scale[part].reshape(-1, 1),
-            zero=zero[part, :blocks].reshape(-1, 1).astype(np.float64),
+            zero=zero[part, :blocks].reshape(-1, 1).astype(np.float32),
         )
         safe = Grid(codes=grid.codes, scale=np.where(grid.scale == 0, 1.0, grid.scale), zero=grid.zero)
         found = fit(padded[part].reshape(-1, size), safe, bits)

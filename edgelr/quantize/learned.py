@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgelr.quantize.compensate import Rounding
+from edgelr.quantize.hqq import Known
 from edgelr.quantize.smooth import Smoothing
 from edgelr.quantize.static import Feeds
 
@@ -17,11 +18,13 @@ class Learned:
 
     Attributes:
         rounding: Of 4-bit weights.
+        grids: Of blocks of weights.
         smoothing: Of what int8 products read.
     """
 
     rounding: Rounding
     smoothing: Smoothing
+    grids: Known = field(default_factory=dict)
 
 
 def learn(source: Path, feeds: Sequence[Feeds]) -> Learned | None:

@@ -6,17 +6,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Literal, assert_never
 
 from edgelr.quantize.a16w8 import quantize_wide
 from edgelr.quantize.choice import Choices
 from edgelr.quantize.dynamic import quantize_matrices
 from edgelr.quantize.half import convert_to_half
+from edgelr.quantize.hqq import use_half_quadratic
 from edgelr.quantize.layers import Layer, prepare_layers
 from edgelr.quantize.learned import Learned
 from edgelr.quantize.static import Feeds, Method, quantize_static_matrices
 from edgelr.quantize.weights import quantize_weights
-from edgelr.recipe.quantize import LayerScheme, Scheme
+from edgelr.recipe.quantize import LayerScheme, Rounding, Scheme
 
 BLOCKED = ("weight-int8", "weight-int4")  # schemes whose weights come in blocks with a scale each
 CALIBRATED = ("int8-static", "a16w8", "fp16")  # schemes that look at data
@@ -33,6 +34,7 @@ class Means:
         block_size: Weights that share a scale, of schemes that have blocks.
         feeds: Calibration data; empty where no scheme looks at any.
         method: How ranges of activations are found.
+        rounding: Of weights in blocks.
         learned: What makes int8 and weight-int4 better; None without calibration data.
         whole: Whether fp16 is the scheme of the graph, not only of some layers: then all that flows is fp16.
     """
@@ -40,6 +42,7 @@ class Means:
     block_size: int = 32
     feeds: Sequence[Feeds] = ()
     method: Method = "minmax"
+    rounding: Rounding = "plain"
     learned: Learned | None = None
     whole: bool = False
 
@@ -109,15 +112,24 @@ def _apply(scheme: Scheme, source: Path, target: Path, nodes: Sequence[str], mea
         case "a16w8":
             quantize_wide(source, target, nodes, means.feeds, means.method)
         case "weight-int8":
-            quantize_weights(source, target, nodes, bits=8, block_size=means.block_size)
+            _round_blocks(source, target, nodes, 8, means)
         case "weight-int4":
-            quantize_weights(source, target, nodes, bits=4, block_size=means.block_size)
-            if means.learned is not None:
+            _round_blocks(source, target, nodes, 4, means)
+            if means.rounding == "compensated" and means.learned is not None:
                 means.learned.rounding.improve(target, nodes)
         case "fp16":
             convert_to_half(source, target, nodes, means.feeds)
         case _:
             assert_never(scheme)
+
+
+def _round_blocks(
+    source: Path, target: Path, nodes: Sequence[str], bits: Literal[4, 8], means: Means
+) -> None:
+    quantize_weights(source, target, nodes, bits=bits, block_size=means.block_size)
+    if means.rounding != "plain":
+        known = None if means.learned is None else means.learned.grids
+        use_half_quadratic(source, target, bits, known)
 
 
 def quantizer(scheme: LayerScheme, block_size: int) -> Callable[[Path, Path], None]:

@@ -91,9 +91,7 @@ def test_one_division_for_products_of_one_input_and_others_read_the_value_itself
     other = DRAW.normal(size=(64, 8)).astype(np.float32)
     for name in ("encoder.third", "encoder.fourth"):
         proto.graph.initializer.append(numpy_helper.from_array(other, f"{name}.weight"))
-        proto.graph.node.append(
-            helper.make_node("MatMul", ["x", f"{name}.weight"], [f"{name}.y"], name=name)
-        )
+        proto.graph.node.append(helper.make_node("MatMul", ["x", f"{name}.weight"], [f"{name}.y"], name=name))
         proto.graph.output.append(helper.make_tensor_value_info(f"{name}.y", 1, None))
     onnx.save(proto, wide.path)
     nodes = ["encoder.first", "encoder.third"]
