@@ -1,9 +1,9 @@
 """Scales and zero points of blocks that suit most of their weights: half-quadratic quantization.
 
-A block's range is that of its two extreme weights, and with plain rounding all others pay for these. Here the
-sum over the block of ``|weight - scale (code - zero)| ** 0.7`` is made smaller: it forgives a few large errors
-for many small ones. No data is looked at. Zero points stay whole numbers, as ONNX Runtime's quick kernels want
-them, and the scale is fitted with them; a block whose error does not fall keeps what it has.
+A block's range is that of its two extreme weights, and with plain rounding all others pay for these. Here
+the sum over the block of ``|weight - scale (code - zero)| ** 0.7`` is made smaller: it forgives a few large
+errors for many small ones. No data is looked at. Zero points stay whole numbers, as ONNX Runtime's quick
+kernels want them, and the scale is fitted with them; a block whose error does not fall keeps what it has.
 
 Source:
     Badri and Shaji, Half-Quadratic Quantization of Large Machine Learning Models (2023): the objective with p

@@ -38,8 +38,8 @@ class Quantize(Section):
     rounding: Rounding = Field(
         "compensated",
         description="of weight-int8 and weight-int4: plain; hqq: scales and zero points that suit most of a "
-        "block; compensated: hqq, and 4-bit weights make up for each other's errors on calibration data, where "
-        "there is any",
+        "block; compensated: hqq, and 4-bit weights make up for each other's errors on calibration data, "
+        "where there is any",
     )
     vocabulary: Literal["int8", "int4"] | None = Field(
         None,
