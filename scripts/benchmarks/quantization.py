@@ -105,7 +105,7 @@ def make(out: Path, keeps: tuple[float, ...], olive: str | None, optimum: str | 
             print(rows[-1], flush=True)
         if side == DENSE:
             rows += others(job, fp32.artifact, folder, {"olive": olive, "optimum": optimum}, vectors["fp32"])
-    write(out, rows)
+        write(out, rows)
     print(shown(rows))
 
 
