@@ -47,7 +47,7 @@ class Grid:
     @property
     def values(self) -> Array:
         """What the codes stand for."""
-        return self.scale * (self.codes - self.zero)
+        return np.asarray(self.scale * (self.codes - self.zero))
 
 
 def fit(weights: Array, grid: Grid, bits: Literal[4, 8]) -> Grid:
@@ -126,8 +126,8 @@ def use_half_quadratic(source: Path, target: Path, bits: Literal[4, 8], known: K
         parts = [tensors[name] for name in node.input[1:4]]
         key = (matrix.name, bits)
         if key not in known:
-            arrays = [numpy_helper.to_array(part) for part in parts]
-            known[key] = _rounded(numpy_helper.to_array(matrix), *arrays, bits)
+            packed, scales, zeros = (numpy_helper.to_array(part) for part in parts)
+            known[key] = _rounded(numpy_helper.to_array(matrix), packed, scales, zeros, bits)
         for tensor, array in zip(parts, known[key], strict=True):
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
         done.add(node.input[1])
