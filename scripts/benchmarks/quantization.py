@@ -224,7 +224,7 @@ def others(
     tools = {PLAIN: (None, "dynamic")}
     for tool, interpreter in interpreters.items():
         if interpreter is not None:
-            kinds = ("dynamic",) if tool == "optimum" else ("dynamic", "int4", "hqq")
+            kinds = ("dynamic",) if tool == "optimum" else ("dynamic", "int4")
             tools |= {f"{tool} {kind}": (interpreter, kind) for kind in kinds}
     rows = []
     for name, (interpreter, kind) in tools.items():

@@ -1,6 +1,6 @@
 """A graph through Olive's or Optimum's quantization as it is by default; run by ``quantization.py``.
 
-    PYTHON quantization_others.py olive|optimum dynamic|int4|hqq SOURCE TARGET
+    PYTHON quantization_others.py olive|optimum dynamic|int4 SOURCE TARGET
 
 Each needs an environment of its own: ``pip install olive-ai``, ``pip install optimum-onnx[onnxruntime]``.
 """
@@ -15,7 +15,6 @@ from pathlib import Path
 PASSES = {
     "dynamic": "OnnxDynamicQuantization",
     "int4": "OnnxBlockWiseRtnQuantization",
-    "hqq": "OnnxHqqQuantization",
 }
 
 
@@ -46,9 +45,13 @@ def optimum(source: Path, target: Path) -> None:
 
     config = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=False)
     with tempfile.TemporaryDirectory() as folder:
-        quantizer = ORTQuantizer([source])
-        quantizer.quantize(save_dir=folder, quantization_config=config)
-        (found,) = Path(folder).rglob("*.onnx")
+        shutil.copyfile(source, Path(folder) / "model.onnx")
+        (Path(folder) / "config.json").write_text(
+            '{"model_type": "bert"}', encoding="utf-8"
+        )  # it asks for one
+        quantizer = ORTQuantizer(Path(folder) / "model.onnx")
+        quantizer.quantize(save_dir=Path(folder) / "out", quantization_config=config)
+        (found,) = Path(folder, "out").rglob("*.onnx")
         shutil.copyfile(found, target)
 
 
