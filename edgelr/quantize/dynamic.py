@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgelr.quantize.pairs import use_pairs
 from edgelr.quantize.quiet import quiet
 
 
@@ -30,13 +31,14 @@ def quantize_matrices(source: Path, target: Path, nodes: Sequence[str] | None = 
             nodes_to_quantize=None if nodes is None else list(nodes),
             per_channel=True,
             weight_type=QuantType.QInt8,
-            # 7 bits: x86 processors without VNNI add pairs of 8-bit products in 16 bits, where full-range
-            # weights saturate. A dense model hardly shows it; of a factored one nothing is left.
+            # Full-range weights saturate on x86 processors without VNNI; of a factored model nothing is left.
+            # ``pairs`` then uses what fits.
             reduce_range=True,
             use_external_data_format=is_large(source),
             # Shape inference stops at fused operators; everything that is multiplied here is fp32.
             extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
         )
+    use_pairs(source, target)
 
 
 def unquantized_matrices(proto: Any) -> list[str]:  # noqa: ANN401 - onnx is not typed

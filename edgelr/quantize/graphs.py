@@ -13,10 +13,10 @@ from edgelr.errors import DamagedArtifactError, QuantizeError
 from edgelr.lowrank.rotate import rotate_inner
 from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
 from edgelr.quantize.choice import Choices
-from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.constants import large_constants, store_as_int8
 from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.layers import Layer, prepare_layers
+from edgelr.quantize.learned import Learned, learn
 from edgelr.quantize.schemes import BLOCKED, Means, quantize_layers
 from edgelr.quantize.static import Feeds
 from edgelr.quantize.vocabulary import quantize_tables
@@ -87,7 +87,7 @@ def quantize_prepared(
     choices: Choices,
     settings: Quantize,
     feeds: Sequence[Feeds],
-    rounding: Rounding | None = None,
+    learned: Learned | None = None,
 ) -> tuple[str, ...]:
     """Quantize the matrices and the tables of one graph.
 
@@ -97,7 +97,7 @@ def quantize_prepared(
         choices: By name of the layer.
         settings: The recipe's section.
         feeds: Calibration data, where a scheme looks at any.
-        rounding: Of this graph, with what is known already; a new one when None.
+        learned: Of this graph, with what is known already; learned anew when None.
 
     Returns:
         Layers that were to be fp16 and stay fp32.
@@ -113,7 +113,8 @@ def quantize_prepared(
         block_size=settings.block_size,
         feeds=feeds,
         method=settings.calibration,
-        rounding=rounding or (Rounding(graph.path, feeds) if feeds else None),
+        rounding=settings.rounding,
+        learned=learned or learn(graph.path, feeds),
         whole=settings.scheme == "fp16",
     )
     with tempfile.TemporaryDirectory() as folder, _as_quantize_errors(graph.name):

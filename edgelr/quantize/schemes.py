@@ -6,20 +6,22 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Literal, assert_never
 
 from edgelr.quantize.a16w8 import quantize_wide
 from edgelr.quantize.choice import Choices
-from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.dynamic import quantize_matrices
 from edgelr.quantize.half import convert_to_half
+from edgelr.quantize.hqq import use_half_quadratic
 from edgelr.quantize.layers import Layer, prepare_layers
+from edgelr.quantize.learned import Learned
 from edgelr.quantize.static import Feeds, Method, quantize_static_matrices
 from edgelr.quantize.weights import quantize_weights
-from edgelr.recipe.quantize import LayerScheme, Scheme
+from edgelr.recipe.quantize import LayerScheme, Rounding, Scheme
 
 BLOCKED = ("weight-int8", "weight-int4")  # schemes whose weights come in blocks with a scale each
 CALIBRATED = ("int8-static", "a16w8", "fp16")  # schemes that look at data
+SMOOTHED = ("int8-dynamic", "int8-static")  # schemes with one scale of 8 bits for what a product reads
 # In this order: ranges are measured of the fp32 graph, and what is half precision is none of the others'.
 _ORDER: tuple[Scheme, ...] = ("int8-static", "a16w8", "int8-dynamic", "weight-int8", "weight-int4", "fp16")
 
@@ -32,14 +34,16 @@ class Means:
         block_size: Weights that share a scale, of schemes that have blocks.
         feeds: Calibration data; empty where no scheme looks at any.
         method: How ranges of activations are found.
-        rounding: What makes plain rounding better, of weight-int4; None without calibration data.
+        rounding: Of weights in blocks.
+        learned: What makes int8 and weight-int4 better; None without calibration data.
         whole: Whether fp16 is the scheme of the graph, not only of some layers: then all that flows is fp16.
     """
 
     block_size: int = 32
     feeds: Sequence[Feeds] = ()
     method: Method = "minmax"
-    rounding: Rounding | None = None
+    rounding: Rounding = "plain"
+    learned: Learned | None = None
     whole: bool = False
 
 
@@ -65,7 +69,7 @@ def quantize_layers(
     original = {node.name for node in onnx.load(source, load_external_data=False).graph.node}
     islands: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
-        last = source
+        last = _smoothed(source, Path(folder), layers, choices, means)
         for scheme in _ORDER:
             kinds = {"product", "table"} if scheme == "fp16" else {"product"}
             nodes = [
@@ -85,6 +89,15 @@ def quantize_layers(
     return islands
 
 
+def _smoothed(source: Path, folder: Path, layers: Sequence[Layer], choices: Choices, means: Means) -> Path:
+    """The graph with what int8 products read made narrower, where calibration data is known."""
+    nodes = [each.name for each in layers if each.kind == "product" and choices[each.name].scheme in SMOOTHED]
+    if means.learned is None or not nodes:
+        return source
+    means.learned.smoothing.smooth(source, folder / source.name, nodes)
+    return folder / source.name
+
+
 def _of_half(names: set[str], layers: Sequence[Layer], choices: Choices, means: Means) -> list[str]:
     """Nodes that become fp16: all but those of layers with another scheme, or only layers with this one."""
     chosen = {each.name for each in layers if choices[each.name].scheme == "fp16"}
@@ -101,15 +114,24 @@ def _apply(scheme: Scheme, source: Path, target: Path, nodes: Sequence[str], mea
         case "a16w8":
             quantize_wide(source, target, nodes, means.feeds, means.method)
         case "weight-int8":
-            quantize_weights(source, target, nodes, bits=8, block_size=means.block_size)
+            _round_blocks(source, target, nodes, 8, means)
         case "weight-int4":
-            quantize_weights(source, target, nodes, bits=4, block_size=means.block_size)
-            if means.rounding is not None:
-                means.rounding.improve(target, nodes)
+            _round_blocks(source, target, nodes, 4, means)
+            if means.rounding == "compensated" and means.learned is not None:
+                means.learned.rounding.improve(target, nodes)
         case "fp16":
             convert_to_half(source, target, nodes, means.feeds)
         case _:
             assert_never(scheme)
+
+
+def _round_blocks(
+    source: Path, target: Path, nodes: Sequence[str], bits: Literal[4, 8], means: Means
+) -> None:
+    quantize_weights(source, target, nodes, bits=bits, block_size=means.block_size)
+    if means.rounding != "plain":
+        known = None if means.learned is None else means.learned.grids
+        use_half_quadratic(source, target, bits, known)
 
 
 def quantizer(scheme: LayerScheme, block_size: int) -> Callable[[Path, Path], None]:

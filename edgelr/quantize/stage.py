@@ -16,12 +16,12 @@ from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.quantize.calibration import Data, check_feeds
 from edgelr.quantize.choice import Choice, check_globs, choose
-from edgelr.quantize.compensate import Rounding
 from edgelr.quantize.control import Controlled, Unit, control
 from edgelr.quantize.drop import drop_of
 from edgelr.quantize.error_list import LayerError, list_errors
 from edgelr.quantize.facts import QUANTIZATION, facts
 from edgelr.quantize.graphs import Prepared, prepare_graph, quantize_prepared
+from edgelr.quantize.learned import Learned, learn
 from edgelr.quantize.left import Left, fp32_left, weight_bytes
 from edgelr.quantize.schemes import CALIBRATED
 from edgelr.quantize.static import Feeds
@@ -55,12 +55,9 @@ class _Work:
     progress: Progress
 
     @cached_property
-    def roundings(self) -> dict[str, Rounding | None]:
-        """By role, what makes the rounding of weights better; None without data."""
-        return {
-            role: Rounding(graph.path, self.feeds(role)) if self.data is not None else None
-            for role, graph in self.graphs.items()
-        }
+    def learned(self) -> dict[str, Learned | None]:
+        """By role, what calibration data tells; None without data."""
+        return {role: learn(graph.path, self.feeds(role)) for role, graph in self.graphs.items()}
 
     def feeds(self, role: str) -> Sequence[Feeds]:
         """Calibration data of a graph."""
@@ -75,7 +72,7 @@ class _Work:
                 choices[role],
                 self.settings,
                 self.feeds(role),
-                self.roundings[role],
+                self.learned[role],
             )
             for role, graph in self.graphs.items()
         }

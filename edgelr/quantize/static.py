@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelr.quantize.pairs import use_pairs
 from edgelr.quantize.quiet import quiet
 
 Method = Literal["minmax", "entropy", "percentile"]
@@ -46,10 +47,11 @@ def quantize_static_matrices(
         feeds,
         method,
         activation_type=QuantType.QUInt8,
-        # 7 bits: see int8-dynamic, the products of 8 bits saturate in the same way.
+        # As for int8-dynamic: the products of 8 bits saturate in the same way.
         reduce_range=True,
         extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
     )
+    use_pairs(source, target)
 
 
 def calibrated_qdq(  # noqa: PLR0913 - what the quantizer wants to know

@@ -10,6 +10,7 @@ from edgelr.recipe.section import Section
 
 Scheme = Literal["int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16"]
 LayerScheme = Literal["int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16", "fp32"]
+Rounding = Literal["plain", "hqq", "compensated"]
 
 
 class MaxDrop(Section):
@@ -33,6 +34,12 @@ class Quantize(Section):
     )
     block_size: Literal[16, 32, 64, 128, 256] = Field(
         32, description="weights that share a scale, of weight-int8, weight-int4 and vocabulary"
+    )
+    rounding: Rounding = Field(
+        "compensated",
+        description="of weight-int8 and weight-int4: plain; hqq: scales and zero points that suit most of a "
+        "block; compensated: hqq, and 4-bit weights make up for each other's errors on calibration data, "
+        "where there is any",
     )
     vocabulary: Literal["int8", "int4"] | None = Field(
         None,

@@ -13,6 +13,7 @@ from edgelr.errors import DamagedArtifactError, QuantizeError
 from edgelr.lowrank import graph_file
 from edgelr.quantize.choice import choose
 from edgelr.quantize.graphs import prepare_graph, quantize_prepared
+from edgelr.quantize.stage import quantize_graph
 from edgelr.recipe.quantize import Quantize, Scheme
 
 # What full precision loses on these graphs, with room: random weights forgive less than trained ones.
@@ -227,6 +228,59 @@ def test_what_a_branch_reads_stays_as_it_is(make_tiny: Any, tmp_path: Path, sche
     onnx.save(proto, tiny.path)
     target = quantized(tiny, tmp_path, scheme=scheme)
     assert tiny.cosine(target) > LEAST[scheme] - 0.01
+
+
+def write_repeated(tiny: Any, kind: str) -> None:
+    """``z``: y multiplied again and again by a matrix of a body's own, and one from outside."""
+    body_nodes = [
+        helper.make_node("MatMul", ["state", "inner"], ["once"], name="own"),
+        helper.make_node("MatMul", ["once", "outer"], ["twice"], name="from_outside"),
+        helper.make_node("Tanh", ["twice"], ["next"], name="bounded"),
+    ]
+    state, after = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 64]) for name in ("state", "next")
+    )
+    inner = numpy_helper.from_array(np.eye(64, dtype=np.float32) * 0.5, "inner")
+    if kind == "Loop":
+        body_nodes.append(helper.make_node("Identity", ["going"], ["on"], name="on"))
+        number = helper.make_tensor_value_info("number", TensorProto.INT64, [])
+        going, on = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("going", "on"))
+        body = helper.make_graph(body_nodes, "body", [number, going, state], [on, after], [inner])
+        node = helper.make_node("Loop", ["times", "", "y"], ["z"], name="loop", body=body)
+    else:
+        body_nodes.append(helper.make_node("Identity", ["step"], ["seen"], name="seen"))
+        step, seen = (helper.make_tensor_value_info(name, TensorProto.INT64, []) for name in ("step", "seen"))
+        body = helper.make_graph(body_nodes, "body", [state, step], [after, seen], [inner])
+        node = helper.make_node("Scan", ["y", "steps"], ["z", "s"], name="scan", body=body, num_scan_inputs=1)
+    proto = onnx.load(tiny.path)
+    outer = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32) / 4
+    for name, array in (("outer", outer), ("times", np.array(3)), ("steps", np.arange(3))):
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    proto.graph.node.append(node)
+    proto.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 64]))
+    onnx.save(proto, tiny.path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme"), [*(("Loop", scheme) for scheme in get_args(Scheme)), ("Scan", "int8-dynamic")]
+)
+def test_what_is_inside_of_a_loop_stays_as_it_is_and_is_named(
+    make_tiny: Any, tmp_path: Path, kind: str, scheme: Scheme
+) -> None:
+    tiny = make_tiny("dense")
+    write_repeated(tiny, kind)
+    target = tmp_path / "quantized.onnx"
+    settings = Quantize(scheme=scheme)
+    left = {each.name: each for each in quantize_graph(tiny.path, target, settings, tiny.feeds)}
+    assert tiny.cosine(target) > LEAST[scheme] - 0.01
+    types = {tensor.name: tensor.data_type for tensor in onnx.load(target).graph.initializer}
+    assert types["outer"] == TensorProto.FLOAT
+    assert not {"encoder.first.weight", "encoder.second.weight"} & {
+        name for name, found in types.items() if found == TensorProto.FLOAT
+    }, "what is outside of the loop is quantized all the same"
+    for name in ("inner", "outer"):
+        assert (left[name].bytes, left[name].reason) == (4 * 64 * 64, "read by a branch or a loop")
+        assert not left[name].stated, "nobody wanted it so: a large one is a warning"
 
 
 def test_gemm_is_quantized_too(make_tiny: Any, tmp_path: Path) -> None:
