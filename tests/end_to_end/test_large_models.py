@@ -77,7 +77,7 @@ def digests(store: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process can be set back on Linux only")
 def test_no_stage_has_the_whole_model_in_memory() -> None:
-    """Beyond what the same process needs for a tiny model, with everything that goes with a layer."""
+    """The peak is lower by most of the model; the rest of it is activations, statistics and the factors."""
     command = [
         sys.executable,
         str(ROOT / "scripts/benchmarks/large_models.py"),
@@ -88,6 +88,5 @@ def test_no_stage_has_the_whole_model_in_memory() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    for stage in ("survey", "compress", "export"):
-        assert found["peak_bytes"][stage]["files"] < found["model_bytes"], found
-        assert found["peak_bytes"][stage]["files"] < found["peak_bytes"][stage]["whole"], found
+    for stage, peak in found["peak_bytes"].items():
+        assert peak["files"] < peak["whole"] - 0.5 * found["model_bytes"], (stage, found)
