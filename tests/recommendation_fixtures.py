@@ -100,11 +100,12 @@ def shop_recipe(shop: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def shop_package_folder(shop: Path, shop_recipe: Callable[..., Path], tmp_path_factory) -> Path:
-    """An fp32 package of the factored two-tower."""
+    """An fp32 package of the factored two-tower, which ranks inside its graph."""
     from edgelr.pipeline import build
 
     home = tmp_path_factory.mktemp("shop-package")
-    build(shop_recipe(home, {"path": str(shop / "two-tower")}), home / "shop", until="export")
+    recipe = shop_recipe(home, {"path": str(shop / "two-tower")}, export={"top": 20})
+    build(recipe, home / "shop", until="export")
     (manifest,) = (home / ".store" / "export").glob("*/package.json")
     return manifest.parent
 

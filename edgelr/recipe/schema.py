@@ -240,6 +240,10 @@ class Export(Section):
         "operators, which NPUs and phones take; not for decoders",
     )
     shapes: Shapes = Shapes()  # type: ignore[call-arg]
+    top: Count | None = Field(
+        None,
+        description="of a recommender: the graph also ranks, and gives so many best items that were not seen",
+    )
 
 
 # --- validate -------------------------------------------------------------------------------------

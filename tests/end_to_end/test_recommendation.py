@@ -16,7 +16,7 @@ TRAIN = {"train": {"type": "matrix-factorization", "dim": 16, "epochs": 20, "bat
 
 
 def test_a_model_is_trained_compressed_and_used(shop_recipe, tmp_path, capsys) -> None:
-    recipe = shop_recipe(tmp_path, TRAIN, quantize={"scheme": "int8-dynamic"})
+    recipe = shop_recipe(tmp_path, TRAIN, quantize={"scheme": "int8-dynamic"}, export={"top": 20})
     report = build(recipe, tmp_path / "shop")
     assert [row["stage"] for row in report.document["stages"]][:2] == ["train", "load"]
     assert report.package is not None
