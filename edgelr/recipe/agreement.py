@@ -99,7 +99,7 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
 }
 _TRAINED = {
     "text-classifier": "text-classification",
-    **dict.fromkeys(("matrix-factorization", "two-tower"), "recommendation"),
+    **dict.fromkeys(("matrix-factorization", "two-tower", "deepfm"), "recommendation"),
 }
 
 

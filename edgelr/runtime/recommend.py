@@ -134,11 +134,20 @@ def rank_users(
             raise DamagedArtifactError(
                 f"{package.folder}: an example is of '{example.id}', who is not listed"
             )
+        _check_rows(package, example, items)
         outputs = run_graph(session, user_feeds(users[example.id], example.seen, items))
         found.append(_ranked(package, outputs, example))
         if each is not None:
             each()
     return found
+
+
+def _check_rows(package: Package, example: History, items: int) -> None:
+    for row in (*example.seen, *example.liked, *example.disliked):
+        if not 0 <= row < items:
+            raise DamagedArtifactError(
+                f"{package.folder}: an example of '{example.id}' has the item {row}, and {items} are listed"
+            )
 
 
 def _ranked(package: Package, outputs: dict[str, NDArray[Any]], example: History) -> Ranked:

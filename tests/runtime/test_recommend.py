@@ -46,6 +46,13 @@ def test_scores_are_of_the_whole_catalog(shop_package: Package, cpu: Device) -> 
     assert (len(found.top), len(found.disliked)) == (20, 2)
 
 
+@pytest.mark.parametrize("row", [ITEMS, -1])
+def test_an_item_outside_the_catalog(shop_package: Package, cpu: Device, row: int) -> None:
+    session = open_session(model_path(shop_package), cpu)
+    with pytest.raises(DamagedArtifactError, match=f"of 'u1' has the item {row}, and {ITEMS} are listed"):
+        rank_users(shop_package, session, [user((row,), ())])
+
+
 def test_a_graph_ranks_as_numpy_does(shop_package: Package, cpu: Device) -> None:
     session = open_session(model_path(shop_package), cpu)
     histories = folder_examples(shop_package.folder, History)[:6]
