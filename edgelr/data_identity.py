@@ -60,8 +60,9 @@ def data_digest(task: TaskSettings, recipe_path: Path) -> dict[str, str]:
     file = data.path.partition(":")[0] if isinstance(data, ArraysFile) else data.path
     digest = manifest_digest if isinstance(data, UtterancesFile) else _sha256
     found = {"data": _digest(data_path(recipe_path, file), "task.data.path", digest)}
-    if isinstance(data, InteractionsFile) and data.titles is not None:
-        found["titles"] = _digest(data_path(recipe_path, data.titles), "task.data.titles", _sha256)
+    for name in ("titles", "users") if isinstance(data, InteractionsFile) else ():
+        if (table := getattr(data, name)) is not None:
+            found[name] = _digest(data_path(recipe_path, table), f"task.data.{name}", _sha256)
     if (metric := own_metric(task, recipe_path)) is not None:
         found["metric"] = _digest(Path(metric.rpartition(":")[0]), "task.metric", _sha256)
     return found

@@ -37,11 +37,10 @@ def recommend(
     """
     from edgelr.device.session import open_session
     from edgelr.examples import History
-    from edgelr.metrics.recommendation import top_items
     from edgelr.runtime.catalog import read_catalog
     from edgelr.runtime.examples import folder_examples
     from edgelr.runtime.package import model_path, session_entries
-    from edgelr.runtime.recommend import catalog_scores
+    from edgelr.runtime.recommend import best_items
 
     if user is None and not inputs:
         raise UsageError("there is no user", "give one, such as --user 42, or several")
@@ -55,10 +54,9 @@ def recommend(
     for name, row in zip(asked, rows, strict=True):
         known = histories.get(name)
         met = () if known is None else (*known.seen, *known.liked, *known.disliked)
-        scores = catalog_scores(package, session, row, met)
         items = [
-            {"item": names[item], "title": catalog.titles[item], "score": float(f"{scores[item]:.4f}")}
-            for item in top_items(scores, met, top).tolist()
+            {"item": names[item], "title": catalog.titles[item], "score": float(f"{score:.4f}")}
+            for item, score in best_items(package, session, row, met, len(names), top)
         ]
         found.append({"user": name, "items": items})
         _print(f"user {name}" if len(asked) > 1 else None, items)

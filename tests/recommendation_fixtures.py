@@ -18,7 +18,7 @@ USERS, ITEMS, MET = 30, 40, 20
 
 
 def write_shop(folder: Path) -> None:
-    """``clicks.csv`` and ``titles.csv``: who is even likes what is even, mostly."""
+    """``clicks.csv``, ``titles.csv`` and ``people.csv``: who is even likes what is even, mostly."""
     draw = np.random.default_rng(0)
     lines = []
     for user in range(USERS):
@@ -28,8 +28,11 @@ def write_shop(folder: Path) -> None:
     order = draw.permutation(len(lines))
     rows = ["user,item,time,rating", *(lines[number] for number in order)]
     (folder / "clicks.csv").write_text("".join(f"{row}\n" for row in rows))
-    titles = ["item,title", *(f'{item},"Thing, {item}"' for item in range(ITEMS))]
+    kinds = ("even|plain", "odd")
+    titles = ["item,title,kind", *(f'{item},"Thing, {item}",{kinds[item % 2]}' for item in range(ITEMS))]
     (folder / "titles.csv").write_text("".join(f"{row}\n" for row in titles))
+    people = ["user,taste", *(f"u{user},{kinds[user % 2]}" for user in range(USERS))]
+    (folder / "people.csv").write_text("".join(f"{row}\n" for row in people))
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +57,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shop_data() -> InteractionsFile:
     """The recipe's section."""
-    return InteractionsFile(source="file", path="clicks.csv", titles="titles.csv", test=0.2, validation=0.2)
+    return InteractionsFile(
+        source="file", path="clicks.csv", titles="titles.csv", users="people.csv", test=0.2, validation=0.2
+    )
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +82,7 @@ def shop_recipe(shop: Path) -> Callable[..., Path]:
                     "source": "file",
                     "path": str(shop / "clicks.csv"),
                     "titles": str(shop / "titles.csv"),
+                    "users": str(shop / "people.csv"),
                     "test": 0.2,
                     "validation": 0.2,
                 },
@@ -100,11 +106,12 @@ def shop_recipe(shop: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def shop_package_folder(shop: Path, shop_recipe: Callable[..., Path], tmp_path_factory) -> Path:
-    """An fp32 package of the factored two-tower."""
+    """An fp32 package of the factored two-tower, which ranks inside its graph."""
     from edgelr.pipeline import build
 
     home = tmp_path_factory.mktemp("shop-package")
-    build(shop_recipe(home, {"path": str(shop / "two-tower")}), home / "shop", until="export")
+    recipe = shop_recipe(home, {"path": str(shop / "two-tower")}, export={"top": 20})
+    build(recipe, home / "shop", until="export")
     (manifest,) = (home / ".store" / "export").glob("*/package.json")
     return manifest.parent
 

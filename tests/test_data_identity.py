@@ -105,6 +105,9 @@ def test_titles_count_too(tmp_path):
     (tmp_path / "titles.csv").write_text("others")
     second = data_digest(task, tmp_path / "r.yaml")
     assert (first["data"], first["titles"] != second["titles"]) == (second["data"], True)
+    known = {"type": "recommendation", "data": data | {"users": "titles.csv"}}
+    more = data_digest(Recommend.model_validate(known), tmp_path / "r.yaml")
+    assert more == second | {"users": second["titles"]}
     (tmp_path / "titles.csv").unlink()
     with pytest.raises(DataError, match=r"task\.data\.titles: .*titles\.csv cannot be read"):
         data_digest(task, tmp_path / "r.yaml")

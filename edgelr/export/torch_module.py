@@ -24,6 +24,7 @@ from edgelr.export.pivot import pivot_graph
 from edgelr.export.plain import write_plainly
 from edgelr.export.tables import share_tables, store_rows_once
 from edgelr.export.tidy import tidy
+from edgelr.export.top import rank_inside
 from edgelr.export.unused import merge_unused
 from edgelr.export.waves import tabulate_waves
 from edgelr.lowrank.checkpoint import load_factored_into
@@ -115,6 +116,8 @@ def _write_graph(
     progress.note(
         f"{path.name}: {fused} attentions fused, equal to torch within {worst:.2g} on {len(cases)} shapes"
     )
+    if settings.top is not None:
+        cases = rank_inside(proto, path, settings.top, cases)
     kept = cases if spec.travels else []
     named = {f"{name}.{number}": array for number, case in enumerate(kept) for name, array in case.items()}
     return named, saved

@@ -93,11 +93,12 @@ def notes() -> tuple[str, ...]:
 def feeds(package: Package, examples: Sequence[AnyExample], folder: Path) -> dict[str, list[Feeds]]:
     """Some users with what they had met."""
     del folder
-    users = read_catalog(package.folder).users
+    catalog = read_catalog(package.folder)
     names = {entry.name for entry in package.graphs["model"].inputs}
     calls: list[Feeds] = []
     for each in spread(_histories(examples), _CALLS):
-        given = user_feeds(users[each.id], (*each.seen, *each.liked, *each.disliked))
+        met = (*each.seen, *each.liked, *each.disliked)
+        given = user_feeds(catalog.users[each.id], met, len(catalog.items))
         calls.append({name: array for name, array in given.items() if name in names})
     return {"model": calls}
 
@@ -111,14 +112,15 @@ def compare(package: Package, folder: Path, progress: Progress) -> dict[str, flo
 
     device = load_devices()["cpu-1t"]
     fp32 = model_path(package)
-    users = read_catalog(package.folder).users
+    catalog = read_catalog(package.folder)
     few = spread(folder_examples(package.folder, History), COMPARED)
     sessions = [open_session(path, device) for path in (fp32, folder / fp32.name)]
     rows: list[list[Any]] = [[], []]
     with progress.bar("comparing with fp32", len(few)) as advance:
         for each in few:
             for found, session in zip(rows, sessions, strict=True):
-                found.append(catalog_scores(package, session, users[each.id], each.seen))
+                row = catalog.users[each.id]
+                found.append(catalog_scores(package, session, row, each.seen, len(catalog.items)))
             advance()
     dense, small = (np.stack(found) for found in rows)
     return {"model": float(cosines(dense, small, fp32.name).mean())}
@@ -132,12 +134,13 @@ def timed(package: Package, device: Device) -> dict[str, Any]:
 def timed_inputs(package: Package, length: int) -> dict[str, Any]:
     """The first ``length`` users of the examples, each with what they had met, cut to the shortest."""
     examples = folder_examples(package.folder, History)
-    users = read_catalog(package.folder).users
+    catalog = read_catalog(package.folder)
     chosen = [examples[number % len(examples)] for number in range(length)]
     met = max(1, min(len(each.seen) for each in chosen))
     given = {
-        "user": [users[each.id] for each in chosen],
+        "user": [catalog.users[each.id] for each in chosen],
         "seen": [[*each.seen, -1][:met] for each in chosen],
+        "item": list(range(len(catalog.items))),
     }
     names = {entry.name for entry in package.graphs["model"].inputs}
     return {name: values for name, values in given.items() if name in names}

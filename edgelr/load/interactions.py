@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+Facts = Mapping[str, tuple[str, ...]]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Met:
     """Interactions as columns, each ``[interactions]``, in the order of their source.
@@ -31,6 +35,8 @@ class Met:
         liked: Whether they liked it.
         where: What an error calls them, such as ``clicks.csv:7``.
         titles: Item -> its title, where one is known.
+        user_facts: User -> what is known of them, in words; empty where nothing is.
+        item_facts: Item -> likewise.
     """
 
     users: Sequence[str]
@@ -39,6 +45,8 @@ class Met:
     liked: NDArray[np.bool_]
     where: Sequence[str]
     titles: Mapping[str, str]
+    user_facts: Facts = field(default_factory=dict)
+    item_facts: Facts = field(default_factory=dict)
 
 
 def read_met(data: Interactions, recipe_folder: Path) -> Met:
@@ -59,8 +67,8 @@ def read_met(data: Interactions, recipe_folder: Path) -> Met:
     from edgelr.load.interactions_file import read_interactions
 
     assert isinstance(data, InteractionsFile)
-    titles = None if data.titles is None else recipe_folder / data.titles
-    return read_interactions(recipe_folder / data.path, titles, data.liked)
+    titles, users = (None if name is None else recipe_folder / name for name in (data.titles, data.users))
+    return read_interactions(recipe_folder / data.path, titles, data.liked, users)
 
 
 def list_catalog(met: Met, folder: Path) -> Catalog:
@@ -73,6 +81,31 @@ def list_catalog(met: Met, folder: Path) -> Catalog:
     users, items = sorted(set(met.users), key=_natural), sorted(set(met.items), key=_natural)
     write_catalog(folder, users, items, met.titles)
     return read_catalog(folder)
+
+
+def list_by_use(
+    met: Met, splits: Mapping[Split, tuple[History, ...]], folder: Path
+) -> dict[Split, tuple[History, ...]]:
+    """Give the items that are met most the first rows; list them so, and say what was met by these rows.
+
+    Args:
+        met: The interactions.
+        splits: Of them; what comes after the training part has no say.
+        folder: The model's, where the catalog is listed.
+    """
+    catalog = read_catalog(folder)
+    counts = Counter(row for each in splits["train"] for row in (*each.liked, *each.disliked))
+    items, order = list(catalog.items), sorted(range(len(catalog.items)), key=lambda row: -counts[row])
+    write_catalog(folder, list(catalog.users), [items[row] for row in order], met.titles)
+    place = {row: new for new, row in enumerate(order)}
+
+    def moved(each: History) -> History:
+        seen, liked, disliked = (
+            tuple(place[row] for row in rows) for rows in (each.seen, each.liked, each.disliked)
+        )
+        return replace(each, seen=tuple(sorted(seen)), liked=liked, disliked=disliked)
+
+    return {split: tuple(moved(each) for each in splits[split]) for split in splits}
 
 
 def model_catalog(folder: Path) -> Catalog:

@@ -19,13 +19,14 @@ Row = tuple[str, Mapping[str, Any]]
 _COLUMNS = ("user", "item", "time")
 
 
-def read_interactions(path: Path, titles: Path | None, liked: float) -> Met:
+def read_interactions(path: Path, titles: Path | None, liked: float, people: Path | None = None) -> Met:
     """Read the columns ``user``, ``item``, ``time``, and ``rating`` where there is one; others are not read.
 
     Args:
         path: A ``.csv`` file in UTF-8 with a heading, or a ``.parquet`` file.
-        titles: Likewise, with the columns ``item`` and ``title``; or None.
+        titles: Likewise, with the columns ``item`` and ``title``; others are facts. Or None.
         liked: The least rating that is a like. Without ratings every interaction is one.
+        people: Likewise, with the column ``user``; others are facts. Or None.
 
     Raises:
         DataError: A file is missing, empty or of another kind, a column is missing, or a value is no number;
@@ -48,7 +49,35 @@ def read_interactions(path: Path, titles: Path | None, liked: float) -> Met:
         liked=np.array(likes, np.bool_),
         where=where,
         titles={} if titles is None else read_titles(titles),
+        user_facts={} if people is None else read_facts(people, ("user",)),
+        item_facts={} if titles is None else read_facts(titles, ("item", "title")),
     )
+
+
+def read_facts(path: Path, known: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """What each row of a table says besides the columns that are known; the first of these names it.
+
+    Args:
+        path: As of ``read_interactions``.
+        known: Columns that it has at least.
+
+    Returns:
+        Name -> a fact for each word of each other column, such as ``genre: comedy``; words stand with ``|``
+        between.
+
+    Raises:
+        DataError, MissingRequirementError: Likewise.
+    """
+    facts = {}
+    for place, row in _table(path, known):
+        words = [
+            (column, word.strip())
+            for column, value in row.items()
+            if column not in known and value is not None
+            for word in str(value).split("|")
+        ]
+        facts[_text(place, row, known[0])] = tuple(f"{column}: {word}" for column, word in words if word)
+    return facts
 
 
 def read_titles(path: Path) -> dict[str, str]:

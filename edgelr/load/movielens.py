@@ -18,7 +18,7 @@ _FOLDER = Path("dataset_example") / "ml-100k"
 
 
 def read_movielens(liked: float) -> Met:
-    """The 100,000 ratings, and the titles of the films.
+    """The 100,000 ratings, the titles of the films, and what is known of them and of the people.
 
     Args:
         liked: The least rating that is a like.
@@ -28,15 +28,32 @@ def read_movielens(liked: float) -> Met:
         DataError: It does not hold them.
     """
     rows = list(_rows("ml-100k.inter", ("user_id:token", "item_id:token", "rating:float", "timestamp:float")))
-    films = _rows("ml-100k.item", ("item_id:token", "movie_title:token_seq", "release_year:token"))
+    columns = ("item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq")
+    films = list(_rows("ml-100k.item", columns))
+    people = _rows("ml-100k.user", ("user_id:token", "age:token", "gender:token", "occupation:token"))
     return Met(
         users=[user for user, *_ in rows],
         items=[item for _, item, *_ in rows],
         times=np.array([float(time) for *_, time in rows]),
         liked=np.array([float(rating) >= liked for _, _, rating, _ in rows]),
         where=[f"ml-100k.inter:{number}" for number in range(2, len(rows) + 2)],
-        titles={item: f"{title} ({year})" for item, title, year in films},
+        titles={item: f"{title} ({year})" for item, title, year, _ in films},
+        user_facts={
+            user: (f"age: {_decade(age)}", f"gender: {gender}", f"occupation: {occupation}")
+            for user, age, gender, occupation in people
+        },
+        item_facts={
+            item: (
+                *(f"year: {_decade(each)}" for each in year.split()),
+                *(f"genre: {each}" for each in genres.split()),
+            )
+            for item, _, year, genres in films
+        },
     )
+
+
+def _decade(number: str) -> str:
+    return f"{number[:-1]}0s"
 
 
 def _rows(name: str, columns: tuple[str, ...]) -> Iterator[list[str]]:

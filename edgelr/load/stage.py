@@ -26,7 +26,7 @@ from edgelr.recipe.classify import (
     TagTokens,
 )
 from edgelr.recipe.custom import Custom, OwnRows
-from edgelr.recipe.recommend import Interactions, Recommend
+from edgelr.recipe.recommend import Interactions, Recommend, Train
 from edgelr.recipe.schema import Recipe, TrainClassifier
 from edgelr.recipe.tasks import (
     ArraysFile,
@@ -114,15 +114,18 @@ def train(recipe: Recipe, recipe_folder: Path, encoder: Path, folder: Path, prog
         reading = Reading(folder=encoder, max_tokens=recipe.task.max_tokens)
         train_classifier(recipe.model.train, reading, splits, folder, recipe.seed, progress)
         return
-    from edgelr.load.interactions import list_catalog, read_met, split_by_time
+    from edgelr.load.interactions import list_by_use, list_catalog, read_met, split_by_time
     from edgelr.tasks.recommendation_training import train_model
 
     assert isinstance(recipe.task, Recommend)
-    assert recipe.model.train is not None
+    assert isinstance(recipe.model.train, Train)
     met = read_met(recipe.task.data, recipe_folder)
     folder.mkdir()
     splits = split_by_time(met, list_catalog(met, folder), recipe.task.data, 1, progress)
-    train_model(recipe.model.train, splits, folder, recipe.seed, progress)
+    if recipe.model.train.item_groups:
+        splits = list_by_use(met, splits, folder)
+    facts = (met.user_facts, met.item_facts)
+    train_model(recipe.model.train, splits, facts, folder, recipe.seed, progress)
 
 
 def _counts(recipe: Recipe) -> dict[Split, int]:

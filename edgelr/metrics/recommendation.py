@@ -48,9 +48,9 @@ def top_items(scores: ArrayLike, seen: Sequence[int], k: int) -> Rows:
     left = np.array(scores, np.float64)
     left[list(seen)] = -np.inf
     wanted = min(k, len(left))
-    best = np.argpartition(-left, wanted - 1)[:wanted] if wanted < len(left) else np.arange(len(left))
-    best = np.sort(best)
-    best = best[np.argsort(-left[best], kind="stable")]
+    least = np.partition(left, len(left) - wanted)[len(left) - wanted]
+    best = np.flatnonzero(left >= least)  # more than wanted, where the last place is shared
+    best = best[np.argsort(-left[best], kind="stable")][:wanted]
     return np.asarray(best[np.isfinite(left[best])], np.int64)
 
 

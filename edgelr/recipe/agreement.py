@@ -81,6 +81,7 @@ _CLASSIFY = (*_TEXT_LABELS, *_IMAGE_LABELS)
 _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("compress", "keep", "latency"): _EMBEDDING,
     ("export", "drop_unused_tokens"): (*_EMBEDDING, *_TEXT_LABELS),
+    ("export", "top"): _RECOMMENDATION,
     ("finetune", "distill", "embedding"): _EMBEDDING,
     ("finetune", "distill", "similarity"): _EMBEDDING,
     ("finetune", "distill", "hidden"): (*_EMBEDDING, *_WRITING, *_CLASSIFY),
@@ -98,7 +99,7 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
 }
 _TRAINED = {
     "text-classifier": "text-classification",
-    **dict.fromkeys(("matrix-factorization", "two-tower"), "recommendation"),
+    **dict.fromkeys(("matrix-factorization", "two-tower", "deepfm"), "recommendation"),
 }
 
 

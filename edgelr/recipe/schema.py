@@ -13,6 +13,7 @@ from edgelr.recipe.compare import Compare
 from edgelr.recipe.finetune import Finetune
 from edgelr.recipe.gates import BaselineName, Gate
 from edgelr.recipe.quantize import Quantize
+from edgelr.recipe.recommend import Train
 from edgelr.recipe.section import Count, Name, Section
 from edgelr.recipe.tasks import TaskSettings
 from edgelr.structure import GroupForm
@@ -25,28 +26,6 @@ Allocation = Literal["uniform", "energy", "gradient", "sensitivity"]
 
 
 # --- model ----------------------------------------------------------------------------------------
-
-
-class Train(Section):
-    """A recommender of edgelr's own, trained on the recipe's interactions before anything else."""
-
-    type: Literal["matrix-factorization", "two-tower"] = Field(
-        description="matrix-factorization: a vector of the user times one of the item; two-tower: the user's "
-        "comes of an MLP that also reads what the user has seen"
-    )
-    dim: int = Field(64, ge=2, le=4096, description="numbers of a vector")
-    hidden: int = Field(128, ge=2, le=16_384, description="width of the MLP, of two-tower")
-    loss: Literal["log-loss", "bpr"] = Field(
-        "log-loss",
-        description="log-loss: scores are log-odds of a like; bpr: they only put likes before other items",
-    )
-    unseen: float = Field(
-        0.2, ge=0, le=1, description="what an item that a user never met counts as a dislike, of log-loss"
-    )
-    epochs: Count = Field(60, description="passes over the users, at most; the best on the validation counts")
-    batch: int = Field(64, ge=1, description="users a step")
-    learning_rate: float = Field(0.01, gt=0, lt=1)
-    shrink: float = Field(0.02, ge=0, description="weight of the vectors' squared lengths in the loss")
 
 
 class TrainClassifier(Section):
@@ -240,6 +219,10 @@ class Export(Section):
         "operators, which NPUs and phones take; not for decoders",
     )
     shapes: Shapes = Shapes()  # type: ignore[call-arg]
+    top: Count | None = Field(
+        None,
+        description="of a recommender: the graph also ranks, and gives so many best items that were not seen",
+    )
 
 
 # --- validate -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,12 +68,15 @@ def graph_bytes(path: Path) -> int:
         raise DamagedArtifactError(f"{path}: its weights cannot be read: {error}", "get it again") from error
 
 
-def run_graph(session: InferenceSession, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+def run_graph(
+    session: InferenceSession, feeds: Mapping[str, NDArray[Any]], wanted: Sequence[str] | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Run a graph once.
 
     Args:
         session: An open session.
         feeds: Input name -> array; inputs that the graph does not have are left out.
+        wanted: Outputs to copy out; all when None.
 
     Returns:
         Output name -> array.
@@ -87,7 +90,7 @@ def run_graph(session: InferenceSession, feeds: Mapping[str, NDArray[Any]]) -> d
             f"the graph has inputs this task does not give: {', '.join(missing)}",
             f"known are {', '.join(feeds)}",
         )
-    outputs = [entry.name for entry in session.get_outputs()]
+    outputs = [entry.name for entry in session.get_outputs()] if wanted is None else list(wanted)
     try:
         results = session.run(outputs, {name: feeds[name] for name in names})
     except run_errors() as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,23 +24,30 @@ if TYPE_CHECKING:
 
     Feeds = dict[str, NDArray[np.int64]]
 
-SCORES = "scores"
+SCORES, TOP_ITEMS, TOP_SCORES = "scores", "top_items", "top_scores"
 _FIELDS = ("top", "liked", "disliked")
 
 
-def user_feeds(row: int, seen: Sequence[int]) -> Feeds:
-    """What a graph reads of one user; a graph that knows users only takes ``user``.
+def user_feeds(row: int, seen: Sequence[int], items: int) -> Feeds:
+    """What a graph may read of one user; a graph that knows users only takes ``user``.
 
     Args:
         row: The user's.
         seen: Rows of items that they met.
+        items: Of the catalog: all are to be scored.
     """
     import numpy as np
 
-    return {"user": np.array([row], np.int64), "seen": np.array([list(seen) or [-1]], np.int64)}
+    return {
+        "user": np.array([row], np.int64),
+        "seen": np.array([list(seen) or [-1]], np.int64),
+        "item": np.arange(items, dtype=np.int64),
+    }
 
 
-def catalog_scores(package: Package, session: InferenceSession, row: int, seen: Sequence[int]) -> Any:  # noqa: ANN401 - an array
+def catalog_scores(
+    package: Package, session: InferenceSession, row: int, seen: Sequence[int], items: int
+) -> Any:  # noqa: ANN401 - an array
     """Score every item for one user, ``[items]``.
 
     Args:
@@ -47,14 +55,56 @@ def catalog_scores(package: Package, session: InferenceSession, row: int, seen: 
         session: Its graph, open.
         row: The user's.
         seen: Rows of items that they met.
+        items: Of the catalog.
 
     Raises:
         ExportError, QuantizeError: A score is not finite.
         UnsupportedModelError: The graph does not fit the task.
     """
-    found = run_graph(session, user_feeds(row, seen))[SCORES]
+    found = run_graph(session, user_feeds(row, seen, items), [SCORES])[SCORES]
     check_finite(found, package)
     return found[0]
+
+
+def best_items(
+    package: Package, session: InferenceSession, row: int, seen: Sequence[int], items: int, top: int
+) -> list[tuple[int, float]]:
+    """The best items that a user has not seen, best first, with their scores.
+
+    A graph that ranks is asked for its ranking alone; where that is too short, as of one that only scores,
+    the scores are ranked here.
+
+    Args:
+        package: For errors.
+        session: Its graph, open.
+        row: The user's.
+        seen: Rows of items to leave out.
+        items: Of the catalog.
+        top: How many, at most.
+
+    Raises:
+        ExportError, QuantizeError: A score is not finite.
+        UnsupportedModelError: The graph does not fit the task.
+    """
+    from edgelr.metrics.recommendation import top_items
+
+    if TOP_ITEMS in {entry.name for entry in session.get_outputs()}:
+        found = run_graph(session, user_feeds(row, seen, items), [TOP_ITEMS, TOP_SCORES])
+        rows, values = _finite_top(package, found)
+        if len(rows) >= min(top, items - len(set(seen))):
+            return list(zip(rows[:top].tolist(), values[:top].tolist(), strict=True))
+    scores = catalog_scores(package, session, row, seen, items)
+    return [(item, float(scores[item])) for item in top_items(scores, seen, top).tolist()]
+
+
+def _finite_top(package: Package, found: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What a graph ranked for one user; places that it had no item for are cut off."""
+    import numpy as np
+
+    rows, values = found[TOP_ITEMS][0], found[TOP_SCORES][0]
+    there = ~np.isneginf(values)
+    check_finite(values[there], package)
+    return rows[there], values[there]
 
 
 def rank_users(
@@ -76,19 +126,42 @@ def rank_users(
         ExportError, QuantizeError: A score is not finite.
         UnsupportedModelError: The graph does not fit the task.
     """
-    from edgelr.metrics.recommendation import ranked
-
-    users = read_catalog(package.folder).users
+    catalog = read_catalog(package.folder)
+    users, items = catalog.users, len(catalog.items)
     found = []
     for example in examples:
         if example.id not in users:
             raise DamagedArtifactError(
                 f"{package.folder}: an example is of '{example.id}', who is not listed"
             )
-        found.append(ranked(catalog_scores(package, session, users[example.id], example.seen), example))
+        _check_rows(package, example, items)
+        outputs = run_graph(session, user_feeds(users[example.id], example.seen, items))
+        found.append(_ranked(package, outputs, example))
         if each is not None:
             each()
     return found
+
+
+def _check_rows(package: Package, example: History, items: int) -> None:
+    for row in (*example.seen, *example.liked, *example.disliked):
+        if not 0 <= row < items:
+            raise DamagedArtifactError(
+                f"{package.folder}: an example of '{example.id}' has the item {row}, and {items} are listed"
+            )
+
+
+def _ranked(package: Package, outputs: dict[str, NDArray[Any]], example: History) -> Ranked:
+    """By the graph's own ranking where it makes one that is long enough."""
+    from edgelr.metrics.recommendation import K, ranked
+
+    check_finite(outputs[SCORES], package)
+    scores = outputs[SCORES][0]
+    answer = ranked(scores, example)
+    if TOP_ITEMS not in outputs:
+        return answer
+    rows, _ = _finite_top(package, outputs)
+    wanted = min(K, len(scores) - len(set(example.seen)))
+    return answer if len(rows) < wanted else replace(answer, top=rows[:K])
 
 
 def pack_ranked(found: Sequence[Ranked]) -> dict[str, NDArray[Any]]:

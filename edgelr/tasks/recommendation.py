@@ -80,8 +80,12 @@ def seen_tokens(reading: Reading, examples: Sequence[History]) -> set[int]:
 
 
 def example_batches(reading: Reading, examples: Sequence[History], size: int) -> list[Batch]:
-    """Users with all that they met: ``user [batch]``, ``seen [batch, met]`` and its ``attention_mask``."""
-    users = catalog_of(reading).users
+    """Users with all that they met: ``user [batch]``, ``seen [batch, met]`` and its ``attention_mask``.
+
+    The candidates, ``item [items]``, are the whole catalog.
+    """
+    catalog = catalog_of(reading)
+    users, item = catalog.users, torch.arange(len(catalog.items))
     batches = []
     for start in range(0, len(examples), size):
         chosen = examples[start : start + size]
@@ -89,7 +93,7 @@ def example_batches(reading: Reading, examples: Sequence[History], size: int) ->
             [torch.tensor([*each.seen, *each.liked, *each.disliked], dtype=torch.int64) for each in chosen]
         )
         rows = torch.tensor([users[each.id] for each in chosen])
-        batches.append({"user": rows, "seen": met, "attention_mask": (met >= 0).long()})
+        batches.append({"user": rows, "seen": met, "attention_mask": (met >= 0).long(), "item": item})
     return batches
 
 
@@ -208,22 +212,25 @@ def _batches(model: nn.Module, reading: Reading, examples: Sequence[History]) ->
 
 
 def graphs(model: nn.Module, reading: Reading, examples: Sequence[History]) -> list[GraphSpec]:
-    """One graph: users, and what they have seen where the model reads that, in; scores of the catalog out.
+    """One graph: users, and what they have seen or the candidates where the model reads that; scores out.
 
     The parity cases are of two users (traced: sizes 0 and 1 would be taken for constants), one, and three.
     """
     model = folded(model)
     names: tuple[str, ...] = model.inputs  # type: ignore[assignment]
     chosen = spread(examples, 6)
-    users = catalog_of(reading).users
+    catalog = catalog_of(reading)
+    users, items = catalog.users, torch.arange(len(catalog.items))
     cases = []
-    for group in (chosen[:2], chosen[2:3] or chosen[:1], chosen[3:] or chosen[:1]):
+    for number, group in enumerate((chosen[:2], chosen[2:3] or chosen[:1], chosen[3:] or chosen[:1])):
         batch = {
             "user": torch.tensor([users[each.id] for each in group]),
             "seen": padded([torch.tensor(each.seen[:8], dtype=torch.int64) for each in group]),
+            "item": items[: (None, 3, 7)[number]],
         }
         cases.append({name: batch[name] for name in names})
-    axes = {"user": {0: "batch"}, "seen": {0: "batch", 1: "met"}}
+    axes = {"user": {0: "batch"}, "seen": {0: "batch", 1: "met"}, "item": {0: "candidates"}}
+    scored = {0: "batch", 1: "candidates"} if "item" in names else {0: "batch"}
     return [
         GraphSpec(
             role="model",
@@ -231,9 +238,9 @@ def graphs(model: nn.Module, reading: Reading, examples: Sequence[History]) -> l
             cases=tuple(cases),
             dynamic_axes={name: axes[name] for name in names},
             outputs=("scores",),
-            output_axes={"scores": {0: "batch"}},
+            output_axes={"scores": scored},
             # The catalog is the same matrix: a model that reads no items runs only that.
-            idle=() if "seen" in names else (token_table(model),),
+            idle=(token_table(model),) if names == ("user",) and hasattr(model, "items") else (),
         )
     ]
 

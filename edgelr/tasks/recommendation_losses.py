@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelr.examples import History
-from edgelr.tasks.recommendation_model import Loss
+from edgelr.tasks.recommendation_layout import Loss
 from edgelr.tasks.task import Batch
 
 _SHOWN = 0.5  # of what a user met: a model that reads it must not learn to repeat it
@@ -54,7 +54,7 @@ def teach(examples: Sequence[History], rows: Sequence[int], items: int, generato
         ]
         for example in examples
     ]
-    batch = {"user": torch.tensor(rows), "seen": padded(shown)}
+    batch = {"user": torch.tensor(rows), "seen": padded(shown), "item": torch.arange(items)}
     return Taught(batch=batch, liked=liked, met=met)
 
 

@@ -1,18 +1,20 @@
-"""The recommenders of this project: two small modules, and the folder that each is kept in.
+"""The recommenders of this project: small modules, and the folder that each is kept in.
 
 A folder has ``config.json``, ``model.safetensors``, ``users.txt`` and ``items.txt``: the last two say, a line
 each, what the rows of the two tables are; titles stand behind a tab. A user's own model is such a folder too.
 
-Both score a whole catalog at once. The items' table is looked up and multiplied by: it is one matrix with two
-uses, like the vocabulary of a language model, and is factored as one.
+Two score a whole catalog at once. Their items' table is looked up and multiplied by: it is one matrix with
+two uses, like the vocabulary of a language model, and is factored as one. The third, in ``deepfm.py``, scores
+the candidates that it is given.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -22,35 +24,12 @@ from torch import Tensor, nn
 from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.checkpoint import check_finite
 from edgelr.lowrank.embedding import LowRankHead
-
-Kind = Literal["matrix-factorization", "two-tower"]
-Loss = Literal["log-loss", "bpr"]
+from edgelr.tasks.deepfm import DeepFM
+from edgelr.tasks.item_groups import GroupedCatalog, NarrowUsers, cut_items, is_whole
+from edgelr.tasks.recommendation_layout import Layout, read_layout
 
 _WEIGHTS = "model.safetensors"
 _AGAIN = "train the model again, or get its folder again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What ``config.json`` says.
-
-    Attributes:
-        model_type: Which of the modules.
-        users: Rows of the users' table.
-        items: Of the items' table.
-        dim: Numbers of a row.
-        hidden: Width of the MLP, of ``two-tower``.
-        loss: What it was trained with: of ``log-loss``, scores are log-odds of a like.
-        unseen: What an item that a user never met counted as a dislike.
-    """
-
-    model_type: Kind
-    users: int
-    items: int
-    dim: int
-    hidden: int = 0
-    loss: Loss = "log-loss"
-    unseen: float = 0.2
 
 
 class MatrixFactorization(nn.Module):
@@ -114,7 +93,7 @@ class TwoTower(nn.Module):
         return scores
 
 
-Recommender = MatrixFactorization | TwoTower
+Recommender = MatrixFactorization | TwoTower | DeepFM
 
 
 def _tables(layout: Layout) -> tuple[nn.Embedding, nn.Embedding, nn.Linear]:
@@ -127,7 +106,16 @@ def _tables(layout: Layout) -> tuple[nn.Embedding, nn.Embedding, nn.Linear]:
 
 
 def make_model(layout: Layout) -> Recommender:
-    """A model with weights that are yet to be trained; small, so that it knows nothing but popularity."""
+    """A model with weights that are yet to be trained; small, so that it knows nothing but popularity.
+
+    The items are one table, whatever the layout says of parts.
+    """
+    if layout.model_type == "deepfm":
+        deep = DeepFM(layout)
+        for table in (deep.users, deep.items, deep.features):
+            nn.init.normal_(table.weight, std=0.1)
+        nn.init.zeros_(deep.features.weight[0])
+        return deep
     model = MatrixFactorization(layout) if layout.model_type == "matrix-factorization" else TwoTower(layout)
     for table in (model.users, model.items):
         nn.init.normal_(table.weight, std=0.1)
@@ -136,7 +124,10 @@ def make_model(layout: Layout) -> Recommender:
 
 
 def save_model(model: Recommender, folder: Path) -> None:
-    """Write configuration and weights; the lists of users and items are the caller's."""
+    """Write configuration and weights of a model with one table of items.
+
+    The lists of users and items are the caller's.
+    """
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != _TIED}
     (folder / "config.json").write_text(json.dumps(asdict(model.layout), indent=2) + "\n", encoding="utf-8")
     save_file(weights, folder / _WEIGHTS)
@@ -165,54 +156,44 @@ def load_model(folder: Path) -> Recommender:
     if odd := [name for name in (*missing, *unknown) if name != _TIED]:
         raise UnsupportedModelError(f"{path}: missing or unknown tensors: {', '.join(odd[:5])}", _AGAIN)
     check_finite(model)
+    if isinstance(model, DeepFM):
+        _check_features(model, path)
+    if layout.item_groups:
+        cut_items(model, layout.item_groups)
     return model.eval()
 
 
-def read_layout(path: Path) -> Layout:
-    """What a ``config.json`` says.
-
-    Args:
-        path: The file.
-
-    Raises:
-        UnsupportedModelError: It cannot be read, or is of no model of this project; the key is named.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        layout = Layout(**document)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UnsupportedModelError(f"{path} is of no recommender: {error}", _keys()) from error
-    sizes = {name: getattr(layout, name) for name in ("users", "items", "dim")}
-    if layout.model_type == "two-tower":
-        sizes["hidden"] = layout.hidden
-    for name, allowed in (("model_type", get_args(Kind)), ("loss", get_args(Loss))):
-        if getattr(layout, name) not in allowed:
+def _check_features(model: DeepFM, path: Path) -> None:
+    for name in ("user_features", "item_features"):
+        rows = getattr(model, name)
+        if rows.dtype != torch.int64 or not (rows >= 0).all() or not (rows < model.layout.features).all():
             raise UnsupportedModelError(
-                f"{path}: {name} is {getattr(layout, name)!r}", f"known are {', '.join(allowed)}"
+                f"{path}: {name} names rows that the {model.layout.features} features do not have", _AGAIN
             )
-    for name, size in sizes.items():
-        if type(size) is not int or size < 1:
-            raise UnsupportedModelError(f"{path}: {name} is {size!r}, no size", _keys())
-    return layout
-
-
-def _keys() -> str:
-    return f"it has the keys {', '.join(field.name for field in fields(Layout))}"
+    if model.features.weight[0].any():
+        raise UnsupportedModelError(f"{path}: row 0 of features.weight, of no feature, is not zero", _AGAIN)
 
 
 def folded(model: nn.Module) -> nn.Module:
     """A factored matrix factorization with fewer numbers a user and an item: the narrow tables are enough.
 
     ``user = up_u t_u`` times ``item = up_i t_i`` is ``(up_iᵀ up_u t_u) · t_i``: the wide matrices between the
-    tables become one that is multiplied into the users' table once and for all.
+    tables become one that is multiplied into the users' table once and for all; where the items are in parts,
+    which would each want a users' table of their own, one that is multiplied by.
 
     Args:
         model: Any.
 
     Returns:
-        The same scores, by a model of the items' rank; every other model as it is.
+        The same scores, by a model of the items' rank; every other model as it is, but with one table of
+        items where no part of it is factored.
     """
     head: nn.Module | None = getattr(model, "catalog", None)  # what compress has put there
+    if isinstance(head, GroupedCatalog):
+        heads = [part for part in head.parts if isinstance(part, LowRankHead)]
+        if isinstance(model, MatrixFactorization) and len(heads) == len(head.parts):
+            return NarrowUsers(model.users, heads).eval()
+        return _in_one_piece(model) if is_whole(model) else model
     if not (isinstance(model, MatrixFactorization) and isinstance(head, LowRankHead)):
         return model
     users = model.users.weight.detach()
@@ -223,6 +204,20 @@ def folded(model: nn.Module) -> nn.Module:
         if head.bias is not None:
             narrow.catalog.bias.copy_(head.bias)
     return narrow.eval()
+
+
+def _in_one_piece(model: Any) -> nn.Module:  # noqa: ANN401 - with items in dense parts
+    """The same model with one table, which a dense model has no reason to cut."""
+    whole = copy.copy(model)
+    whole._modules = dict(model._modules)
+    rows = model.items.weight.detach()
+    items, catalog = nn.Embedding(*rows.shape), nn.Linear(rows.shape[1], rows.shape[0])
+    catalog.weight = items.weight
+    with torch.no_grad():
+        items.weight.copy_(rows)
+        catalog.bias.copy_(model.catalog.bias)
+    whole.items, whole.catalog = items, catalog
+    return cast(nn.Module, whole)
 
 
 def call(model: Any, batch: dict[str, Tensor]) -> Tensor:  # noqa: ANN401 - dense or factored

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -13,12 +15,18 @@ from edgelr.artifacts import Split
 from edgelr.errors import DivergedError
 from edgelr.examples import History
 from edgelr.progress import Progress
-from edgelr.recipe.schema import Train
+from edgelr.recipe.recommend import Train
+from edgelr.runtime.catalog import Catalog
+from edgelr.tasks.deepfm import DeepFM
 from edgelr.tasks.order import epoch_batches
 from edgelr.tasks.recommendation import catalog_of, goodness
-from edgelr.tasks.recommendation_losses import own_loss, teach
-from edgelr.tasks.recommendation_model import Layout, Recommender, call, make_model, save_model
+from edgelr.tasks.recommendation_layout import Layout
+from edgelr.tasks.recommendation_losses import own_loss, padded, teach
+from edgelr.tasks.recommendation_model import Recommender, call, make_model, save_model
 from edgelr.tasks.task import Reading
+
+Facts = Mapping[str, tuple[str, ...]]
+"""User or item -> what is known of it, in words."""
 
 _ASK_EVERY = 5  # epochs
 _PATIENCE = 4  # times in a row that the validation may be no better
@@ -27,6 +35,7 @@ _PATIENCE = 4  # times in a row that the validation may be no better
 def train_model(
     settings: Train,
     splits: Mapping[Split, Sequence[History]],
+    facts: tuple[Facts, Facts],
     folder: Path,
     seed: int,
     progress: Progress,
@@ -36,6 +45,7 @@ def train_model(
     Args:
         settings: The recipe's section.
         splits: ``train`` and ``validation`` are used.
+        facts: What is known of users, and of items.
         folder: Has the lists of users and items; configuration and weights are written there.
         seed: Of weights and order.
         progress: Where to show how far it is.
@@ -50,16 +60,43 @@ def train_model(
         users=len(catalog.users),
         items=len(catalog.items),
         dim=settings.dim,
-        hidden=settings.hidden if settings.type == "two-tower" else 0,
+        hidden=settings.hidden if settings.type != "matrix-factorization" else 0,
         loss=settings.loss,
         unseen=settings.unseen,
+        item_groups=_parts(settings.item_groups, splits["train"], len(catalog.items)),
     )
     torch.manual_seed(seed)
-    model = make_model(layout)
+    model = _with_features(layout, catalog, facts) if settings.type == "deepfm" else make_model(layout)
     rows = [catalog.users[each.id] for each in splits["train"]]
     score = goodness(reading, splits["validation"])
     _fit(model, settings, (splits["train"], rows), score, seed, progress)
     save_model(model, folder)
+
+
+def _parts(shares: Sequence[float], examples: Sequence[History], items: int) -> tuple[int, ...]:
+    """Sizes of the parts of a table whose first rows are met most."""
+    met = [row for each in examples for row in (*each.liked, *each.disliked)]
+    reached = torch.bincount(torch.tensor(met), minlength=items).cumsum(0) / len(met)
+    ends = sorted({min(items, int((reached < share).sum()) + 1) for share in shares} | {items})
+    return tuple(end - start for start, end in pairwise([0, *ends])) if shares else ()
+
+
+def _with_features(layout: Layout, catalog: Catalog, facts: tuple[Facts, Facts]) -> Recommender:
+    """A model that knows which of all facts there are each user and item has."""
+    words = sorted({fact for each in facts for listed in each.values() for fact in listed})
+    rows = {word: row for row, word in enumerate(words, start=1)}  # row 0 is of no fact
+    tables = []
+    for names, known in zip((catalog.users, catalog.items), facts, strict=True):
+        listed = [
+            torch.tensor([rows[fact] for fact in known.get(name, ())], dtype=torch.int64) for name in names
+        ]
+        tables.append(padded(listed).clamp(min=0))
+    users, items = tables
+    wide = replace(layout, user_features=users.shape[1], item_features=items.shape[1])
+    model = make_model(replace(wide, features=len(words) + 1))
+    assert isinstance(model, DeepFM)
+    model.user_features, model.item_features = users, items
+    return model
 
 
 def _fit(

@@ -7,7 +7,8 @@
 The synthetic table has 64 numbers an item, whose energy falls as that of trained tables does, and items are
 met as often as Zipf says. It is factored as a recipe does it, weighted by these counts, in a process of its
 own whose peak memory is compared with the bytes of the table. The graphs that are timed multiply a user's
-vector with the whole catalog and take the best 20 (``TopK``), in int8 both, one thread, in turn.
+vector with the whole catalog, in int8 both, and rank it as ``export.top`` does, without 100 items that were
+seen; the factored one also gives all scores, for numpy to rank. One thread, in turn.
 
 ``--movielens`` reads what a build made: the bytes of its tables in each package's graph, and the differences
 that validation found.
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,7 @@ def compress(items: int, rank: int, path: Path) -> dict[str, Any]:
 
 
 def write_graph(path: Path, matrices: list[NDArray[np.float32]]) -> None:
-    """``user [1, dim]`` times the matrices, then the best items; the last matrix is the catalog's.
+    """``user [1, dim]`` times the matrices, and the ranking; the last matrix is the catalog's.
 
     In int8 by the operators that scheme ``int8-dynamic`` gives, a scale a column and 7 bits, as it does: ONNX
     Runtime's own quantizer takes a column at a time, which is minutes for millions.
@@ -96,7 +98,9 @@ def write_graph(path: Path, matrices: list[NDArray[np.float32]]) -> None:
     import onnx
     from onnx import TensorProto, helper
 
-    nodes, weights, value = [], [_tensor("k", np.array([TOP], np.int64))], "user"
+    from edgelr.export.top import add_top
+
+    nodes, weights, value = [], [], "user"
     for number, matrix in enumerate(matrices):
         scales = np.abs(matrix).max(axis=0) / np.float32(63)
         rounded = np.empty(matrix.shape, np.int8)
@@ -106,18 +110,17 @@ def write_graph(path: Path, matrices: list[NDArray[np.float32]]) -> None:
         weights += [_tensor(f"{name}{number}", part) for name, part in parts.items()]
         nodes += _product(value, number)
         value = f"value{number}"
-    nodes.append(helper.make_node("TopK", [value, "k"], ["scores", "items"]))
+    nodes[-1].output[0] = "scores"
     graph = helper.make_graph(
         nodes,
         "top",
         [helper.make_tensor_value_info("user", TensorProto.FLOAT, [1, DIM])],
-        [
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, TOP]),
-            helper.make_tensor_value_info("items", TensorProto.INT64, [1, TOP]),
-        ],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, matrices[-1].shape[1]])],
         weights,
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    add_top(proto, TOP)
+    onnx.save(proto, path)
 
 
 def _tensor(name: str, array: NDArray[Any]) -> Any:  # noqa: ANN401 - onnx is not typed
@@ -147,18 +150,35 @@ def time_graphs(paths: dict[str, Path], rounds: int) -> dict[str, Any]:
     """Milliseconds a call of each graph, in turn, and the size of each file."""
     from edgelr.device.load import load_devices
     from edgelr.device.session import open_session
+    from edgelr.metrics.recommendation import top_items
 
     device = load_devices()["cpu-1t"]
     sessions = {name: open_session(path, device) for name, path in paths.items()}
     draw = np.random.default_rng(1)
-    times: dict[str, list[float]] = {name: [] for name in paths}
+    seen = draw.integers(0, sessions["dense"].get_outputs()[0].shape[1], (1, 100))
+
+    def inside(name: str, given: dict[str, Any]) -> NDArray[Any]:
+        found: NDArray[Any] = sessions[name].run(["top_items", "top_scores"], given)[0][0]
+        return found
+
+    def outside(name: str, given: dict[str, Any]) -> NDArray[Any]:
+        return top_items(sessions[name].run(["scores"], given)[0][0], seen[0].tolist(), TOP)
+
+    calls: dict[str, Callable[[dict[str, Any]], NDArray[Any]]] = {
+        "dense": lambda given: inside("dense", given),
+        "factored": lambda given: inside("factored", given),
+        "factored_ranked_by_numpy": lambda given: outside("factored", given),
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 3):
-        user = draw.normal(size=(1, DIM)).astype(np.float32)
-        for name, session in sessions.items():
+        given = {"user": draw.normal(size=(1, DIM)).astype(np.float32), "seen": seen}
+        found = {}
+        for name, call in calls.items():
             start = time.perf_counter()
-            session.run(None, {"user": user})
+            found[name] = call(given)
             if number >= 3:
                 times[name].append((time.perf_counter() - start) * 1e3)
+        assert found["factored"].tolist() == found["factored_ranked_by_numpy"].tolist()
     medians = {name: statistics.median(each) for name, each in times.items()}
     return {**{f"{name}_ms": found for name, found in medians.items()}, "files": _sizes(paths)}
 

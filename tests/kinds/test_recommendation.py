@@ -79,8 +79,8 @@ def test_a_call_is_timed_as_an_app_makes_it(shop_package: Package, sessions, cpu
     assert timed(shop_package, cpu)["model"] == str(model_path(shop_package))
     inputs = timed_inputs(shop_package, 2)
     arrays = {name: np.array(values, np.int64) for name, values in inputs.items()}
-    (scores,) = sessions["model"].run(None, arrays)
-    assert scores.shape == (2, ITEMS)
+    scores, values, items = sessions["model"].run(None, arrays)
+    assert (scores.shape, values.shape, items.shape) == ((2, ITEMS), (2, 20), (2, 20))
 
 
 def test_an_example_of_a_stranger(shop_package: Package, sessions) -> None:

@@ -7,7 +7,7 @@ import pytest
 from recommendation_fixtures import ITEMS, MET, USERS, shop_data
 
 from edgelr.errors import DataError, UnsupportedModelError
-from edgelr.load.interactions import Met, list_catalog, model_catalog, read_met, split_by_time
+from edgelr.load.interactions import Met, list_by_use, list_catalog, model_catalog, read_met, split_by_time
 from edgelr.progress import Progress
 
 QUIET = Progress(quiet=True)
@@ -65,6 +65,21 @@ def test_what_is_met_again_is_not_tested(tmp_path: Path) -> None:
     found = met(rows)
     splits = split_by_time(found, list_catalog(found, tmp_path), shop_data(), 1, QUIET)
     assert splits["test"][0].liked == (), "items 0 and 1 came again"
+
+
+def test_what_is_met_most_before_the_test_stands_first(shop: Path, tmp_path: Path) -> None:
+    found = read_met(shop_data(), shop)
+    catalog = list_catalog(found, tmp_path)
+    splits = split_by_time(found, catalog, shop_data(), 20, QUIET)
+    moved = list_by_use(found, splits, tmp_path)
+    again = model_catalog(tmp_path)
+    counts = np.zeros(ITEMS, int)
+    for each in moved["train"]:
+        counts[[*each.liked, *each.disliked]] += 1
+    assert (np.diff(counts) <= 0).all()
+    assert moved == split_by_time(found, again, shop_data(), 20, QUIET), "as if they had been listed so"
+    assert again.titles[again.items["7"]] == "Thing, 7"
+    assert list(again.users) == list(catalog.users)
 
 
 @pytest.mark.parametrize(("name", "place"), [("user", 0), ("item", 1)])

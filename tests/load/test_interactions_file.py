@@ -28,6 +28,17 @@ def test_without_ratings_all_are_likes(tmp_path: Path) -> None:
     assert found.liked.tolist() == [True]
 
 
+def test_other_columns_of_titles_and_people_are_facts(tmp_path: Path) -> None:
+    titles = write(tmp_path, "item,title,genre,year\nx,One,drama| war,1994\ny,Two,,2001\n", "titles.csv")
+    people = write(tmp_path, "city,user\nBerlin,ann\n,bob\n", "people.csv")
+    found = read_interactions(write(tmp_path, GOOD), titles, 4.0, people)
+    assert found.titles == {"x": "One", "y": "Two"}
+    assert found.item_facts == {"x": ("genre: drama", "genre: war", "year: 1994"), "y": ("year: 2001",)}
+    assert found.user_facts == {"ann": ("city: Berlin",), "bob": ()}
+    with pytest.raises(DataError, match="the column 'user' is missing"):
+        read_interactions(write(tmp_path, GOOD), titles, 4.0, titles)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

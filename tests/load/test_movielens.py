@@ -20,7 +20,11 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "ml-100k.inter").write_text(HEADING + "7\t2\t4\t10\n8\t1\t3\t9\n")
     (folder / "ml-100k.item").write_text(
         "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
-        "1\tToy Story\t1995\tAnimation\n"
+        "1\tToy Story\t1995\tAnimation Comedy\n2\tunknown\t\t\n"
+    )
+    (folder / "ml-100k.user").write_text(
+        "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+        "7\t24\tM\ttechnician\t85711\n8\t7\tF\tother\t94043\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     return folder
@@ -30,7 +34,16 @@ def test_ratings_and_titles(wheel: Path) -> None:
     found = read_movielens(4.0)
     assert (list(found.users), list(found.items)) == (["7", "8"], ["2", "1"])
     assert (found.times.tolist(), found.liked.tolist()) == ([10.0, 9.0], [True, False])
-    assert found.titles == {"1": "Toy Story (1995)"}
+    assert found.titles == {"1": "Toy Story (1995)", "2": "unknown ()"}
+
+
+def test_what_is_known_of_people_and_films(wheel: Path) -> None:
+    found = read_movielens(4.0)
+    assert found.user_facts == {
+        "7": ("age: 20s", "gender: M", "occupation: technician"),
+        "8": ("age: 0s", "gender: F", "occupation: other"),
+    }
+    assert found.item_facts == {"1": ("year: 1990s", "genre: Animation", "genre: Comedy"), "2": ()}
 
 
 def test_other_columns(wheel: Path) -> None:

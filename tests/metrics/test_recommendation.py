@@ -23,6 +23,8 @@ def metrics(scores: list[list[float]], users: list[History]) -> dict[str, float]
 def test_the_best_items_are_the_largest_that_were_not_seen() -> None:
     assert top_items([1, 5, 5, 9, 2], [3], 3).tolist() == [1, 2, 4]
     assert top_items([1.0, 2.0], [1], 20).tolist() == [0], "there are no more"
+    ties = np.random.default_rng(0).integers(0, 9, 500)
+    assert top_items(ties, [], 20).tolist() == np.argsort(-ties, kind="stable")[:20].tolist()
     scores = np.random.default_rng(0).normal(size=500)
     assert top_items(scores, [], 20).tolist() == np.argsort(-scores)[:20].tolist()
 

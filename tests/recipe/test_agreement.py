@@ -155,6 +155,9 @@ def test_what_a_recommender_knows(tmp_path):
         "2: model.train: is for the task recommendation and text-classification, and this one is translation; "
         "take it out"
     )
+    assert faults(tmp_path, text % ("recommendation", "export: {top: 20}")) == []
+    (fault,) = faults(tmp_path, text % ("translation", "export: {top: 20}"))
+    assert fault == "2: export.top: is for the task recommendation, and this one is translation; take it out"
     classifier = "model: {train: {type: text-classifier}}"
     assert faults(tmp_path, text % ("text-classification", classifier)) == []
     (fault,) = faults(tmp_path, text % ("text-classification", trained))

@@ -1,6 +1,5 @@
-"""The two recommenders and their folders."""
+"""The recommenders and their folders."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from recommendation_fixtures import ITEMS
 from edgelr.errors import UnsupportedModelError
 from edgelr.lowrank.reduce import restructure
 from edgelr.structure import Reduction
-from edgelr.tasks.recommendation_model import call, folded, load_model, save_model
+from edgelr.tasks.recommendation_layout import Layout
+from edgelr.tasks.recommendation_model import call, folded, load_model, make_model, save_model
 
 KINDS = ("matrix-factorization", "two-tower")
 BATCH = {"user": torch.tensor([3, 0]), "seen": torch.tensor([[1, 7, -1], [5, -1, -1]])}
@@ -72,24 +72,6 @@ def copied(shop: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(shop / "two-tower", tmp_path / "model"))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"model_type": "deepfm"}, "model_type is 'deepfm'"),
-        ({"loss": "hinge"}, "loss is 'hinge'"),
-        ({"dim": 0}, "dim is 0, no size"),
-        ({"hidden": 1.5}, r"hidden is 1\.5, no size"),
-        ({"users": 31}, r"does not fit its config\.json"),
-        ({"layers": 2}, "is of no recommender"),
-    ],
-)
-def test_a_config_that_is_wrong(copied: Path, change: dict[str, object], message: str) -> None:
-    path = copied / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(UnsupportedModelError, match=message):
-        load_model(copied)
-
-
 def test_weights_that_are_wrong(copied: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -107,3 +89,17 @@ def test_weights_that_are_wrong(copied: Path) -> None:
     (copied / "config.json").write_text("[]")
     with pytest.raises(UnsupportedModelError, match="is of no recommender"):
         load_model(copied)
+
+
+def test_features_that_are_wrong(shop: Path, tmp_path: Path) -> None:
+    sizes = {"users": 3, "items": 4, "dim": 2, "hidden": 4, "features": 3, "user_features": 1}
+    model = make_model(Layout(model_type="deepfm", item_features=2, **sizes))
+    model.item_features[2, 1] = 3
+    save_model(model, tmp_path)
+    with pytest.raises(UnsupportedModelError, match="item_features names rows that the 3 features do not"):
+        load_model(tmp_path)
+    model.item_features[2, 1] = 2
+    model.features.weight.data[0] = 1.0
+    save_model(model, tmp_path)
+    with pytest.raises(UnsupportedModelError, match=r"row 0 of features\.weight, of no feature, is not zero"):
+        load_model(tmp_path)
