@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelr.artifacts import Graph, Package
 from edgelr.errors import DamagedArtifactError, QuantizeError
 from edgelr.lowrank.rotate import rotate_inner
 from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
@@ -22,6 +23,7 @@ from edgelr.quantize.static import Feeds
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.graph import run_errors
+from edgelr.runtime.package import FEATURES, model_path
 from edgelr.runtime.subgraphs import read_inside, subgraphs
 
 _QUANTIZED = frozenset(
@@ -81,6 +83,27 @@ def prepare_graph(source: Path, folder: Path) -> Prepared:
     return Prepared(path=path, name=source.name, layers=layers)
 
 
+def prepared_graphs(package: Package, scratch: Path) -> dict[str, Prepared]:
+    """By role, the graphs that are quantized, written into folders of their own.
+
+    Raises:
+        QuantizeError: One is quantized or fused already, has no layers, or is too old for quantization.
+    """
+    found = {}
+    for role in quantized_graphs(package):
+        (scratch / role).mkdir()
+        found[role] = prepare_graph(model_path(package, role), scratch / role)
+    return found
+
+
+def quantized_graphs(package: Package) -> dict[str, Graph]:
+    """By role, the graphs that are quantized: of sound, the signal processing stays as it is.
+
+    16-bit samples have a range that 8 bits have not.
+    """
+    return {role: graph for role, graph in package.graphs.items() if role != FEATURES}
+
+
 def quantize_prepared(
     graph: Prepared,
     target: Path,
@@ -97,7 +120,7 @@ def quantize_prepared(
         choices: By name of the layer.
         settings: The recipe's section.
         feeds: Calibration data, where a scheme looks at any.
-        rounding: Of this graph, with what is known already; a new one when None.
+        rounding: What makes the rounding of this graph's weights better; None to leave it plain.
 
     Returns:
         Layers that were to be fp16 and stay fp32.
@@ -111,7 +134,7 @@ def quantize_prepared(
         block_size=settings.block_size,
         feeds=feeds,
         method=settings.calibration,
-        rounding=rounding or (Rounding(graph.path, feeds) if feeds else None),
+        rounding=rounding,
         whole=settings.scheme == "fp16",
     )
     with tempfile.TemporaryDirectory() as folder, _as_quantize_errors(graph.name):
