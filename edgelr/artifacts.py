@@ -13,6 +13,7 @@ KernelTimes  ``kernels.json``, for a budget of latency: ``plan/kernels.py``     
 FoundShare   ``share.json``, for a budget of quality: ``plan/quality.py``           quality
 Plan         ``plan.json``                                                          plan
 Factored     ``structure.json``, ``weights*.safetensors`` (or ``model.onnx``)       compress, finetune
+SchemeTimes  ``schemes.json``, for the scheme auto: ``quantize/fastest.py``         schemes
 Package      ``package.json`` and the files it lists                                export, quantize
 Sessions     ``sessions.json``, of ``session_rows.py``                              sessions
 Verdict      ``verdict.json``, of ``verdict.py``                                    validate

@@ -19,11 +19,11 @@ from edgelr.progress import Progress
 from edgelr.recipe.tasks import OnnxGraph
 
 if TYPE_CHECKING:
-    from edgelr.plan.kernel_graph import Timed
     from edgelr.plan.kernels import KernelTimes
     from edgelr.plan.quality import FoundShare
     from edgelr.stages import Measured
     from edgelr.structure import Reduction
+    from edgelr.timing.kernel_graph import Timed
 
     Loss = Callable[[Sequence[Reduction]], float]
 
@@ -57,10 +57,12 @@ def time_kernels(job: Job, source: Made[Source], survey: Made[Survey]) -> Made[K
         from edgelr.quantize.schemes import quantizer
 
         settings = job.recipe.quantize
+        scheme = None if settings is None else settings.scheme
+        assert scheme != "auto", "a fault of the recipe"
         conditions = Conditions(
             device=device,
             tokens=latency.tokens,
-            quantize=None if settings is None else quantizer(settings.scheme, settings.block_size),
+            quantize=quantizer(scheme, settings.block_size) if settings and scheme else None,
             seconds=latency.seconds,
         )
         times = measure_kernels(kernels, dense.artifact, conditions, scratch, job.progress)

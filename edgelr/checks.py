@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgelr.data_identity import own_metric
@@ -13,6 +13,7 @@ from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.recipe.custom import Custom
 from edgelr.recipe.load import data_path, fault, metrics_named
+from edgelr.recipe.quantize import TIMED, LayerScheme
 from edgelr.recipe.recommend import InteractionsFile
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
@@ -38,12 +39,47 @@ def check_accepts(device: Device, recipe: Recipe) -> None:
         UsageError: It does not.
     """
     schemes = recipe.quantize.schemes if recipe.quantize else ("fp32",)
+    if recipe.quantize and recipe.quantize.scheme == "auto" and not set(timed_schemes([device])) - {"fp32"}:
+        raise UsageError(
+            f"quantize.scheme: auto has nothing to choose from on '{device.name}', "
+            f"which accepts {', '.join(device.accepts)}",
+            "leave the section quantize out, name a scheme that the device accepts, or choose another device",
+        )
     if refused := [scheme for scheme in schemes if scheme not in device.accepts]:
         raise UsageError(
             f"device '{device.name}' does not accept {', '.join(refused)} "
             f"(it accepts {', '.join(device.accepts)})",
             "choose another quantize.scheme, other quantize.layers, or another device",
         )
+
+
+def timed_schemes(devices: Sequence[Device]) -> tuple[LayerScheme, ...]:
+    """What the scheme auto may choose from: everything that can be timed and that all devices accept."""
+    return tuple(scheme for scheme in TIMED if all(scheme in device.accepts for device in devices))
+
+
+def auto_device(recipe: Recipe, recipe_path: Path, devices: Sequence[Device]) -> Device | None:
+    """The device that the scheme auto is measured on, the first that can be timed; None of other schemes.
+
+    Args:
+        recipe: Checked.
+        recipe_path: Where it was read from.
+        devices: Those of this build; each accepts a scheme.
+
+    Raises:
+        UsageError: Nothing can be timed on any of them, or they have no scheme in common.
+    """
+    if recipe.quantize is None or recipe.quantize.scheme != "auto":
+        return None
+    names = ", ".join(device.name for device in devices)
+    found = next((each for each in devices if each.evidence == "run" and each.runner == "in-process"), None)
+    if found is None:
+        message = f"auto needs a device that can be timed here (evidence: run), and this is for {names}"
+        raise fault(recipe_path, "quantize.scheme", message)
+    if not set(timed_schemes(devices)) - {"fp32"}:
+        message = f"auto has nothing to choose from: {names} accept no scheme that is the same for all"
+        raise fault(recipe_path, "quantize.scheme", message)
+    return found
 
 
 def budget_device(recipe: Recipe, recipe_path: Path, profiles: Mapping[str, Device]) -> Device | None:

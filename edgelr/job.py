@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from edgelr.checks import budget_device, check_accepts, check_extras, check_own_metric
+from edgelr.checks import auto_device, budget_device, check_accepts, check_extras, check_own_metric
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
@@ -33,20 +33,24 @@ _CODE: dict[str, tuple[str, ...]] = {
     "load": ("load", "own_code", "tasks.own_module", "tasks.task", "lowrank.checkpoint", "runtime"),
     "survey": ("survey", "lowrank", "tasks", "own_code", "runtime"),
     "kernels": (
-        *("plan.kernels", "plan.kernel_graph", "quantize.dynamic", "runtime", "timing", "kinds"),
+        *("plan.kernels", "quantize.dynamic", "runtime", "timing", "kinds"),
         "device",
     ),
     "quality": (
         *("budgets", "plan", "compress", "lowrank", "tasks", "own_code", "kinds", "metrics"),
         *("runtime", "export", "device"),
     ),
-    "plan": ("plan", "lowrank.conv_cost"),
+    "plan": ("plan", "lowrank.conv_cost", "timing.kernel_graph"),
     "compress": ("compress", "lowrank", "tasks", "own_code", "runtime"),
     "finetune": ("finetune", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime"),
     "export": ("export", "lowrank", "tasks", "own_code", "kinds", "metrics", "runtime", "device"),
     "quantize": (
         *("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device", "own_code"),
-        *("lowrank.graph_file", "timing.feeds", "timing.inputs"),
+        *("lowrank.graph_file", "timing"),
+    ),
+    "schemes": (
+        *("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device", "own_code"),
+        *("lowrank.graph_file", "timing"),
     ),
     "sessions": ("sessions", "session_rows", "kinds", "runtime", "timing", "device"),
     "validate": (
@@ -94,6 +98,7 @@ class Job:
         until: Last stage to run, or None.
         devices: The profiles to validate on.
         timed_on: The profile that kernels are timed on; None without a budget of latency.
+        chosen_on: The profile that quantization is chosen on; None unless its scheme is auto.
         model_folder: The dense model; nowhere while it is yet to be trained.
         model_fingerprint: Hash of its content.
         store: Where artifacts are kept.
@@ -108,6 +113,7 @@ class Job:
     until: str | None
     devices: tuple[Device, ...]
     timed_on: Device | None
+    chosen_on: Device | None
     model_folder: Path
     model_fingerprint: str
     store: Store
@@ -192,6 +198,7 @@ def open_job(
         require(device)
         check_accepts(device, recipe)
     timed_on = budget_device(recipe, recipe_path, profiles)
+    chosen_on = auto_device(recipe, recipe_path, devices)
     check_extras(recipe.task)
     check_own_metric(recipe, recipe_path)
     try:
@@ -210,6 +217,7 @@ def open_job(
         until=until,
         devices=devices,
         timed_on=timed_on,
+        chosen_on=chosen_on,
         model_folder=model_folder,
         model_fingerprint=fingerprint(model_folder) if trained else "",
         store=Store(folder.parent / ".store", progress),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgelr.artifact_files import read_sessions, read_verdict
 from edgelr.artifacts import Package, Source, Survey
+from edgelr.checks import timed_schemes
 from edgelr.data_identity import own_metric, scoring_libraries
 from edgelr.job import Depends, Job, Made, run_stage
 from edgelr.recipe.quantize import Quantize, needs_data
@@ -14,6 +16,9 @@ from edgelr.runtime.package import open_package
 from edgelr.session_rows import Sessions
 from edgelr.stages import export
 from edgelr.verdict import Verdict
+
+if TYPE_CHECKING:
+    from edgelr.quantize.fastest import SchemeTimes
 
 _TUNED = {"tokens", "audio_s", "rows", "session_seconds"}
 
@@ -29,6 +34,9 @@ def quantize(
     if chosen is None:
         return package
     looks = settings is None or needs_data(settings)
+    finetune = job.recipe.finetune
+    tuned = settings is None and finetune is not None and finetune.quantization_aware
+    times = time_schemes(job, package, source) if chosen.scheme == "auto" else None
 
     def make(folder: Path, _: Path) -> None:
         from edgelr.quantize.calibration import data_of_source
@@ -36,20 +44,60 @@ def quantize(
 
         judged = replace(package.artifact, metric=own_metric(job.recipe.task, job.recipe_path))
         data = data_of_source(judged, source.artifact) if looks else None
-        quantize(judged, chosen, folder, job.progress, data)
+        found = None if times is None else times.artifact
+        quantize(judged, chosen, folder, job.progress, data, found, tuned=tuned)
 
     return run_stage(
         job,
         "quantize",
         chosen.scheme,
         Depends(
-            inputs={"package": package.key, **({"source": source.key} if looks else {})},
+            inputs={
+                "package": package.key,
+                **({"source": source.key} if looks else {}),
+                **({"times": times.key} if times is not None else {}),
+            },
             # Globs in their order, which the key does not see in an object: the first that matches counts.
-            settings={**chosen.model_dump(mode="json"), "globs": list(chosen.layers)},
+            settings={**chosen.model_dump(mode="json"), "globs": list(chosen.layers), "tuned": tuned},
             libraries=("numpy", "onnx", "onnxruntime", "tokenizers", *scoring_libraries(job.recipe.task)),
         ),
         make=make,
         read=open_package,
+    )
+
+
+def time_schemes(job: Job, package: Made[Package], source: Made[Source]) -> Made[SchemeTimes]:
+    """Package + Source + Device -> SchemeTimes: what the scheme auto chooses by."""
+    from edgelr.quantize.fastest import read_scheme_times
+
+    device, settings = job.chosen_on, job.recipe.quantize
+    assert device is not None
+    assert settings is not None
+    schemes = timed_schemes(job.devices)
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.quantize.calibration import data_of_source
+        from edgelr.quantize.times import time_schemes
+
+        data = data_of_source(package.artifact, source.artifact)
+        time_schemes(package.artifact, settings, schemes, device, data, folder, job.progress)
+
+    return run_stage(
+        job,
+        "schemes",
+        f"how long each layer takes on {device.name}",
+        Depends(
+            inputs={"package": package.key, "source": source.key},
+            settings={
+                "device": asdict(device),
+                "host": job.host_fingerprint,
+                "schemes": schemes,
+                "block_size": settings.block_size,
+            },
+            libraries=("numpy", "onnx", "onnxruntime", "tokenizers", *scoring_libraries(job.recipe.task)),
+        ),
+        make=make,
+        read=read_scheme_times,
     )
 
 

@@ -8,7 +8,7 @@ everything never loads torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgelr.artifact_files import read_factored, read_plan, read_source, read_survey
 from edgelr.artifacts import Factored, Package, Plan, Source, Survey
@@ -17,6 +17,7 @@ from edgelr.errors import UsageError
 from edgelr.job import Depends, Job, Made, run_stage
 from edgelr.load.model_folder import card_license
 from edgelr.recipe.load import fault
+from edgelr.recipe.schema import Recipe
 from edgelr.runtime.package import open_package
 
 if TYPE_CHECKING:
@@ -155,12 +156,27 @@ def finetune(job: Job, source: Made[Source], factored: Made[Factored]) -> Made[F
         "the factors, tuned against the dense model",
         Depends(
             inputs={"source": source.key, "factored": factored.key},
-            settings={**settings.model_dump(mode="json"), "seed": job.recipe.seed},
+            settings={
+                **settings.model_dump(mode="json"),
+                "seed": job.recipe.seed,
+                **(_rounded(job.recipe) if settings.quantization_aware else {}),
+            },
             libraries=("accelerate", "numpy", "torch", "transformers"),
         ),
         make=make,
         read=read_factored,
     )
+
+
+def _rounded(recipe: Recipe) -> dict[str, Any]:
+    """What of quantization is simulated while tuning."""
+    quantize = recipe.quantize
+    assert quantize is not None, "or a fault of the recipe"
+    simulated = {"scheme", "layers", "block_size", "vocabulary"}
+    return {
+        "quantize": quantize.model_dump(mode="json", include=simulated),
+        "globs": list(quantize.layers),  # in their order: the first that matches counts
+    }
 
 
 def export(job: Job, source: Made[Source], factored: Made[Factored] | None, macs: int) -> Made[Package]:

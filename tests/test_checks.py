@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgelr.checks import budget_device, check_accepts, check_extras
+from edgelr.checks import auto_device, budget_device, check_accepts, check_extras, timed_schemes
 from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
@@ -151,3 +151,37 @@ def test_parquet_needs_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
         check_extras(task)
     assert caught.value.hint == "pip install 'edgelr[build,recommendation]'"
     check_extras(task.model_copy(update={"data": data.model_copy(update={"path": "clicks.csv"})}))
+
+
+AUTO = "quantize: {scheme: auto}"
+
+
+def test_auto_is_measured_on_the_first_device_that_runs_for_real(
+    tiny_recipe: Path, tmp_path: Path, cpu: Device
+) -> None:
+    assert auto_device(load_recipe(tiny_recipe), tiny_recipe, [cpu]) is None
+    tiny_recipe.write_text(re.sub("quantize:.*", AUTO, tiny_recipe.read_text()))
+    recipe = load_recipe(tiny_recipe)
+    phone = like_cpu(tmp_path, "phone", "evidence: run", "evidence: static")["phone"]
+    few = cpu.model_copy(update={"accepts": ("fp32", "weight-int8", "fp16")})
+    assert auto_device(recipe, tiny_recipe, [phone, few, cpu]) is few
+    assert timed_schemes([phone, few, cpu]) == ("weight-int8", "fp32"), "what all of them take"
+    with pytest.raises(
+        UsageError, match=r"quantize\.scheme: auto needs a device that can be timed here .*phone"
+    ):
+        auto_device(recipe, tiny_recipe, [phone])
+    exact = cpu.model_copy(update={"accepts": ("int4", "int8-dynamic")})
+    with pytest.raises(UsageError, match="accept no scheme that is the same for all"):
+        auto_device(recipe, tiny_recipe, [few, exact])
+
+
+def test_auto_on_a_device_that_takes_no_scheme_is_told_before_anything_is_computed(
+    tiny_recipe: Path, tmp_path: Path, cpu: Device
+) -> None:
+    tiny_recipe.write_text(re.sub("quantize:.*", AUTO, tiny_recipe.read_text()))
+    exact = cpu.model_copy(update={"accepts": ("fp32", "fp16"), "name": "exact"})
+    with pytest.raises(
+        UsageError, match="auto has nothing to choose from on 'exact', which accepts fp32, fp16"
+    ):
+        check_accepts(exact, load_recipe(tiny_recipe))
+    check_accepts(cpu, load_recipe(tiny_recipe))

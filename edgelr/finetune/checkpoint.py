@@ -26,6 +26,7 @@ class Checkpoint:
         best_score: Its score.
         stale: Validations since then.
         history: ``{"step", "loss"?, "score"?}`` rows so far.
+        rounded: Whether the simulation of quantization has begun.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Checkpoint:
     best_score: float
     stale: int
     history: list[dict[str, float]]
+    rounded: bool = False
 
 
 def save_checkpoint(checkpoint: Checkpoint, scratch: Path) -> None:

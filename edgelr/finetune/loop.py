@@ -2,12 +2,17 @@
 
 The model stays in evaluation mode: the target is the teacher's exact output, so dropout would only be noise,
 and without it a step depends on nothing but the seed, the step number and the weights before it.
+
+With ``quantization_aware``, the last third of the steps computes as the quantized model will. Not all of
+them: rounding takes time, and factors first have to be right at all. And not only the last few: when that
+third begins, the learning rate is down to a quarter, and weights have to move by a step of the rounding.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +28,7 @@ from edgelr.progress import Progress
 from edgelr.recipe.finetune import Finetune
 
 State = dict[str, Any]
+ROUNDED_SHARE = 1 / 3  # of the steps, the last ones, with quantization simulated
 
 
 @dataclass(kw_only=True)
@@ -34,9 +40,10 @@ class Progressed:
     best_score: float = float("-inf")
     stale: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    rounded: bool = False
 
 
-def tune(
+def tune(  # noqa: PLR0913 - it is given everything that it does
     model: nn.Module,
     loss_of_step: Callable[[nn.Module, int], Tensor],
     validate: Callable[[nn.Module], float],
@@ -44,6 +51,8 @@ def tune(
     scratch: Path,
     accelerator: Accelerator,
     progress: Progress,
+    *,
+    rounding: Callable[[nn.Module], AbstractContextManager[None]] | None = None,
 ) -> list[dict[str, float]]:
     """Tune ``model`` in place; it ends with the weights of its best validation.
 
@@ -55,6 +64,7 @@ def tune(
         scratch: Where checkpoints are kept; a run that finds one goes on from there.
         accelerator: Which device, how many processes.
         progress: Where to show how far it is.
+        rounding: Lets the model compute as if it were quantized; None for a tuning that knows nothing of it.
 
     Returns:
         History rows ``{"step", "loss", "score"}``.
@@ -66,17 +76,28 @@ def tune(
     optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     at = _resume(model, optimizer, scratch, progress) or _start(model, validate)
+    begin = settings.steps if rounding is None else settings.steps - round(settings.steps * ROUNDED_SHARE)
     with progress.bar("tuning", settings.steps) as advance:
         advance(at.step)
-        while at.step < settings.steps and at.stale < settings.patience:
-            loss = _step(prepared, optimizer, loss_of_step, at.step, settings, accelerator)
-            at.step += 1
-            at.history.append({"step": at.step, "loss": loss})
-            if at.step % settings.validate_every == 0 or at.step == settings.steps:
-                _validate(at, model, validate)
-            if at.step % settings.checkpoint_every == 0 and accelerator.is_main_process:
-                _save(at, model, optimizer, scratch)
-            advance(note=f"loss {loss:.4f}, best {at.best_score:.4f}")
+
+        def steps_until(end: int) -> None:
+            while at.step < end and at.stale < settings.patience:
+                loss = _step(prepared, optimizer, loss_of_step, at.step, settings, accelerator)
+                at.step += 1
+                at.history.append({"step": at.step, "loss": loss})
+                if at.step % settings.validate_every == 0 or at.step == end:
+                    _validate(at, model, validate)
+                if at.step % settings.checkpoint_every == 0 and accelerator.is_main_process:
+                    _save(at, model, optimizer, scratch)
+                advance(note=f"loss {loss:.4f}, best {at.best_score:.4f}")
+
+        steps_until(begin)
+        if rounding is not None:
+            with rounding(model):
+                if not at.rounded:
+                    advance(begin - at.step)  # what patience has skipped
+                    _begin_rounded(at, model, validate, begin)
+                steps_until(settings.steps)
     model.load_state_dict(at.best)
     return at.history
 
@@ -115,7 +136,18 @@ def _resume(model: nn.Module, optimizer: Any, scratch: Path, progress: Progress)
         best_score=found.best_score,
         stale=found.stale,
         history=found.history,
+        rounded=found.rounded,
     )
+
+
+def _begin_rounded(
+    at: Progressed, model: nn.Module, validate: Callable[[nn.Module], float], begin: int
+) -> None:
+    """Go on from the best weights so far; how good they are is measured anew, as the quantized model."""
+    model.load_state_dict(at.best)
+    at.step, at.stale, at.rounded = begin, 0, True
+    at.best_score = validate(model)
+    at.history.append({"step": at.step, "score": at.best_score})
 
 
 def _step(
@@ -161,6 +193,7 @@ def _save(at: Progressed, model: nn.Module, optimizer: Any, scratch: Path) -> No
         best_score=at.best_score,
         stale=at.stale,
         history=at.history,
+        rounded=at.rounded,
     )
     save_checkpoint(state, scratch)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from edgelr.artifact_files import write_json
 from edgelr.artifacts import Factored, Source
 from edgelr.finetune.loop import tune
+from edgelr.finetune.simulate import simulated
 from edgelr.lowrank.checkpoint import load_factored_into, save_factored
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
@@ -26,7 +29,8 @@ def finetune(
     Args:
         source: The dense model and its data.
         factored: The model to tune; not changed.
-        recipe: Its task, its section ``finetune`` and its seed are used.
+        recipe: Its task, its section ``finetune`` and its seed are used; ``quantize`` too, where it is tuned
+            for.
         folder: Where the tuned model is written.
         scratch: Where checkpoints are kept between runs.
         progress: Where to show how far it is.
@@ -46,8 +50,11 @@ def finetune(
     loss = task.losses(teacher, reading, train, settings, recipe.seed, scratch, progress)
     validate = task.validator(teacher, reading, validation)
     loss_of_step = _of_process(loss, accelerator, bf16=uses_bf16(settings.precision))
+    rounding = _rounding(recipe)
     with same_sums():
-        history = tune(student, loss_of_step, validate, settings, scratch, accelerator, progress)
+        history = tune(
+            student, loss_of_step, validate, settings, scratch, accelerator, progress, rounding=rounding
+        )
     tuned = save_factored(
         student,
         folder,
@@ -57,6 +64,14 @@ def finetune(
     )
     write_json(folder / "history.json", history)
     return tuned
+
+
+def _rounding(recipe: Recipe) -> Callable[[nn.Module], AbstractContextManager[None]] | None:
+    """What simulates the recipe's quantization, where that is asked for."""
+    settings = recipe.quantize
+    if recipe.finetune is None or not recipe.finetune.quantization_aware or settings is None:
+        return None
+    return lambda model: simulated(model, settings)
 
 
 def _of_process(loss: Loss, accelerator: Accelerator, *, bf16: bool) -> Loss:

@@ -12,6 +12,7 @@ Source:
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,11 +64,24 @@ def turned(down: Matrix) -> tuple[Matrix, Matrix]:
         ``T [rank, rank]`` and its inverse; of a ``down`` without full rank a rotation alone.
     """
     rank = down.shape[1]
-    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(rank, rank)))
-    _, values, right = np.linalg.svd(down, full_matrices=False)
-    if len(values) < rank or values[-1] < 1e-6 * values[0]:
+    rotation = _rotation(rank)
+    if len(down) < rank:
         return rotation, rotation.T
-    return (right.T / values) @ rotation, rotation.T @ (values[:, None] * right)
+    triangle: Matrix = np.asarray(np.linalg.qr(down, mode="r"), np.float64)
+    # With a positive diagonal it is the only one, and changes as little as ``down`` does: what is tuned for
+    # its rounding meets the same turn again.
+    triangle *= np.where(triangle.diagonal() < 0, -1.0, 1.0)[:, None]
+    if triangle.diagonal().min() <= 1e-6 * triangle.diagonal().max():
+        return rotation, rotation.T
+    return np.asarray(np.linalg.solve(triangle, rotation), np.float64), rotation.T @ triangle
+
+
+@functools.cache
+def _rotation(rank: int) -> Matrix:
+    """Always the same one; remembered, as it is asked for in every step of a tuning."""
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(rank, rank)))
+    rotation.setflags(write=False)
+    return np.asarray(rotation)
 
 
 def _pairs(graph: Any, constants: set[str]) -> list[_Pair]:  # noqa: ANN401 - onnx is not typed

@@ -18,8 +18,8 @@ from edgelr.artifact_files import read_json, write_json
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError
-from edgelr.plan.kernel_graph import Attention, Kernel, Timed, write_kernel, write_stub
 from edgelr.progress import Progress
+from edgelr.timing.kernel_graph import Attention, Kernel, Timed, write_kernel, write_stub
 from edgelr.timing.rounds import Case, measure_rounds, package_case
 
 GRID_RANKS = 7

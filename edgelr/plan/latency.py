@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from edgelr.errors import UsageError
-from edgelr.plan.kernel_graph import Attention, Kernel, Timed
 from edgelr.plan.kernels import KernelTimes, kernel_grid
 from edgelr.plan.options import Price, head_sizes
 from edgelr.structure import Group, Reduction, Site
+from edgelr.timing.kernel_graph import Attention, Kernel, Timed
 
 _ROUNDING = 1e-9
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgelr.errors import QuantizeError
 from edgelr.quantize.layers import Layer
 from edgelr.recipe.quantize import LayerScheme, Quantize
-from edgelr.runtime.layer_names import names_to_match, unwrapped
+from edgelr.runtime.layer_names import matches, names_to_match, unwrapped
 
 _NEAR = 3  # names that an error lists
 
@@ -27,20 +26,35 @@ Choices = Mapping[str, Choice]
 """By name of the layer."""
 
 
-def choose(layers: Sequence[Layer], settings: Quantize) -> dict[str, Choice]:
+BITS: Mapping[LayerScheme, float] = {  # of a weight, with scales
+    "fp32": 32,
+    "fp16": 16,
+    "int8-dynamic": 8,
+    "int8-static": 8,
+    "a16w8": 8,
+    "weight-int8": 9,
+    "weight-int4": 5,
+}
+
+
+def choose(layers: Sequence[Layer], settings: Quantize, fastest: Choices | None = None) -> dict[str, Choice]:
     """Choose by the recipe's globs; of those that match a layer, the first counts.
 
     Args:
         layers: Of one graph.
         settings: The recipe's section.
+        fastest: Of the scheme auto, what is chosen for the others.
     """
     found = {}
     for layer in layers:
         glob = next((glob for glob in settings.layers if matches(glob, layer.name)), None)
-        if glob is None:
-            found[layer.name] = Choice(scheme=settings.scheme)
-        else:
+        if glob is not None:
             found[layer.name] = Choice(scheme=settings.layers[glob], reason=f"quantize.layers: {glob}")
+        elif settings.scheme == "auto":
+            assert fastest is not None, "the stage has it measured"
+            found[layer.name] = fastest[layer.name]
+        else:
+            found[layer.name] = Choice(scheme=settings.scheme)
     return found
 
 
@@ -63,8 +77,3 @@ def check_globs(names: Sequence[str], settings: Quantize) -> None:
             f"quantize.layers: '{glob}' matches none of the {len(names)} layers of the graph",
             f"names that are near: {', '.join(near)}" if near else "take it out: the graph has no layers",
         )
-
-
-def matches(glob: str, name: str) -> bool:
-    """Whether a glob means a layer: by its path, that of its factor, or of one that shares its product."""
-    return any(fnmatch.fnmatchcase(each, unwrapped(glob)) for each in names_to_match(name))

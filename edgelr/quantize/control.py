@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgelr.errors import QuantizeError
-from edgelr.quantize.choice import Choice
+from edgelr.quantize.choice import BITS, Choice
 from edgelr.recipe.quantize import LayerScheme, MaxDrop, Quantize
 
 MOST_EVALUATIONS = 25
-_BITS: dict[LayerScheme, float] = {"fp32": 32, "fp16": 16, "weight-int8": 9, "weight-int4": 5}  # with scales
 
 AllChoices = Mapping[str, Mapping[str, Choice]]
 """Role -> layer -> choice."""
@@ -31,11 +30,13 @@ class Unit:
     Attributes:
         layers: (role, name) of each.
         numbers: Of the matrix.
+        scheme: What they become when they are not kept.
         change: What they lose alone, together.
     """
 
     layers: tuple[tuple[str, str], ...]
     numbers: int
+    scheme: LayerScheme
     change: float
 
 
@@ -78,7 +79,7 @@ def control(choices: AllChoices, units: Sequence[Unit], settings: Quantize, drop
 
     Args:
         choices: Of the recipe.
-        units: Of the layers with its scheme.
+        units: Of the layers that may be kept: with its scheme, or with one that auto has chosen.
         settings: The recipe's section: the scheme, the metric and what it may lose.
         drop: Measures it.
 
@@ -92,7 +93,7 @@ def control(choices: AllChoices, units: Sequence[Unit], settings: Quantize, drop
     if without <= wanted.value:
         return _controlled(choices, (), without, without, measured.count)
     for level in settings.higher:
-        given = {unit: unit.numbers * (_BITS[level] - _BITS.get(scheme, 8.0)) for unit in units}
+        given = {unit: unit.numbers * (BITS[level] - BITS[unit.scheme]) for unit in units}
         ordered = sorted(
             (unit for unit in units if given[unit] > 0),
             key=lambda unit: (-unit.change / given[unit], unit.layers),

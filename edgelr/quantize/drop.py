@@ -11,13 +11,13 @@ from edgelr.artifacts import Package
 from edgelr.errors import DataError
 from edgelr.kinds.kind import kind_of
 from edgelr.quantize.calibration import Data
-from edgelr.recipe.quantize import MaxDrop, Scheme
+from edgelr.recipe.quantize import Auto, MaxDrop, Scheme
 
 if TYPE_CHECKING:
     from edgelr.kinds.kind import Sessions
 
 
-def drop_of(package: Package, data: Data, scheme: Scheme, wanted: MaxDrop) -> Callable[[Path], float]:
+def drop_of(package: Package, data: Data, scheme: Scheme | Auto, wanted: MaxDrop) -> Callable[[Path], float]:
     """A function that says what a metric loses against the fp32 package, which is scored once, here.
 
     Args:

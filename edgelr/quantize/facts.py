@@ -9,6 +9,7 @@ from typing import Any
 from edgelr.quantize.choice import Choice
 from edgelr.quantize.control import Controlled
 from edgelr.quantize.error_list import LayerError
+from edgelr.quantize.fastest import SchemeTimes, facts_of_times
 from edgelr.quantize.left import MOST_SHARE, Left
 from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.package import QUANTIZATION
@@ -23,6 +24,7 @@ def facts(
     left: Mapping[str, Sequence[Left]],
     weights: int,
     controlled: Controlled | None,
+    times: SchemeTimes | None = None,
 ) -> dict[str, Any]:
     """Put together what the report shows.
 
@@ -33,6 +35,7 @@ def facts(
         left: By role, what stayed fp32.
         weights: Bytes of all weights in fp32.
         controlled: What accuracy control found, if it was asked for.
+        times: What the scheme auto chose by.
 
     Returns:
         Plain JSON values: layers worst first, decibels rounded, and what a reader should be warned of.
@@ -52,6 +55,8 @@ def facts(
             f"{unstated:.1%} of the weights' bytes stayed fp32 under {settings.scheme} without anyone having "
             f"said so: {', '.join(most[:3])}"
         )
+    if times is not None:
+        document["auto"] = facts_of_times(times)
     if controlled is not None and settings.max_drop is not None:
         document["control"] = {
             "metric": settings.max_drop.metric,

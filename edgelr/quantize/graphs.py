@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelr.artifacts import Graph, Package
 from edgelr.errors import DamagedArtifactError, QuantizeError
 from edgelr.lowrank.rotate import rotate_inner
 from edgelr.quantize.blocks import Bits, Blocks, quantize_shared_tables
@@ -16,12 +17,13 @@ from edgelr.quantize.choice import Choices
 from edgelr.quantize.constants import large_constants, store_as_int8
 from edgelr.quantize.dynamic import unquantized_matrices
 from edgelr.quantize.layers import Layer, prepare_layers
-from edgelr.quantize.learned import Learned, learn
+from edgelr.quantize.learned import Learned
 from edgelr.quantize.schemes import BLOCKED, Means, quantize_layers
 from edgelr.quantize.static import Feeds
 from edgelr.quantize.vocabulary import quantize_tables
 from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.graph import run_errors
+from edgelr.runtime.package import FEATURES, model_path
 from edgelr.runtime.subgraphs import read_inside, subgraphs
 
 _QUANTIZED = frozenset(
@@ -81,6 +83,27 @@ def prepare_graph(source: Path, folder: Path) -> Prepared:
     return Prepared(path=path, name=source.name, layers=layers)
 
 
+def prepared_graphs(package: Package, scratch: Path) -> dict[str, Prepared]:
+    """By role, the graphs that are quantized, written into folders of their own.
+
+    Raises:
+        QuantizeError: One is quantized or fused already, has no layers, or is too old for quantization.
+    """
+    found = {}
+    for role in quantized_graphs(package):
+        (scratch / role).mkdir()
+        found[role] = prepare_graph(model_path(package, role), scratch / role)
+    return found
+
+
+def quantized_graphs(package: Package) -> dict[str, Graph]:
+    """By role, the graphs that are quantized: of sound, the signal processing stays as it is.
+
+    16-bit samples have a range that 8 bits have not.
+    """
+    return {role: graph for role, graph in package.graphs.items() if role != FEATURES}
+
+
 def quantize_prepared(
     graph: Prepared,
     target: Path,
@@ -97,7 +120,7 @@ def quantize_prepared(
         choices: By name of the layer.
         settings: The recipe's section.
         feeds: Calibration data, where a scheme looks at any.
-        learned: Of this graph, with what is known already; learned anew when None.
+        learned: What calibration data tells of this graph; None for plain rounding.
 
     Returns:
         Layers that were to be fp16 and stay fp32.
@@ -114,7 +137,7 @@ def quantize_prepared(
         feeds=feeds,
         method=settings.calibration,
         rounding=settings.rounding,
-        learned=learned or learn(graph.path, feeds),
+        learned=learned,
         whole=settings.scheme == "fp16",
     )
     with tempfile.TemporaryDirectory() as folder, _as_quantize_errors(graph.name):

@@ -112,6 +112,8 @@ def use_half_quadratic(source: Path, target: Path, bits: Literal[4, 8], known: K
     import onnx
     from onnx import numpy_helper
 
+    from edgelr.lowrank.graph_file import write_graph
+
     before, after = onnx.load(source), onnx.load(target)
     weights = {tensor.name: tensor for tensor in before.graph.initializer}
     products = [node for node in before.graph.node if node.op_type == "MatMul"]
@@ -131,7 +133,7 @@ def use_half_quadratic(source: Path, target: Path, bits: Literal[4, 8], known: K
         for tensor, array in zip(parts, known[key], strict=True):
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
         done.add(node.input[1])
-    target.write_bytes(after.SerializeToString(deterministic=True))
+    write_graph(after, target)
     return len(done)
 
 

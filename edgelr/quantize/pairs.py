@@ -88,6 +88,8 @@ def use_pairs(source: Path, target: Path) -> int:
     import onnx
     from onnx import numpy_helper
 
+    from edgelr.lowrank.graph_file import write_graph
+
     before, after = onnx.load(source), onnx.load(target)
     tensors = {tensor.name: tensor for tensor in after.graph.initializer}
     done = 0
@@ -99,5 +101,5 @@ def use_pairs(source: Path, target: Path) -> int:
         codes.CopyFrom(numpy_helper.from_array(rounded, codes.name))
         scale.CopyFrom(numpy_helper.from_array(scales, scale.name))
         done += 1
-    target.write_bytes(after.SerializeToString(deterministic=True))
+    write_graph(after, target)
     return done

@@ -10,24 +10,32 @@ from functools import cached_property
 from pathlib import Path
 
 from edgelr.artifact_files import write_json
-from edgelr.artifacts import Graph, Package
+from edgelr.artifacts import Package
 from edgelr.errors import DataError, QuantizeError
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.quantize.calibration import Data, check_feeds
 from edgelr.quantize.choice import Choice, check_globs, choose
-from edgelr.quantize.control import Controlled, Unit, control
+from edgelr.quantize.control import Controlled, control
 from edgelr.quantize.drop import drop_of
 from edgelr.quantize.error_list import LayerError, list_errors
 from edgelr.quantize.facts import QUANTIZATION, facts
-from edgelr.quantize.graphs import Prepared, prepare_graph, quantize_prepared
+from edgelr.quantize.fastest import SchemeTimes, fastest_choices, main_scheme
+from edgelr.quantize.graphs import (
+    Prepared,
+    prepare_graph,
+    prepared_graphs,
+    quantize_prepared,
+    quantized_graphs,
+)
 from edgelr.quantize.learned import Learned, learn
 from edgelr.quantize.left import Left, fp32_left, weight_bytes
 from edgelr.quantize.schemes import CALIBRATED
 from edgelr.quantize.static import Feeds
-from edgelr.recipe.quantize import Quantize
+from edgelr.quantize.units import units_of
+from edgelr.recipe.quantize import LayerScheme, Quantize
 from edgelr.runtime.graph import describe_graph
-from edgelr.runtime.package import FEATURES, model_path, seal_package
+from edgelr.runtime.package import seal_package
 from edgelr.runtime.shared_weights import WEIGHTS, share_weights
 
 _LISTED = 8  # calls of each graph that the error list is measured on, evenly over the calibration data
@@ -45,6 +53,8 @@ class _Work:
         settings: The recipe's section.
         graphs: By role, prepared.
         data: What may be looked at; None for a yardstick, which is not explained.
+        times: What the scheme auto chooses by; None of others.
+        tuned: Whether the weights were tuned for plain rounding.
         progress: Where to show how far it is.
     """
 
@@ -52,12 +62,17 @@ class _Work:
     settings: Quantize
     graphs: Mapping[str, Prepared]
     data: Data | None
+    times: SchemeTimes | None
+    tuned: bool
     progress: Progress
 
     @cached_property
     def learned(self) -> dict[str, Learned | None]:
-        """By role, what calibration data tells; None without data."""
-        return {role: learn(graph.path, self.feeds(role)) for role, graph in self.graphs.items()}
+        """By role, what calibration data tells; None without any, and of weights tuned for plain rounding."""
+        return {
+            role: None if self.tuned else learn(graph.path, self.feeds(role))
+            for role, graph in self.graphs.items()
+        }
 
     def feeds(self, role: str) -> Sequence[Feeds]:
         """Calibration data of a graph."""
@@ -79,7 +94,14 @@ class _Work:
 
 
 def quantize(
-    package: Package, settings: Quantize, folder: Path, progress: Progress, data: Data | None = None
+    package: Package,
+    settings: Quantize,
+    folder: Path,
+    progress: Progress,
+    data: Data | None = None,
+    times: SchemeTimes | None = None,
+    *,
+    tuned: bool = False,
 ) -> Package:
     """Quantize every graph of a package.
 
@@ -88,32 +110,36 @@ def quantize(
         settings: The recipe's section.
         folder: Where the quantized package is written.
         progress: Where to show how far it is.
-        data: Calibration and validation data. Without any, no scheme may look at data, and what each layer
-            loses is not listed.
+        data: Calibration and validation data; without any, no scheme may look at it and nothing is explained.
+        times: What the scheme auto chooses by, of this package; not needed for others.
+        tuned: Whether the weights were tuned for plain rounding, which then is the best.
 
     Raises:
         DataError: Calibration data is missing, or does not fit a graph.
-        QuantizeError: The package is quantized already, a glob matches nothing, a matrix stayed fp32, a graph
-            cannot be quantized, an output is too far from fp32, or a metric drops too much.
+        QuantizeError: It is quantized already or cannot be, a glob matches nothing, a matrix stayed fp32, an
+            output is too far from fp32, a metric drops too much, or nothing is faster than fp32.
     """
-    if package.precision != "fp32":
-        raise QuantizeError(
-            f"{package.folder} is {package.precision} already", "quantize the fp32 package it was made of"
-        )
-    _check_data(package, settings, data)
+    _check_package(package, settings, data)
+    if tuned:
+        settings = settings.model_copy(update={"rounding": "plain"})
     _copy_others(package, folder)
     with tempfile.TemporaryDirectory() as scratch:
-        prepared = {}
-        for role in quantized_graphs(package):
-            (Path(scratch) / role).mkdir()
-            prepared[role] = prepare_graph(model_path(package, role), Path(scratch) / role)
-        work = _Work(package=package, settings=settings, graphs=prepared, data=data, progress=progress)
-        check_globs([layer.name for graph in prepared.values() for layer in graph.layers], settings)
+        work = _Work(
+            package=package,
+            settings=settings,
+            graphs=prepared_graphs(package, Path(scratch)),
+            data=data,
+            times=times,
+            tuned=tuned,
+            progress=progress,
+        )
+        check_globs([layer.name for graph in work.graphs.values() for layer in graph.layers], settings)
         choices, controlled = _choices(work, Path(scratch))
+        precision = _precision(work, choices)
         islands = work.write(choices, folder)
         if data is not None:
             _explain(work, choices, controlled, islands, folder)
-    if len(prepared) > 1:
+    if len(work.graphs) > 1:
         saved = share_weights([folder / graph.file for graph in quantized_graphs(package).values()])
         progress.note(f"{saved / 1e6:.2f} MB that the graphs have in common are stored once")
     _check_close(package, settings, folder, progress)
@@ -122,7 +148,7 @@ def quantize(
         name=package.name,
         task=package.task,
         graphs={role: describe_graph(folder / graph.file) for role, graph in package.graphs.items()},
-        precision=settings.scheme,
+        precision=precision,
         cost=package.cost,
         settings=package.settings,
         source=package.source,
@@ -155,19 +181,15 @@ def quantize_graph(
         graph = prepare_graph(source, Path(scratch))
         check_globs([layer.name for layer in graph.layers], settings)
         choices = choose(graph.layers, settings)
-        islands = quantize_prepared(graph, target, choices, settings, feeds)
+        islands = quantize_prepared(graph, target, choices, settings, feeds, learn(graph.path, feeds))
         return fp32_left(graph.path, target, graph.layers, choices, islands)
 
 
-def quantized_graphs(package: Package) -> dict[str, Graph]:
-    """By role, the graphs that are quantized: of sound, the signal processing stays as it is.
-
-    16-bit samples have a range that 8 bits have not.
-    """
-    return {role: graph for role, graph in package.graphs.items() if role != FEATURES}
-
-
-def _check_data(package: Package, settings: Quantize, data: Data | None) -> None:
+def _check_package(package: Package, settings: Quantize, data: Data | None) -> None:
+    if package.precision != "fp32":
+        raise QuantizeError(
+            f"{package.folder} is {package.precision} already", "quantize the fp32 package it was made of"
+        )
     if data is not None:
         for role, graph in quantized_graphs(package).items():
             check_feeds(data.feeds.get(role, ()), graph, f"calibration data of {package.name}")
@@ -194,7 +216,7 @@ def _copy_others(package: Package, folder: Path) -> None:
 def _choices(work: _Work, scratch: Path) -> tuple[AllChoices, Controlled | None]:
     """The recipe's choices, or what accuracy control makes of them."""
     settings = work.settings
-    choices = {role: choose(graph.layers, settings) for role, graph in work.graphs.items()}
+    choices = {role: _chosen(work, role, graph) for role, graph in work.graphs.items()}
     if settings.max_drop is None or work.data is None:
         return choices, None
     drop = drop_of(work.package, work.data, settings.scheme, settings.max_drop)
@@ -207,8 +229,7 @@ def _choices(work: _Work, scratch: Path) -> tuple[AllChoices, Controlled | None]
 
     work.write(choices, folder)
     errors = {role: _errors(work, role, choices, folder) for role in work.graphs}
-    units = _units(work, choices, errors)
-    found = control(choices, units, settings, measured)
+    found = control(choices, units_of(work.graphs, choices, errors, settings), settings, measured)
     kept = f"{len(found.kept)} of {sum(map(len, choices.values()))} layers kept at higher precision"
     work.progress.note(
         f"{settings.max_drop.metric} drops by {found.drop:.4g} ({found.without:.4g} without): {kept}, "
@@ -217,24 +238,18 @@ def _choices(work: _Work, scratch: Path) -> tuple[AllChoices, Controlled | None]
     return found.choices, found
 
 
-def _units(work: _Work, choices: AllChoices, errors: Mapping[str, Sequence[LayerError]]) -> list[Unit]:
-    """The layers that have the recipe's scheme, those of one matrix together."""
-    change = {(role, each.layer): each.output_change for role, found in errors.items() for each in found}
-    matrices: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    numbers = {}
-    for role, graph in work.graphs.items():
-        for layer in graph.layers:
-            if choices[role][layer.name].scheme == work.settings.scheme:
-                matrices.setdefault((role, layer.matrix), []).append((role, layer.name))
-                numbers[role, layer.matrix] = layer.numbers
-    return [
-        Unit(
-            layers=tuple(layers),
-            numbers=numbers[matrix],
-            change=sum(change.get(layer, 0.0) for layer in layers),
-        )
-        for matrix, layers in matrices.items()
-    ]
+def _chosen(work: _Work, role: str, graph: Prepared) -> dict[str, Choice]:
+    fastest = None if work.times is None else fastest_choices(graph.layers, role, work.times)
+    return choose(graph.layers, work.settings, fastest)
+
+
+def _precision(work: _Work, choices: AllChoices) -> LayerScheme:
+    """What the package is called: the recipe's scheme, or what most of it became by auto."""
+    if work.settings.scheme != "auto":
+        return work.settings.scheme
+    assert work.times is not None
+    layers = [(layer, choices[role]) for role, graph in work.graphs.items() for layer in graph.layers]
+    return main_scheme(layers, work.times.device)
 
 
 def _errors(work: _Work, role: str, choices: AllChoices, folder: Path) -> tuple[LayerError, ...]:
@@ -266,6 +281,7 @@ def _explain(
         left,
         sum(weight_bytes(graph.path) for graph in work.graphs.values()),
         controlled,
+        work.times,
     )
     write_json(folder / QUANTIZATION, document)
     for warning in document["warnings"]:

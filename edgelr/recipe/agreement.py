@@ -13,6 +13,7 @@ from typing import Any, get_args
 from edgelr.metrics import ERRORS, METRICS
 from edgelr.recipe.faults import did_you_mean
 from edgelr.recipe.gates import BaselineName
+from edgelr.recipe.quantization import check_quantization
 from edgelr.recipe.schema import GRAPH_SUFFIX, Latency, Validation
 from edgelr.recipe.tasks import Generate, SentenceEmbedding
 from edgelr.recipe.yaml_file import YamlFile, describe
@@ -64,6 +65,7 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
         *_check_lists(file, measured),
         *_check_lengths(file, measured),
         *_check_gates(file, measured),
+        *check_quantization(file),
     )
 
 

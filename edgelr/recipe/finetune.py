@@ -62,6 +62,11 @@ class Finetune(Section):
         "SpecAugment, such as 0.05; of Whisper, wav2vec2 and HuBERT",
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross entropy")
+    quantization_aware: bool = Field(
+        False,
+        description="the last third of the steps computes with weights and activations rounded as quantize "
+        "will; gradients go straight through",
+    )
     validate_every: Count = Field(50, description="steps between validations; the best checkpoint wins")
     patience: Count = Field(5, description="validations without a better result before tuning stops early")
     checkpoint_every: Count = Field(50, description="steps between checkpoints; a killed run resumes")

@@ -11,6 +11,10 @@ from edgelr.recipe.section import Section
 Scheme = Literal["int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16"]
 LayerScheme = Literal["int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16", "fp32"]
 Rounding = Literal["plain", "hqq", "compensated"]
+Auto = Literal["auto"]
+# What auto chooses from. Not fp16, which is for all that flows in a graph, nor a16w8, which is for hardware
+# that cannot be timed here. Of schemes of as many bytes the one that loses less comes first.
+TIMED: tuple[LayerScheme, ...] = ("int8-dynamic", "int8-static", "weight-int8", "weight-int4", "fp32")
 
 
 class MaxDrop(Section):
@@ -23,10 +27,11 @@ class MaxDrop(Section):
 class Quantize(Section):
     """How the exported graph is quantized."""
 
-    scheme: Scheme = Field(
+    scheme: Scheme | Auto = Field(
         description="int8-dynamic: int8 weights and activations; int8-static: likewise, calibrated; a16w8: "
         "16-bit activations, for NPUs; weight-int8, weight-int4: blocks of weights with a scale each, for "
-        "what is bound by bytes, such as decoding; fp16: half precision"
+        "what is bound by bytes, such as decoding; fp16: half precision; auto: for each layer, whichever of "
+        "these (but fp16 and a16w8) or fp32 is measured as fastest on the first device that can be timed"
     )
     layers: dict[str, LayerScheme] = Field(
         default_factory=dict,
@@ -64,7 +69,9 @@ class Quantize(Section):
 
     @property
     def schemes(self) -> tuple[LayerScheme, ...]:
-        """Everything that a layer may become."""
+        """Everything that a layer may become; of auto only what does not depend on a device."""
+        if self.scheme == "auto":
+            return tuple(dict.fromkeys((*self.layers.values(), *self.higher)))
         return tuple(dict.fromkeys((self.scheme, *self.layers.values(), *self.higher)))
 
     @property
@@ -72,9 +79,11 @@ class Quantize(Section):
         """What accuracy control may keep a layer at, fewest bytes first; nothing when it is not asked for."""
         if self.max_drop is None:
             return ()
-        return ("weight-int8", "fp32") if self.scheme == "weight-int4" else ("fp32",)
+        return ("weight-int8", "fp32") if self.scheme in ("weight-int4", "auto") else ("fp32",)
 
 
 def needs_data(settings: Quantize) -> bool:
     """Whether quantization has to look at calibration data."""
+    if settings.scheme == "auto":  # how many rows a layer multiplies, data tells
+        return True
     return bool({"int8-static", "a16w8", "fp16"} & set(settings.schemes)) or settings.max_drop is not None

@@ -42,7 +42,12 @@ def quantization_markdown(found: Row | None) -> str:
     """
     if found is None:
         return ""
-    parts = [_control(found.get("control")), _errors(found["layers"]), _left(found)]
+    parts = [
+        _times(found.get("auto")),
+        _control(found.get("control")),
+        _errors(found["layers"]),
+        _left(found),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -65,6 +70,30 @@ def errors_picture(layers: Sequence[Row]) -> str:
         for row in _measured(layers)
     ]
     return bar_chart("Change of the output by each quantized layer alone (cosine distance)", bars)
+
+
+def _times(auto: Row | None) -> str:
+    """What each shape takes with each scheme, and which is the fastest."""
+    if auto is None:
+        return ""
+    schemes = list(dict.fromkeys(scheme for row in auto["shapes"] for scheme in row["ms"]))
+    rows = [
+        (
+            str(row["layers"]),
+            str(row["rows"]),
+            f"{row['in']} → {', '.join(str(out) for out in row['outs'])}",
+            *(f"{row['ms'][scheme]:.3g}" if scheme in row["ms"] else "" for scheme in schemes),
+            row["scheme"],
+        )
+        for row in auto["shapes"]
+    ]
+    legend = (
+        f"Scheme auto, measured on {auto['device']}: milliseconds of the products of one value, each shape "
+        "alone; rows are those of a call on calibration data, one in a decoder. What is within "
+        f"{auto['noise']:.0%} of the fastest is as fast, and the smallest of these is taken. Tables, globs "
+        "and accuracy control do not go by it: what became of each layer is below."
+    )
+    return "\n\n".join([legend, table(("layers", "rows", "shape", *schemes, "fastest"), rows)])
 
 
 def _control(control: Row | None) -> str:

@@ -7,6 +7,7 @@ name. What it notes about each node still says which module the node is of.
 from __future__ import annotations
 
 import ast
+import fnmatch
 from collections.abc import Sequence
 
 SCOPES = "pkg.torch.onnx.name_scopes"  # metadata of a node: every module around it, and the call itself
@@ -88,6 +89,11 @@ def names_to_match(name: str) -> tuple[str, ...]:
     prefix = first.rpartition(".")[0]
     members = [each if "." in each or not prefix else f"{prefix}.{each}" for each in others]
     return tuple(dict.fromkeys((name, whole, layer, first, *members)))
+
+
+def matches(glob: str, name: str) -> bool:
+    """Whether a glob means a layer: by its path, that of its factor, or of one that shares its product."""
+    return any(fnmatch.fnmatchcase(each, unwrapped(glob)) for each in names_to_match(name))
 
 
 def _factor(name: str) -> str:

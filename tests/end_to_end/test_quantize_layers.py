@@ -73,3 +73,21 @@ def test_a_drop_that_cannot_be_met_leaves_nothing(rebuilt: Path) -> None:
     with pytest.raises(QuantizeError, match=r"quantize.max_drop: cosine loses .* at least, 0.0 is allowed"):
         build(recipe, rebuilt / "tiny")
     assert not (rebuilt / "tiny" / "package").exists()
+
+
+@pytest.mark.slow
+def test_auto_takes_what_is_fastest_here_and_says_by_which_times(rebuilt: Path, monkeypatch) -> None:
+    monkeypatch.setattr("edgelr.quantize.times.SECONDS", 0.5)
+    section = "quantize: {scheme: auto, min_cosine: 0.5, layers: {'*.key*': weight-int8}}"
+    recipe, out = with_section(rebuilt / "tiny.yaml", section), rebuilt / "tiny"
+    report = build(recipe, out)
+    found = report.document["quantization"]
+    accepted = {"int8-dynamic", "int8-static", "weight-int8", "weight-int4", "fp32"}
+    assert {scheme for row in found["auto"]["shapes"] for scheme in row["ms"]} == accepted
+    assert {row["scheme"] for row in found["layers"] if ".key" in row["layer"]} == {"weight-int8"}
+    package = open_package(out / "package")
+    assert package.precision in accepted - {"fp32"}
+    assert "Scheme auto, measured on cpu-1t" in (out / "report.md").read_text(encoding="utf-8")
+    again = build(recipe, out)
+    assert all(row["reused"] for row in again.document["stages"]), "the times are kept"
+    assert "schemes" in {row["stage"] for row in again.document["stages"]}

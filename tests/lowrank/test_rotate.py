@@ -111,6 +111,8 @@ def test_a_down_without_full_rank_is_only_rotated():
     turn, back = turned(down)
     np.testing.assert_allclose(turn @ turn.T, np.eye(4), atol=1e-12)
     np.testing.assert_allclose(turn @ back, np.eye(4), atol=1e-12)
+    turn, back = turned(np.zeros((32, 4)))
+    np.testing.assert_allclose(turn @ back, np.eye(4), atol=1e-12)
     turn, back = turned(np.random.default_rng(0).normal(size=(3, 5)))
     np.testing.assert_allclose(turn @ back, np.eye(5), atol=1e-12)
 
@@ -121,3 +123,11 @@ def test_rows_become_orthonormal():
     made = down @ turn
     np.testing.assert_allclose(made.T @ made, np.eye(16), atol=1e-6)
     np.testing.assert_allclose(turn @ back, np.eye(16), atol=1e-6)
+
+
+def test_a_down_that_hardly_differs_is_turned_nearly_alike():
+    """Even where singular values are equal, and their vectors whatever a library makes of them."""
+    draw = np.random.default_rng(0)
+    down, _ = np.linalg.qr(draw.normal(size=(32, 16)))
+    made = [each @ turned(each)[0] for each in (down, down + 1e-6 * draw.normal(size=down.shape))]
+    np.testing.assert_allclose(made[1], made[0], atol=1e-4)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.errors import DamagedArtifactError
-from edgelr.plan.kernel_graph import Attention
 from edgelr.plan.kernels import (
     Conditions,
     Kernel,
@@ -25,6 +24,7 @@ from edgelr.plan.kernels import (
 )
 from edgelr.progress import Progress
 from edgelr.quantize.dynamic import quantize_matrices
+from edgelr.timing.kernel_graph import Attention
 
 Make = Callable[..., Package]
 QUIET = Progress(quiet=True)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from edgelr.artifacts import Survey
 from edgelr.errors import UsageError
-from edgelr.plan.kernel_graph import Attention, Kernel, Timed
 from edgelr.plan.kernels import KernelTimes
 from edgelr.plan.latency import LatencyBudget, kernels_to_time, latency_budget, latency_price
 from edgelr.structure import Reduction
+from edgelr.timing.kernel_graph import Attention, Kernel, Timed
 
 times_ms = st.floats(0.01, 1000.0)
 

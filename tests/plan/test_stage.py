@@ -11,13 +11,13 @@ from torch import nn
 from edgelr.artifacts import Survey
 from edgelr.errors import UsageError
 from edgelr.lowrank.reduce import restructure
-from edgelr.plan.kernel_graph import Attention, Timed
 from edgelr.plan.kernels import KernelTimes
 from edgelr.plan.latency import kernels_to_time
 from edgelr.plan.planner import Storage
 from edgelr.plan.quality import FoundShare
 from edgelr.plan.stage import CURVE, plan
 from edgelr.recipe.schema import Compress
+from edgelr.timing.kernel_graph import Attention, Timed
 
 Make = Callable[..., Survey]
 FP32 = Storage(precision="fp32", pivoted=False)

@@ -1,7 +1,7 @@
 import pytest
 
 from edgelr.errors import QuantizeError
-from edgelr.quantize.choice import Choice, check_globs, choose, matches
+from edgelr.quantize.choice import Choice, check_globs, choose
 from edgelr.quantize.layers import Layer
 from edgelr.recipe.quantize import Quantize
 
@@ -22,25 +22,6 @@ def test_the_first_glob_that_matches_counts():
     )
     assert found[NAMES[0]].reason == "quantize.layers: *.query"
     assert found["lm_head"] == Choice(scheme="int8-dynamic")
-
-
-@pytest.mark.parametrize(
-    ("glob", "name", "expected"),
-    [
-        ("encoder.*", NAMES[0], True),
-        ("transformer.encoder.*", NAMES[0], True),
-        ("model.model.encoder.*", NAMES[0], True),
-        ("encoder.layer.0.query", NAMES[0], True),
-        ("*.down", NAMES[0], True),
-        ("*.down", NAMES[1], False),
-        ("*.k", NAMES[2], True),
-        ("decoder.layer.0.k", NAMES[2], True),
-        ("*.v", NAMES[2], False),
-        ("query", NAMES[0], False),
-    ],
-)
-def test_what_a_glob_means(glob, name, expected):
-    assert matches(glob, name) is expected
 
 
 def test_a_glob_that_matches_nothing_lists_what_is_near():

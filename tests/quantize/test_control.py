@@ -16,7 +16,7 @@ def problem(losses, scheme="int8-dynamic"):
     """Layers that each cost a metric something, which adds up; a layer at 8 bits of 4 costs a tenth of it."""
     choices = {"model": {name: Choice(scheme=scheme) for name in losses}}
     units = [
-        Unit(layers=(("model", name),), numbers=size, change=loss * 0.01)
+        Unit(layers=(("model", name),), numbers=size, scheme=scheme, change=loss * 0.01)
         for name, (loss, size) in losses.items()
     ]
 
@@ -59,7 +59,7 @@ def test_what_is_not_needed_after_all_goes_back():
     """Its error looks large, and the metric does not care."""
     losses = {"loud": (0.0, 50), "worst": (1.0, 100), "other": (0.5, 100)}
     choices, units, drop = problem(losses)
-    units[0] = Unit(layers=units[0].layers, numbers=50, change=9.0)
+    units[0] = Unit(layers=units[0].layers, numbers=50, scheme="int8-dynamic", change=9.0)
     assert control(choices, units, section(0.5), drop).kept == (("model", "worst"),)
 
 
@@ -76,7 +76,8 @@ def test_layers_of_one_matrix_stay_together():
         "encoder": {"embed": Choice(scheme="int8-dynamic")},
         "decoder": {"head": Choice(scheme="int8-dynamic")},
     }
-    unit = Unit(layers=(("encoder", "embed"), ("decoder", "head")), numbers=10, change=1.0)
+    layers = (("encoder", "embed"), ("decoder", "head"))
+    unit = Unit(layers=layers, numbers=10, scheme="int8-dynamic", change=1.0)
     found = control(choices, [unit], section(0.5), lambda c: float(c["decoder"]["head"].scheme != "fp32"))
     assert found.kept == unit.layers
     assert found.choices["encoder"]["embed"].scheme == "fp32"

@@ -151,3 +151,15 @@ def test_what_makes_features_of_sound_stays_exact(dense_speech, small_speech):
         assert small_speech.files[f"{role}.onnx"] != dense_speech.files[f"{role}.onnx"]
     assert small_speech.cost.bytes < dense_speech.cost.bytes
     assert open_package(small_speech.folder) == small_speech
+
+
+def test_weights_that_were_tuned_for_plain_rounding_are_rounded_plainly(fp32, tmp_path):
+    plain = run(fp32, tmp_path / "plain", 0.5, "weight-int4")
+    models = []
+    for tuned in (True, False):
+        folder = tmp_path / str(tuned)
+        folder.mkdir()
+        settings, data = Quantize(scheme="weight-int4", min_cosine=0.5), data_of_package(fp32)
+        quantized = quantize(fp32, settings, folder, Progress(quiet=True), data, tuned=tuned)
+        models.append(quantized.files["model.onnx"])
+    assert models[0] == plain.files["model.onnx"] != models[1]

@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from edgelr.recipe.quantize import LayerScheme, Quantize, Scheme, needs_data
+from edgelr.recipe.quantize import TIMED, LayerScheme, Quantize, Scheme, needs_data
 
 
 def section(**settings):
@@ -21,6 +21,15 @@ def test_schemes_are_all_that_a_layer_may_become():
     control = {"metric": "cosine", "value": 0.01}
     assert section(scheme="fp16", max_drop=control).schemes == ("fp16", "fp32")
     assert section(scheme="weight-int4", max_drop=control).schemes == ("weight-int4", "weight-int8", "fp32")
+
+
+def test_what_auto_becomes_a_device_says():
+    assert section(scheme="auto").schemes == ()
+    assert section(scheme="auto", layers={"a": "fp16"}).schemes == ("fp16",)
+    control = {"metric": "cosine", "value": 0.01}
+    assert section(scheme="auto", max_drop=control).schemes == ("weight-int8", "fp32")
+    assert needs_data(section(scheme="auto")), "that tells how many rows there are"
+    assert set(TIMED) < set(get_args(LayerScheme))
 
 
 @pytest.mark.parametrize("scheme", get_args(Scheme))

@@ -112,3 +112,17 @@ def test_what_cannot_be_read_is_damage(quantized: dict[str, Any]) -> None:
     (candidate.folder / "quantization.json").write_text("{", encoding="utf-8")
     with pytest.raises(DamagedArtifactError, match="cannot be read"):
         read_quantization(candidate)
+
+
+def test_what_auto_chose_by(quantized: dict[str, Any]) -> None:
+    row = {"rows": 24, "in": 64, "outs": [64, 32], "layers": 6, "scheme": "int8-dynamic"}
+    times = [
+        {**row, "ms": {"int8-dynamic": 0.0123, "fp32": 0.5}},
+        {**row, "rows": 1, "layers": 1, "ms": {"fp32": 0.01}, "scheme": "fp32"},
+    ]
+    text = quantization_markdown({**FOUND, "auto": {"device": "cpu-1t", "noise": 0.05, "shapes": times}})
+    assert "measured on cpu-1t" in text
+    assert "within 5% of the fastest" in text
+    assert "| layers | rows | shape | int8-dynamic | fp32 | fastest |" in text
+    assert "| 6 | 24 | 64 → 64, 32 | 0.0123 | 0.5 | int8-dynamic |" in text
+    assert "| 1 | 1 | 64 → 64, 32 |  | 0.01 | fp32 |" in text

@@ -1,6 +1,6 @@
 import pytest
 
-from edgelr.runtime.layer_names import joined, module_path, name_of_node, names_to_match, unwrapped
+from edgelr.runtime.layer_names import joined, matches, module_path, name_of_node, names_to_match, unwrapped
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,25 @@ def test_layers_that_share_a_product_are_found_by_each_of_their_names(names, nam
 
 def test_a_layer_that_is_called_again_has_the_same_names():
     assert names_to_match("a.fc.down:2") == ("a.fc.down:2", "a.fc.down", "a.fc")
+
+
+NAMES = ("encoder.layer.0.query.down", "encoder.layer.0.query.up", "decoder.layer.0.q+k")
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "expected"),
+    [
+        ("encoder.*", NAMES[0], True),
+        ("transformer.encoder.*", NAMES[0], True),
+        ("model.model.encoder.*", NAMES[0], True),
+        ("encoder.layer.0.query", NAMES[0], True),
+        ("*.down", NAMES[0], True),
+        ("*.down", NAMES[1], False),
+        ("*.k", NAMES[2], True),
+        ("decoder.layer.0.k", NAMES[2], True),
+        ("*.v", NAMES[2], False),
+        ("query", NAMES[0], False),
+    ],
+)
+def test_what_a_glob_means(glob, name, expected):
+    assert matches(glob, name) is expected

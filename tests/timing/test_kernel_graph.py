@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from edgelr.plan.kernel_graph import Attention, Kernel, write_kernel, write_stub
 from edgelr.quantize.dynamic import quantize_matrices, unquantized_matrices
+from edgelr.timing.kernel_graph import Attention, Kernel, write_kernel, write_stub
 
 TOKENS = 3
 DENSE = Kernel(8, (6,), None)
@@ -59,6 +59,13 @@ def test_each_copy_is_computed_with_weights_of_its_own(tmp_path: Path, kernel: K
     assert sum(as_run(path)[kind] for kind in PRODUCTS) == matrices(kernel), (
         "the runtime dropped or joined some"
     )
+
+
+def test_outputs_may_be_narrower_than_there_are_outputs(tmp_path: Path) -> None:
+    kernel = Kernel(2, (1, 3, 1), None)
+    for write in (write_kernel, write_stub):
+        found = run(tmp_path / "kernel.onnx", write(tmp_path / "kernel.onnx", kernel, TOKENS))
+        assert found.shape == (kernel.copies * 3, 1, 1)
 
 
 def test_it_computes_what_a_factored_layer_does(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def _layers(kernel: Kernel) -> tuple[list[Any], list[Any], list[_End]]:
                 helper.make_node("MatMul", [start, weight(f"up{name}", width, out)], [f"product{name}"]),
                 helper.make_node("Add", [f"product{name}", weight(f"bias{name}", out)], [f"y{name}"]),
             ]
-            ends.append((f"y{name}", place))
+            ends.append((f"y{name}", place % out))
     return nodes, weights, ends
 
 
@@ -171,8 +171,14 @@ def write_stub(path: Path, kernel: Timed, tokens: int) -> dict[str, Any]:
     if isinstance(kernel, Attention):
         ends = [(f"v{copy}", 0) for copy in range(kernel.copies)]
     else:
-        ends = [(f"x{copy}", place) for copy in range(kernel.copies) for place in range(len(kernel.outs))]
+        places = [place % kernel.in_ for place in range(len(kernel.outs))]
+        ends = [(f"x{copy}", place) for copy in range(kernel.copies) for place in places]
     return _write(path, [], [], ends, _inputs(kernel, tokens))
+
+
+def _open(shape: list[int]) -> list[int | str]:
+    """Batch and length open, as of an exported model: where they are fixed, ONNX Runtime fuses otherwise."""
+    return ["batch", "tokens", *shape[2:]]
 
 
 def _write(
@@ -196,7 +202,10 @@ def _write(
     graph = helper.make_graph(
         [*nodes, *slices, joined],
         "kernel",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, _open(shape))
+            for name, shape in inputs.items()
+        ],
         [helper.make_tensor_value_info("ones", TensorProto.FLOAT, [len(ends), 1, 1])],
         weights,
     )
