@@ -48,6 +48,7 @@ _CODE: dict[str, tuple[str, ...]] = {
         *("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device", "own_code"),
         *("timing.feeds", "timing.inputs"),
     ),
+    "ort": ("ort", "runtime"),
     "sessions": ("sessions", "session_rows", "kinds", "runtime", "timing", "device"),
     "validate": (
         *("validate", "verdict", "session_rows", "kinds", "runtime", "metrics", "timing", "device"),

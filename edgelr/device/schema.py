@@ -58,6 +58,10 @@ class Device(Section):
     threads: int = Field(1, ge=0, le=1024, description="0 is every core of the host")
     session: Session = Session()
     accepts: tuple[Precision, ...] = Field(("fp32",), min_length=1)
+    floats: Literal["fp32", "fp16"] = Field(
+        "fp32",
+        description="what it computes fp32 in; fp16: its results are as exact as those of half precision",
+    )
     fallback: Literal["forbid", "allow"] = "forbid"
 
     @model_validator(mode="after")

@@ -240,6 +240,11 @@ class Export(Section):
         "operators, which NPUs and phones take; not for decoders",
     )
     shapes: Shapes = Shapes()  # type: ignore[call-arg]
+    ort_format: bool = Field(
+        False,
+        description="also write ort/: the graphs in ONNX Runtime's own format, which its minimal builds "
+        "read, and the config that a build with only their operators is made from",
+    )
 
 
 # --- validate -------------------------------------------------------------------------------------

@@ -124,7 +124,9 @@ def _sizes(document: Row) -> str:
     ]
     packages = table(("package", "MB", "candidate as a share of it"), rows)
     models = table(("model", "parameters", f"multiply-accumulates a {document['plan']['unit']}"), costs)
-    return "\n\n".join(part for part in (packages, models) if part)
+    own = [(f"`{file}`", _megabytes(count)) for file, count in document.get("ort_bytes", {}).items()]
+    other = table(("in ONNX Runtime's own format, in place of the ONNX files", "MB"), own)
+    return "\n\n".join(part for part in (packages, models, other) if part)
 
 
 def _accuracy(document: Row) -> str:

@@ -16,6 +16,7 @@ from edgelr.recipe.schema import Recipe
 from edgelr.report.markdown import report_markdown
 from edgelr.report.pictures import latency_picture, layers_picture
 from edgelr.report.quantization import PICTURE, errors_picture, read_quantization
+from edgelr.runtime.package import ORT
 from edgelr.session_rows import Sessions
 from edgelr.verdict import LatencyRow, Verdict
 from edgelr.writing import atomic_write_text
@@ -101,8 +102,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         verdict: What validation measured.
         passed: Whether every gate is met.
         stages: Every stage.
-        host: What the figures were measured on.
-        warnings: What a reader should know.
+        host, warnings: What the figures were measured on, and what a reader should know.
 
     Returns:
         Plain JSON values; a figure that is not finite is null.
@@ -112,7 +112,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
     """
     costs = {variant: package.cost for variant, package in packages.items()}
     quantization = read_quantization(packages.get("candidate"))
-    told = [] if quantization is None else quantization["warnings"]
+    told = (quantization or {}).get("warnings", ())
     latency = sorted(verdict.latency, key=lambda row: (row.device, _sizes_in(row.shape)))
     document = {
         "edgelr": FORMAT,
@@ -122,6 +122,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
             "dense": asdict(costs.get("dense-fp32", plan.dense)),
             "candidate": asdict(costs.get("candidate", plan.candidate)),
         },
+        "ort_bytes": _ort_bytes(packages.get("candidate")),
         "sizes": {variant: cost.bytes for variant, cost in costs.items()},
         "ratios": [*_size_shares(costs), *_speedups(latency)],
         "accuracy": [asdict(row) for row in verdict.accuracy],
@@ -139,6 +140,13 @@ def report_document(  # noqa: PLR0913 - the report is of everything
     }
     plain: dict[str, Any] = _plain(document)
     return plain
+
+
+def _ort_bytes(package: Package | None) -> dict[str, int]:
+    """Of each file in ONNX Runtime's own format; empty unless a recipe asks for it."""
+    if package is None:
+        return {}
+    return {file: (package.folder / file).stat().st_size for file in package.files if file.startswith(ORT)}
 
 
 def _size_shares(costs: Mapping[str, Cost]) -> list[dict[str, Any]]:

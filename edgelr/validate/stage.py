@@ -33,6 +33,7 @@ from edgelr.validate.accuracy import (
 from edgelr.validate.across import compare_across
 from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates, scores
 from edgelr.validate.latency import measure_latency
+from edgelr.validate.ort_files import compare_ort_files
 from edgelr.validate.placement import (
     RECORD,
     analyzed_graphs,
@@ -85,8 +86,10 @@ def validate(
     check_gates(settings.gates, {variant: package.precision for variant, package in ordered.items()}, devices)
     lengths, notes = usable_lengths(ordered[CANDIDATE], settings)
     found = _Found(notes=notes)
-    for device in devices:
-        _measure(_accepted(ordered, device, found), device, lengths, settings.seconds, found, progress)
+    accepted = [_accepted(ordered, device, found) for device in devices]  # all of them before anything runs
+    for device, taken in zip(devices, accepted, strict=True):
+        _measure(taken, device, lengths, settings.seconds, found, progress)
+    found.notes.extend(compare_ort_files(ordered[CANDIDATE], min(lengths)))
     if found.accuracy:
         found.notes.extend(kind_of(ordered[CANDIDATE]).notes())
     sizes = {variant: package.cost.bytes for variant, package in ordered.items()}

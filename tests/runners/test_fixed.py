@@ -11,8 +11,7 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session, session_options
 from edgelr.errors import UnsupportedModelError
-from edgelr.runners.elsewhere import _entries
-from edgelr.runners.fixed import FixedShapes
+from edgelr.runners.fixed import FixedShapes, file_entries
 from edgelr.runtime.package import model_path
 from edgelr.runtime.text import batch_tokens, embed, package_tokenizer
 
@@ -40,7 +39,7 @@ def fixed(
             options.add_free_dimension_override_by_name(axis, size)
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    return FixedShapes(*_entries(path), SIZES, open_at), package
+    return FixedShapes(*file_entries(path), SIZES, open_at), package
 
 
 def test_the_smallest_size_that_fits_is_opened_when_it_is_needed(
@@ -77,7 +76,7 @@ def test_what_is_longer_than_every_size_is_refused(fixed: tuple[FixedShapes, Pac
 def test_an_axis_without_a_size_is_refused(make_package: Callable[..., Package]) -> None:
     path: Path = model_path(make_package())
     with pytest.raises(UnsupportedModelError, match="open axis 'tokens', of which no fixed size is known"):
-        FixedShapes(*_entries(path), ({"batch": 1},), lambda sizes: pytest.fail("opened"))
+        FixedShapes(*file_entries(path), ({"batch": 1},), lambda sizes: pytest.fail("opened"))
 
 
 def test_outputs_are_cut_to_the_length_of_the_input() -> None:
