@@ -62,7 +62,7 @@ def budget_device(recipe: Recipe, recipe_path: Path, profiles: Mapping[str, Devi
     if latency is None:
         return None
     device = get_device(latency.device, profiles)
-    if device.evidence != "run":
+    if not device.timed:
         raise fault(
             recipe_path,
             "compress.keep.latency.device",

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Evidence = Literal["run", "emulated", "static"]
-Runner = Literal["in-process", "qnn", "arm64", "web"]
+Runner = Literal["in-process", "qnn", "arm64", "web", "ssh"]
 Precision = Literal["fp32", "int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16"]
 
 
@@ -46,10 +46,16 @@ class Device(Section):
     runner: Runner = Field(
         "in-process",
         description="how a graph is run: by ONNX Runtime here, by the QNN plug-in and its simulator, by an "
-        "emulated ARM64 processor, in a browser",
+        "emulated ARM64 processor, in a browser, on another machine over ssh",
     )
     processor: str | None = Field(
         None, min_length=1, description="of runner arm64: the processor, as qemu names it"
+    )
+    host: str | None = Field(
+        None, pattern=r"^\w[\w@.:%-]*$", description="of runner ssh: the machine, as ssh takes it"
+    )
+    python: str = Field(
+        "python3", min_length=1, description="of runner ssh: its Python, which has numpy and onnxruntime"
     )
     options: dict[str, str] = Field(default_factory=dict, description="of the provider, as it names them")
     shapes: Literal["any", "fixed"] = Field(
@@ -68,6 +74,13 @@ class Device(Section):
     def _one_processor(self) -> Self:
         if (self.runner == "arm64") != (self.processor is not None):
             raise ValueError("'processor' and 'runner: arm64' go together")
-        if self.evidence == "run" and self.runner != "in-process":
+        if (self.runner == "ssh") != (self.host is not None):
+            raise ValueError("'host' and 'runner: ssh' go together")
+        if self.evidence == "run" and self.runner not in {"in-process", "ssh"}:
             raise ValueError(f"'runner: {self.runner}' simulates: its evidence is emulated")
         return self
+
+    @property
+    def timed(self) -> bool:
+        """Whether times of a graph are the device's own: not where it is simulated, or behind a network."""
+        return self.evidence == "run" and self.runner == "in-process"

@@ -102,7 +102,8 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         verdict: What validation measured.
         passed: Whether every gate is met.
         stages: Every stage.
-        host, warnings: What the figures were measured on, and what a reader should know.
+        host: What the figures were measured on.
+        warnings: What a reader should know.
 
     Returns:
         Plain JSON values; a figure that is not finite is null.
@@ -122,8 +123,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
             "dense": asdict(costs.get("dense-fp32", plan.dense)),
             "candidate": asdict(costs.get("candidate", plan.candidate)),
         },
-        "ort_bytes": _ort_bytes(packages.get("candidate")),
-        "sizes": {variant: cost.bytes for variant, cost in costs.items()},
+        **_sizes(packages),
         "ratios": [*_size_shares(costs), *_speedups(latency)],
         "accuracy": [asdict(row) for row in verdict.accuracy],
         "latency": [row.figures() for row in latency],
@@ -142,11 +142,16 @@ def report_document(  # noqa: PLR0913 - the report is of everything
     return plain
 
 
-def _ort_bytes(package: Package | None) -> dict[str, int]:
-    """Of each file in ONNX Runtime's own format; empty unless a recipe asks for it."""
-    if package is None:
-        return {}
-    return {file: (package.folder / file).stat().st_size for file in package.files if file.startswith(ORT)}
+def _sizes(packages: Mapping[str, Package]) -> dict[str, Any]:
+    """Bytes of every package, and of each of the candidate's files in ONNX Runtime's own format."""
+    own = {
+        file: (package.folder / file).stat().st_size
+        for variant, package in packages.items()
+        for file in package.files
+        if variant == "candidate" and file.startswith(ORT)
+    }
+    sizes = {variant: package.cost.bytes for variant, package in packages.items()}
+    return {"sizes": sizes, "ort_bytes": own}
 
 
 def _size_shares(costs: Mapping[str, Cost]) -> list[dict[str, Any]]:

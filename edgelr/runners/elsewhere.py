@@ -46,5 +46,9 @@ def open_elsewhere(
             from edgelr.runners.web import open_web
 
             return open_web(model, device)
+        case "ssh":
+            from edgelr.runners.ssh import open_ssh
+
+            return open_ssh(model, device, entries)
         case "in-process":
             raise UsageError(f"device '{device.name}' runs in this process")

@@ -138,6 +138,11 @@ def _measure(
     if device.evidence == "emulated":
         found.notes.append(f"{device.name} is emulated: its results are right, times would mean nothing")
         return
+    if not device.timed:
+        found.notes.append(
+            f"{device.name} is another machine: it gave these results, times would be those of the network"
+        )
+        return
     rows, notes = measure_latency(packages, device, progress, lengths=lengths, seconds=seconds)
     found.latency.extend(rows)
     found.notes.extend(notes)

@@ -12,10 +12,12 @@ minutes. Every row carries its evidence: of what is analyzed only, nothing was r
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from edgelr.artifacts import Package
 from edgelr.device.host import availability
@@ -24,6 +26,7 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session, session_options
 from edgelr.errors import EdgelrError
 from edgelr.examples import Example
+from edgelr.placement.placed import Placed
 from edgelr.report.tables import table
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.package import model_path, open_package, precisions
@@ -54,7 +57,9 @@ def main(package: Path, fp32: Path, queries: int, names: tuple[str, ...]) -> Non
     click.echo(table((*columns, "cosine to fp32", "compiled, bytes"), rows))
 
 
-def _row(package: Package, device: Device, texts: list[str], right: np.ndarray) -> tuple[object, ...]:  # type: ignore[type-arg]
+def _row(
+    package: Package, device: Device, texts: list[str], right: NDArray[np.float32]
+) -> tuple[object, ...]:
     if device.evidence == "static":
         return (device.evidence, *_placed(analyzed_graphs(package, device), device), "–", "–", "–")
     available, reason = availability(device)
@@ -73,8 +78,8 @@ def _row(package: Package, device: Device, texts: list[str], right: np.ndarray) 
     return (device.evidence, *placed, apart, f"{cosines.mean():.4f}", _compiled(package, device))
 
 
-def _placed(graphs: list[tuple[object, ...]], device: Device) -> tuple[object, ...]:
-    rows = placement_rows(graphs, variant="candidate", device=device)  # type: ignore[arg-type]
+def _placed(graphs: Sequence[Sequence[Placed]], device: Device) -> tuple[object, ...]:
+    rows = placement_rows(graphs, variant="candidate", device=device)
     own = next((row for row in rows if row.provider == device.provider), None)
     if own is None:
         return ("–", "–", "–")

@@ -18,3 +18,14 @@ def test_a_processor_belongs_to_an_emulated_one() -> None:
 def test_options_are_text() -> None:
     with pytest.raises(ValidationError, match="string"):
         Device.model_validate({**PROFILE, "options": {"device_id": 0}})
+
+
+def test_a_host_belongs_to_ssh_and_is_not_timed() -> None:
+    given = {**PROFILE, "evidence": "run", "runner": "ssh"}
+    assert not Device.model_validate({**given, "host": "pi@board.local"}).timed
+    assert Device.model_validate({**PROFILE, "evidence": "run"}).timed
+    for odd in (given, {**PROFILE, "host": "board"}):
+        with pytest.raises(ValidationError, match="'host' and 'runner: ssh' go together"):
+            Device.model_validate(odd)
+    with pytest.raises(ValidationError, match="pattern"):
+        Device.model_validate({**given, "host": "-F"})

@@ -1,6 +1,7 @@
 """Sessions on real ONNX files: the right provider, the right options, and every way a file can be wrong."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -176,6 +177,15 @@ def test_a_provider_that_cannot_take_a_node_is_an_error_unless_allowed(tmp_path)
         open_session(path, device(provider=azure))
     allowed = open_session(path, device(provider=azure, fallback="allow"))
     assert allowed.get_providers() == [azure, "CPUExecutionProvider"]
+
+
+def test_a_provider_that_is_installed_and_does_not_start_is_no_cpu(tmp_path, monkeypatch):
+    # As ONNX Runtime does where a GPU's driver is missing: no error, and a session on the CPU.
+    silent = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: silent)
+    with pytest.raises(MissingRequirementError, match="did not start, the session is on CPUExec") as caught:
+        open_session(write(tmp_path, model()), device(provider="AzureExecutionProvider"))
+    assert (caught.value.exit_code, caught.value.hint) == (3, "is its driver installed?")
 
 
 def test_a_static_profile_runs_nothing(tmp_path):

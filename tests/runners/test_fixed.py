@@ -12,6 +12,7 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session, session_options
 from edgelr.errors import UnsupportedModelError
 from edgelr.runners.fixed import FixedShapes, file_entries
+from edgelr.runtime.graph import run_graph
 from edgelr.runtime.package import model_path
 from edgelr.runtime.text import batch_tokens, embed, package_tokenizer
 
@@ -91,3 +92,11 @@ def test_outputs_are_cut_to_the_length_of_the_input() -> None:
     graph = FixedShapes([entry], [entry], ({"tokens": 4},), lambda sizes: Doubling())  # type: ignore[arg-type,return-value]
     (found,) = graph.run(None, {"x": np.array([[1, 2, 3], [4, 5, 6]])})
     np.testing.assert_array_equal(found, [[2, 4, 6], [8, 10, 12]])
+
+
+def test_a_node_that_fails_at_run_time_is_told(make_package: Callable[..., Package], cpu: Device) -> None:
+    fixed = cpu.model_copy(update={"shapes": "fixed"})
+    graph = open_session(model_path(make_package()), fixed, sizes=SIZES)
+    feeds = {"input_ids": np.array([[5, 10**6]]), "attention_mask": np.ones((1, 2), np.int64)}
+    with pytest.raises(UnsupportedModelError, match=r"fails on a graph with input_ids \[1, 2\].*Gather"):
+        run_graph(graph, feeds)

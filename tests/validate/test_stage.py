@@ -178,6 +178,19 @@ def test_a_device_that_does_not_accept_a_precision(
         validate(variants, [refusing], settings(), tmp_path / "verdict", QUIET)
 
 
+def test_no_device_is_measured_when_another_one_refuses(
+    variants: dict[str, Package], cpu: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(
+        "edgelr.validate.stage._measure", lambda packages, device, *_: measured.append(device.name)
+    )
+    npu = cpu.model_copy(update={"name": "npu", "accepts": ("a16w8",)})
+    with pytest.raises(UsageError, match="npu accepts a16w8"):
+        validate(variants, [cpu, npu], settings(), tmp_path / "verdict", QUIET)
+    assert measured == []
+
+
 # --- faults -----------------------------------------------------------------------------------------
 
 
