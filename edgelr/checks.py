@@ -39,10 +39,12 @@ def check_accepts(device: Device, recipe: Recipe) -> None:
     """
     schemes = recipe.quantize.schemes if recipe.quantize else ("fp32",)
     if refused := [scheme for scheme in schemes if scheme not in device.accepts]:
+        npu = "; NPUs take quantize: {scheme: a16w8} with export: {operators: plain}"
         raise UsageError(
             f"device '{device.name}' does not accept {', '.join(refused)} "
             f"(it accepts {', '.join(device.accepts)})",
-            "choose another quantize.scheme, other quantize.layers, or another device",
+            "choose another quantize.scheme, other quantize.layers, or another device"
+            + ("" if "fp32" in device.accepts else npu),
         )
 
 
