@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgelr.report.devices import devices_markdown
 from edgelr.report.placement import placement_markdown
 from edgelr.report.quantization import quantization_markdown
 from edgelr.report.sessions import sessions_markdown
@@ -31,6 +32,7 @@ def report_markdown(document: Row) -> str:
         verdict_line(document),
         *_section("Gates", _gates(document["gates"])),
         *_section("Size", _sizes(document)),
+        *_section("Devices", devices_markdown(document)),
         *_section("Accuracy", _accuracy(document)),
         *_section("Latency", _latency(document["latency"], _ratios(document, "p50_ms"))),
         *_section("Session settings", sessions_markdown(document.get("sessions", ()))),
@@ -229,7 +231,8 @@ def _memory(latency: Sequence[Row]) -> str:
 
 def _device(name: str, document: Row) -> str:
     """A device with its evidence word."""
-    words = {row["device"]: row["evidence"] for row in (*document["latency"], *document["placement"])}
+    measured = (*document["latency"], *document["placement"], *document.get("devices", ()))
+    words = {row["device"]: row["evidence"] for row in measured}
     return f"{name} ({words.get(name, 'emulated')})"
 
 

@@ -22,6 +22,7 @@ from edgelr.verdict import LatencyRow, Verdict
 from edgelr.writing import atomic_write_text
 
 FORMAT = 1
+_ROWS = ("gates", "devices", "accuracy", "placement", "fallbacks")  # of a verdict, as they are
 
 
 def write_report(  # noqa: PLR0913 - the report is of everything
@@ -125,12 +126,9 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         },
         **_sizes(packages),
         "ratios": [*_size_shares(costs), *_speedups(latency)],
-        "accuracy": [asdict(row) for row in verdict.accuracy],
+        **{name: [asdict(row) for row in getattr(verdict, name)] for name in _ROWS},
         "latency": [row.figures() for row in latency],
         "sessions": [asdict(row) for row in sessions.rows],
-        "placement": [asdict(row) for row in verdict.placement],
-        "fallbacks": [asdict(row) for row in verdict.fallbacks],
-        "gates": [asdict(row) for row in verdict.gates],
         "plan": {name: getattr(plan, name) for name in ("kept_share", "predicted_loss", "found", "unit")},
         "layers": [asdict(site) for site in plan.sites],
         "quantization": quantization,

@@ -14,7 +14,7 @@ from edgelr.report.stage import report_document, write_report
 def test_the_keys_are_stable(document: dict[str, Any]) -> None:
     assert set(document) == {
         *("edgelr", "recipe", "passed", "model", "sizes", "ratios", "accuracy", "latency", "placement"),
-        *("sessions", "fallbacks"),
+        *("sessions", "fallbacks", "devices", "ort_bytes"),
         *("gates", "plan", "layers", "quantization", "stages", "host", "warnings"),
     }
     assert document["edgelr"] == 1
