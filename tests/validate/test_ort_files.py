@@ -10,7 +10,7 @@ from edgelr.artifacts import Package
 from edgelr.errors import DamagedArtifactError
 from edgelr.ort.stage import write_ort
 from edgelr.progress import Progress
-from edgelr.runtime.package import ORT
+from edgelr.runtime.package import ORT, open_package
 from edgelr.validate.ort_files import compare_ort_files
 
 QUIET = Progress(quiet=True)
@@ -48,3 +48,5 @@ def test_a_file_that_is_gone_is_missed(make_package: Callable[..., Package], tmp
     (made.folder / ORT / "model.ort").unlink()
     with pytest.raises(DamagedArtifactError, match="does not exist"):
         compare_ort_files(made, 8)
+    shutil.rmtree(made.folder / ORT)
+    assert compare_ort_files(open_package(made.folder), 8) == (), "the folder may be deleted"
