@@ -13,6 +13,7 @@ from typing import Any
 from edgelr.artifacts import Cost, Package, Plan
 from edgelr.outcome import Report, StageRow
 from edgelr.recipe.schema import Recipe
+from edgelr.report.evidence import with_evidence
 from edgelr.report.markdown import report_markdown
 from edgelr.report.pictures import latency_picture, layers_picture
 from edgelr.report.quantization import PICTURE, errors_picture, read_quantization
@@ -136,8 +137,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         "host": dict(host),
         "warnings": list(dict.fromkeys([*warnings, *told, *verdict.notes])),
     }
-    plain: dict[str, Any] = _plain(document)
-    return plain
+    return with_evidence(_plain(document))
 
 
 def _sizes(packages: Mapping[str, Package]) -> dict[str, Any]:
