@@ -12,6 +12,7 @@ The pipeline, each arrow a plain function in ``<stage>/stage.py``::
     finetune  Source + Factored         ─► Factored   the same type, so leaving it out needs no flag
     export    Source + Factored         ─► Package    an ONNX graph and all it needs; no torch from here on
     quantize  Package                   ─► Package    the same type again
+    ort       Package                   ─► Package    with ONNX Runtime's own format too, if asked for
     sessions  Packages + Device         ─► Sessions   settings of ONNX Runtime measured as best, if asked for
     validate  Packages + Device + gates ─► Verdict    accuracy, latency, memory, placement; pass or fail
     report    all of the above          ─► report.json, report.md

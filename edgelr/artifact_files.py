@@ -17,7 +17,7 @@ from edgelr.errors import DamagedArtifactError
 from edgelr.placement.fallback import FallbackRow
 from edgelr.session_rows import SessionRow, Sessions
 from edgelr.structure import Group, LeftDense, Reduction, Sensitivity, Site
-from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow, Verdict
+from edgelr.verdict import AccuracyRow, DeviceRow, GateRow, LatencyRow, PlacementRow, Verdict
 
 _AGAIN = "build the artifact again"
 
@@ -162,4 +162,5 @@ def read_verdict(folder: Path) -> Verdict:
             sizes=document["sizes"],
             notes=tuple(document["notes"]),
             fallbacks=tuple(FallbackRow(**row) for row in document["fallbacks"]),
+            devices=tuple(DeviceRow(**row) for row in document["devices"]),
         )

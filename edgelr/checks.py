@@ -46,10 +46,12 @@ def check_accepts(device: Device, recipe: Recipe) -> None:
             "leave the section quantize out, name a scheme that the device accepts, or choose another device",
         )
     if refused := [scheme for scheme in schemes if scheme not in device.accepts]:
+        npu = "; NPUs take quantize: {scheme: a16w8} with export: {operators: plain}"
         raise UsageError(
             f"device '{device.name}' does not accept {', '.join(refused)} "
             f"(it accepts {', '.join(device.accepts)})",
-            "choose another quantize.scheme, other quantize.layers, or another device",
+            "choose another quantize.scheme, other quantize.layers, or another device"
+            + ("" if "fp32" in device.accepts else npu),
         )
 
 
@@ -98,7 +100,7 @@ def budget_device(recipe: Recipe, recipe_path: Path, profiles: Mapping[str, Devi
     if latency is None:
         return None
     device = get_device(latency.device, profiles)
-    if device.evidence != "run":
+    if not device.timed:
         raise fault(
             recipe_path,
             "compress.keep.latency.device",

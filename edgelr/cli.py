@@ -20,7 +20,10 @@ from edgelr.terminal import run_command, say
 
 SCHEMES = ("int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16")
 BLOCKS = ("16", "32", "64", "128", "256")
-STAGES = ("load", "survey", "plan", "compress", "finetune", "export", "quantize", "sessions", "validate")
+STAGES = (
+    *("load", "survey", "plan", "compress", "finetune", "export", "quantize", "ort", "sessions"),
+    "validate",
+)
 
 START = """\b
 Start with:

@@ -52,6 +52,7 @@ _CODE: dict[str, tuple[str, ...]] = {
         *("quantize", "kinds", "lowrank.rotate", "runtime", "metrics", "device", "own_code"),
         *("lowrank.graph_file", "timing"),
     ),
+    "ort": ("ort", "runtime"),
     "sessions": ("sessions", "session_rows", "kinds", "runtime", "timing", "device"),
     "validate": (
         *("validate", "verdict", "session_rows", "kinds", "runtime", "metrics", "timing", "device"),

@@ -101,6 +101,26 @@ def time_schemes(job: Job, package: Made[Package], source: Made[Source]) -> Made
     )
 
 
+def ort_format(job: Job, package: Made[Package]) -> Made[Package]:
+    """Package -> Package; the same thing unless the recipe asks for ONNX Runtime's own format."""
+    if not job.recipe.export.ort_format:
+        return package
+
+    def make(folder: Path, _: Path) -> None:
+        from edgelr.ort.stage import write_ort
+
+        write_ort(package.artifact, folder, job.progress)
+
+    return run_stage(
+        job,
+        "ort",
+        "ONNX Runtime's own format, and the operators it needs",
+        Depends(inputs={"package": package.key}, settings={}, libraries=("onnxruntime",)),
+        make=make,
+        read=open_package,
+    )
+
+
 def baselines(job: Job, source: Made[Source], survey: Made[Survey]) -> dict[str, Made[Package]]:
     """The dense model as a user would ship it, to be measured next to the candidate."""
     wanted = job.recipe.validation.baselines

@@ -16,7 +16,7 @@ from edgelr.dense_model import train
 from edgelr.errors import GateError
 from edgelr.job import Job, ReachedEnd, open_job
 from edgelr.outcome import Report
-from edgelr.package_stages import baselines, quantize, tune_sessions, validate
+from edgelr.package_stages import baselines, ort_format, quantize, tune_sessions, validate
 from edgelr.progress import Progress
 from edgelr.release import release
 from edgelr.report.stage import write_report
@@ -61,7 +61,7 @@ def build(
         factored = compress(job, source, survey, plan)
         tuned = finetune(job, source, factored)
         fp32 = export(job, source, tuned, plan.artifact.candidate.macs)
-        candidate = quantize(job, fp32, source)
+        candidate = ort_format(job, quantize(job, fp32, source))
         packages = {**baselines(job, source, survey), "candidate": candidate}
         sessions = tune_sessions(job, packages)
         verdict = validate(job, packages, sessions)

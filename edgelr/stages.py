@@ -198,7 +198,11 @@ def export(job: Job, source: Made[Source], factored: Made[Factored] | None, macs
         "ONNX, equal to the model" if factored is not None else "the dense model as ONNX, the baseline",
         Depends(
             inputs={"source": source.key, "factored": factored.key if factored is not None else "dense"},
-            settings={**job.recipe.export.model_dump(mode="json"), "name": name, "macs": macs},
+            settings={
+                **job.recipe.export.model_dump(mode="json", exclude={"ort_format"}),
+                "name": name,
+                "macs": macs,
+            },
             libraries=("numpy", "onnx", "onnxruntime", "onnxscript", *model_libraries(job.recipe.task)),
         ),
         make=make,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgelr.placement.fallback import FallbackRow
 
@@ -71,6 +71,23 @@ class PlacementRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceRow:
+    """What was done on one device, and so what is known of it.
+
+    ``placed`` is by whom: ``recorded`` by ONNX Runtime, by the provider's ``rules``, or not at all;
+    ``agreement`` is how far the candidate is from one CPU core, in words, None where that was not looked at.
+    """
+
+    device: str
+    title: str
+    evidence: str
+    scored: bool
+    timed: bool
+    placed: Literal["recorded", "rules"] | None
+    agreement: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateRow:
     """One gate of the recipe and what was measured for it."""
 
@@ -93,3 +110,4 @@ class Verdict:
     sizes: dict[str, int]
     notes: tuple[str, ...]
     fallbacks: tuple[FallbackRow, ...] = ()
+    devices: tuple[DeviceRow, ...] = ()

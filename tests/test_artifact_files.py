@@ -4,7 +4,7 @@ from edgelr.artifact_files import read_json, read_plan, read_survey, read_verdic
 from edgelr.artifacts import Cost
 from edgelr.errors import DamagedArtifactError
 from edgelr.placement.fallback import FallbackRow
-from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow, Verdict
+from edgelr.verdict import AccuracyRow, DeviceRow, GateRow, LatencyRow, PlacementRow, Verdict
 
 
 def test_json_is_readable_and_the_same_every_time(tmp_path):
@@ -47,6 +47,11 @@ def verdict(folder, *rows):
         placement=(
             PlacementRow(
                 variant="candidate", device="d", provider="p", nodes=3, share=1.0, evidence="static"
+            ),
+        ),
+        devices=(
+            DeviceRow(
+                device="d", title="D", evidence="run", scored=True, timed=False, placed=None, agreement="all"
             ),
         ),
         fallbacks=(

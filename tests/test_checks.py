@@ -1,5 +1,6 @@
 import importlib.metadata
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,14 +164,14 @@ def test_auto_is_measured_on_the_first_device_that_runs_for_real(
     tiny_recipe.write_text(re.sub("quantize:.*", AUTO, tiny_recipe.read_text()))
     recipe = load_recipe(tiny_recipe)
     phone = like_cpu(tmp_path, "phone", "evidence: run", "evidence: static")["phone"]
-    few = cpu.model_copy(update={"accepts": ("fp32", "weight-int8", "fp16")})
+    few = replace(cpu, accepts=("fp32", "weight-int8", "fp16"))
     assert auto_device(recipe, tiny_recipe, [phone, few, cpu]) is few
     assert timed_schemes([phone, few, cpu]) == ("weight-int8", "fp32"), "what all of them take"
     with pytest.raises(
         UsageError, match=r"quantize\.scheme: auto needs a device that can be timed here .*phone"
     ):
         auto_device(recipe, tiny_recipe, [phone])
-    exact = cpu.model_copy(update={"accepts": ("int4", "int8-dynamic")})
+    exact = replace(cpu, accepts=("int4", "int8-dynamic"))
     with pytest.raises(UsageError, match="accept no scheme that is the same for all"):
         auto_device(recipe, tiny_recipe, [few, exact])
 
@@ -179,7 +180,7 @@ def test_auto_on_a_device_that_takes_no_scheme_is_told_before_anything_is_comput
     tiny_recipe: Path, tmp_path: Path, cpu: Device
 ) -> None:
     tiny_recipe.write_text(re.sub("quantize:.*", AUTO, tiny_recipe.read_text()))
-    exact = cpu.model_copy(update={"accepts": ("fp32", "fp16"), "name": "exact"})
+    exact = replace(cpu, accepts=("fp32", "fp16"), name="exact")
     with pytest.raises(
         UsageError, match="auto has nothing to choose from on 'exact', which accepts fp32, fp16"
     ):

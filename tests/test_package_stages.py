@@ -31,3 +31,19 @@ def test_measured_settings_travel_in_the_package_and_are_told(rebuilt, monkeypat
     told = {row["variant"] for row in report.document["sessions"]}
     assert told == {"dense-fp32", "dense-int8", "candidate"}
     assert "## Session settings" in (report.out / "report.md").read_text()
+
+
+def test_onnx_runtimes_own_format_is_written_compared_and_told(rebuilt):
+    recipe = rebuilt / "tiny.yaml"
+    job = open_job(recipe, rebuilt / "tiny", (), None, Progress(quiet=True))
+    assert package_stages.ort_format(job, "the same") == "the same"
+    text = recipe.read_text()
+    assert "export:" not in text
+    recipe.write_text(text.replace("validate:", "export: {ort_format: true}\nvalidate:"))
+    report = pipeline.build(recipe, rebuilt / "tiny", progress=Progress(quiet=True))
+    stages_made = {row["stage"] for row in report.document["stages"] if not row["reused"]}
+    assert stages_made == {"ort", "validate"}, "no graph is exported anew"
+    assert (report.package / "ort" / "model.ort").is_file()
+    assert report.document["ort_bytes"]["ort/model.ort"] > 0
+    assert any(warning.startswith("ort/ computes") for warning in report.document["warnings"])
+    assert "| `ort/model.ort` |" in (report.out / "report.md").read_text()

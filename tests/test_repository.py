@@ -25,6 +25,7 @@ STAGES = (
     "finetune",
     "export",
     "quantize",
+    "ort",
     "sessions",
     "validate",
     "report",

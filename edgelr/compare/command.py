@@ -19,7 +19,7 @@ from edgelr.compare.sides import Side, common_inputs, open_side
 from edgelr.device.host import require, threads_used
 from edgelr.device.load import find_device
 from edgelr.device.schema import Device
-from edgelr.errors import EdgelrError, InconclusiveError, LatencyRegressionError
+from edgelr.errors import EdgelrError, InconclusiveError, LatencyRegressionError, UsageError
 from edgelr.progress import Progress
 from edgelr.recipe.compare import Compare
 from edgelr.terminal import columns, failure, say
@@ -91,7 +91,7 @@ def compare_sides(  # noqa: PLR0913 - a command line
         audio_s=audio_s,
         limits=limits,
     )
-    require(profile := find_device(device))
+    profile = _timed_device(device)
     sides = _opened("base", base, progress), _opened("candidate", candidate, progress)
     setup = _setup(sides, profile, wanted, sizes)
     found = check_latency(setup, progress, limits=limits_for(*sides, wanted), seconds=wanted.budget_s)
@@ -103,6 +103,18 @@ def compare_sides(  # noqa: PLR0913 - a command line
         return {**result, **failure(error)}
     say(outputs.summary(found, profile.name))
     return result
+
+
+def _timed_device(name: str) -> Device:
+    profile = find_device(name)
+    if not profile.timed:
+        raise UsageError(
+            f"device '{profile.name}' is not timed: its evidence is {profile.evidence}, "
+            f"its runner {profile.runner}",
+            "take one that runs in this process, such as cpu-1t; or run edgelr compare on that machine",
+        )
+    require(profile)
+    return profile
 
 
 def _recipe(*sides: str) -> Path | None:

@@ -8,17 +8,19 @@ import json
 import os
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgelr.device.prepared import Missing, missing
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError
 
+OPENVINO = "OpenVINOExecutionProvider"
 # One provider, one build of ONNX Runtime: two of them installed together hide each other.
 _COMMANDS = {
     "CUDAExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
     "TensorrtExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
-    "OpenVINOExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-openvino",
+    OPENVINO: "pip uninstall -y onnxruntime && pip install onnxruntime-openvino",
     "DmlExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-directml",
     "QNNExecutionProvider": "pip install onnxruntime-qnn, and give the profile 'runner: qnn'",
 }
@@ -117,8 +119,30 @@ def _lacking(device: Device) -> Missing | None:
     import onnxruntime
 
     if device.provider in onnxruntime.get_available_providers():
-        return None
+        return _lacking_hardware(device)
     return Missing(f"{device.provider} is not in this ONNX Runtime", _remedy(device.provider))
+
+
+def _lacking_hardware(device: Device) -> Missing | None:
+    """What OpenVINO does not find on this host; its build of ONNX Runtime lists it only when it is asked."""
+    if device.provider != OPENVINO:
+        return None
+    from onnxruntime.capi import _pybind_state
+
+    found: list[str] = _pybind_state.get_available_openvino_device_ids()
+    # AUTO:GPU,CPU and the like name several; of several of a kind OpenVINO numbers each: GPU.0.
+    wanted = device.options.get("device_type", "CPU").rpartition(":")[2].split(",")
+    absent = [name for name in wanted if name != "AUTO" and name not in {*found, *_kinds(found)}]
+    if not absent:
+        return None
+    return Missing(
+        f"OpenVINO finds no {' and no '.join(absent)} here, only {', '.join(found)}",
+        "install its driver, or give the profile 'evidence: static' to analyze only",
+    )
+
+
+def _kinds(names: Sequence[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
 
 
 def _remedy(provider: str) -> str:

@@ -58,6 +58,10 @@ def missing(device: Device) -> Missing | None:
             return _missing_arm64(device.processor or "")
         case "web":
             return _missing_web()
+        case "ssh":
+            # Whether the machine answers is found out when it is used, not by a list.
+            installed = find_program(("ssh",)) is not None
+            return None if installed else Missing("ssh is not installed", "apt-get install openssh-client")
         case _:
             assert_never(device.runner)
 

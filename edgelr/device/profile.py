@@ -42,10 +42,16 @@ class Profile(Section):
     runner: Runner = Field(
         "in-process",
         description="how a graph is run: by ONNX Runtime here, by the QNN plug-in and its simulator, by an "
-        "emulated ARM64 processor, in a browser",
+        "emulated ARM64 processor, in a browser, on another machine over ssh",
     )
     processor: str | None = Field(
         None, min_length=1, description="of runner arm64: the processor, as qemu names it"
+    )
+    host: str | None = Field(
+        None, pattern=r"^\w[\w@.:%-]*$", description="of runner ssh: the machine, as ssh takes it"
+    )
+    python: str = Field(
+        "python3", min_length=1, description="of runner ssh: its Python, which has numpy and onnxruntime"
     )
     options: dict[str, str] = Field(default_factory=dict, description="of the provider, as it names them")
     shapes: Literal["any", "fixed"] = Field(
@@ -54,13 +60,19 @@ class Profile(Section):
     threads: int = Field(1, ge=0, le=1024, description="0 is every core of the host")
     session: SessionSection = SessionSection()
     accepts: tuple[Precision, ...] = Field(("fp32",), min_length=1)
+    floats: Literal["fp32", "fp16"] = Field(
+        "fp32",
+        description="what it computes fp32 in; fp16: its results are as exact as those of half precision",
+    )
     fallback: Literal["forbid", "allow"] = "forbid"
 
     @model_validator(mode="after")
     def _one_processor(self) -> Self:
         if (self.runner == "arm64") != (self.processor is not None):
             raise ValueError("'processor' and 'runner: arm64' go together")
-        if self.evidence == "run" and self.runner != "in-process":
+        if (self.runner == "ssh") != (self.host is not None):
+            raise ValueError("'host' and 'runner: ssh' go together")
+        if self.evidence == "run" and self.runner not in {"in-process", "ssh"}:
             raise ValueError(f"'runner: {self.runner}' simulates: its evidence is emulated")
         return self
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Evidence = Literal["run", "emulated", "static"]
-Runner = Literal["in-process", "qnn", "arm64", "web"]
+Runner = Literal["in-process", "qnn", "arm64", "web", "ssh"]
 Precision = Literal["fp32", "int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16"]
 Level = Literal["disabled", "basic", "extended", "all"]
 
@@ -35,13 +35,16 @@ class Device:
         provider: As ONNX Runtime names it, such as ``CPUExecutionProvider``.
         evidence: With ``static`` nothing is run, whatever the runner.
         runner: How a graph is run: by ONNX Runtime here, by the QNN plug-in and its simulator, by an emulated
-            ARM64 processor, in a browser.
+            ARM64 processor, in a browser, on another machine over ssh.
         processor: Of runner ``arm64``: the processor, as qemu names it.
+        host: Of runner ``ssh``: the machine, as ssh takes it.
+        python: Of runner ``ssh``: its Python, which has numpy and onnxruntime.
         options: Of the provider, as it names them.
         shapes: ``fixed``: hardware that takes no axis whose size is open; one graph a size.
         threads: 0 is every core of the host.
         session: Its options.
         accepts: What a package may be.
+        floats: What it computes fp32 in; with ``fp16`` its results are as exact as those of half precision.
         fallback: May nodes run on another provider?
     """
 
@@ -52,9 +55,17 @@ class Device:
     evidence: Evidence
     runner: Runner = "in-process"
     processor: str | None = None
+    host: str | None = None
+    python: str = "python3"
     options: dict[str, str] = field(default_factory=dict)
     shapes: Literal["any", "fixed"] = "any"
     threads: int = 1
     session: Session = Session()
     accepts: tuple[Precision, ...] = ("fp32",)
+    floats: Literal["fp32", "fp16"] = "fp32"
     fallback: Literal["forbid", "allow"] = "forbid"
+
+    @property
+    def timed(self) -> bool:
+        """Whether times of a graph are the device's own: not where it is simulated, or behind a network."""
+        return self.evidence == "run" and self.runner == "in-process"

@@ -73,7 +73,7 @@ def open_session(
     host_threads: int | None = None,
     profile: Path | None = None,
     sizes: Sequence[Mapping[str, int]] = (),
-) -> onnxruntime.InferenceSession:
+) -> Any:  # noqa: ANN401 - an OpenGraph; a session of ONNX Runtime, where the device runs it in this process
     """Open an ONNX model on a device, on exactly the provider of its profile.
 
     Args:
@@ -90,8 +90,6 @@ def open_session(
         UnsupportedModelError: The model is valid, but needs what this ONNX Runtime or this provider lacks.
         UsageError: The profile is analyzed only, or has an entry that ONNX Runtime refuses.
     """
-    import onnxruntime
-
     if device.evidence == "static":
         raise UsageError(f"device '{device.name}' is analyzed only (evidence: static); nothing can run on it")
     require(device)
@@ -99,12 +97,28 @@ def open_session(
         raise DamagedArtifactError(f"{model} does not exist", "build the package again")
     if device.runner != "in-process":
         return _open_elsewhere(model, device, entries, sizes)
+
+    def open_at(fixed: Mapping[str, int]) -> onnxruntime.InferenceSession:
+        options = session_options(device, host_threads, entries)
+        for axis, size in fixed.items():
+            options.add_free_dimension_override_by_name(axis, size)
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile)
+        return _open_here(model, device, options)
+
+    if device.shapes == "fixed":
+        from edgelr.runners.fixed import FixedShapes, file_entries
+
+        return FixedShapes(*file_entries(model), sizes or ({},), open_at)
+    return open_at({})
+
+
+def _open_here(model: Path, device: Device, options: onnxruntime.SessionOptions) -> Any:  # noqa: ANN401
+    import onnxruntime
+
     providers: list[str | tuple[str, dict[str, str]]] = [(device.provider, device.options)]
     if device.provider != CPU and device.fallback == "allow":
         providers.append(CPU)
-    options = session_options(device, host_threads, entries)
-    if profile is not None:
-        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=providers, disable_fallback=1)
     except _runtime_errors() as error:

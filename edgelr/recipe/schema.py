@@ -223,6 +223,11 @@ class Export(Section):
         None,
         description="of a recommender: the graph also ranks, and gives so many best items that were not seen",
     )
+    ort_format: bool = Field(
+        False,
+        description="also write ort/: the graphs in ONNX Runtime's own format, which its minimal builds "
+        "read, and the config that a build with only their operators is made from",
+    )
 
 
 # --- validate -------------------------------------------------------------------------------------

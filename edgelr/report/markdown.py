@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgelr.report.devices import devices_markdown
 from edgelr.report.placement import placement_markdown
 from edgelr.report.quantization import quantization_markdown
 from edgelr.report.sessions import sessions_markdown
@@ -31,6 +32,7 @@ def report_markdown(document: Row) -> str:
         verdict_line(document),
         *_section("Gates", _gates(document["gates"])),
         *_section("Size", _sizes(document)),
+        *_section("Devices", devices_markdown(document)),
         *_section("Accuracy", _accuracy(document)),
         *_section("Latency", _latency(document["latency"], _ratios(document, "p50_ms"))),
         *_section("Session settings", sessions_markdown(document.get("sessions", ()))),
@@ -124,7 +126,9 @@ def _sizes(document: Row) -> str:
     ]
     packages = table(("package", "MB", "candidate as a share of it"), rows)
     models = table(("model", "parameters", f"multiply-accumulates a {document['plan']['unit']}"), costs)
-    return "\n\n".join(part for part in (packages, models) if part)
+    own = [(f"`{file}`", _megabytes(count)) for file, count in document.get("ort_bytes", {}).items()]
+    other = table(("in ONNX Runtime's own format, in place of the ONNX files", "MB"), own)
+    return "\n\n".join(part for part in (packages, models, other) if part)
 
 
 def _accuracy(document: Row) -> str:
@@ -227,7 +231,8 @@ def _memory(latency: Sequence[Row]) -> str:
 
 def _device(name: str, document: Row) -> str:
     """A device with its evidence word."""
-    words = {row["device"]: row["evidence"] for row in (*document["latency"], *document["placement"])}
+    measured = (*document["latency"], *document["placement"], *document.get("devices", ()))
+    words = {row["device"]: row["evidence"] for row in measured}
     return f"{name} ({words.get(name, 'emulated')})"
 
 

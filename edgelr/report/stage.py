@@ -13,14 +13,17 @@ from typing import Any
 from edgelr.artifacts import Cost, Package, Plan
 from edgelr.outcome import Report, StageRow
 from edgelr.recipe.schema import Recipe
+from edgelr.report.evidence import with_evidence
 from edgelr.report.markdown import report_markdown
 from edgelr.report.pictures import latency_picture, layers_picture
 from edgelr.report.quantization import PICTURE, errors_picture, read_quantization
+from edgelr.runtime.package import ORT
 from edgelr.session_rows import Sessions
 from edgelr.verdict import LatencyRow, Verdict
 from edgelr.writing import atomic_write_text
 
 FORMAT = 1
+_ROWS = ("gates", "devices", "accuracy", "placement", "fallbacks")  # of a verdict, as they are
 
 
 def write_report(  # noqa: PLR0913 - the report is of everything
@@ -112,7 +115,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
     """
     costs = {variant: package.cost for variant, package in packages.items()}
     quantization = read_quantization(packages.get("candidate"))
-    told = [] if quantization is None else quantization["warnings"]
+    told = (quantization or {}).get("warnings", ())
     latency = sorted(verdict.latency, key=lambda row: (row.device, _sizes_in(row.shape)))
     document = {
         "edgelr": FORMAT,
@@ -122,14 +125,11 @@ def report_document(  # noqa: PLR0913 - the report is of everything
             "dense": asdict(costs.get("dense-fp32", plan.dense)),
             "candidate": asdict(costs.get("candidate", plan.candidate)),
         },
-        "sizes": {variant: cost.bytes for variant, cost in costs.items()},
+        **_sizes(packages),
         "ratios": [*_size_shares(costs), *_speedups(latency)],
-        "accuracy": [asdict(row) for row in verdict.accuracy],
+        **{name: [asdict(row) for row in getattr(verdict, name)] for name in _ROWS},
         "latency": [row.figures() for row in latency],
         "sessions": [asdict(row) for row in sessions.rows],
-        "placement": [asdict(row) for row in verdict.placement],
-        "fallbacks": [asdict(row) for row in verdict.fallbacks],
-        "gates": [asdict(row) for row in verdict.gates],
         "plan": {name: getattr(plan, name) for name in ("kept_share", "predicted_loss", "found", "unit")},
         "layers": [asdict(site) for site in plan.sites],
         "quantization": quantization,
@@ -137,8 +137,19 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         "host": dict(host),
         "warnings": list(dict.fromkeys([*warnings, *told, *verdict.notes])),
     }
-    plain: dict[str, Any] = _plain(document)
-    return plain
+    return with_evidence(_plain(document))
+
+
+def _sizes(packages: Mapping[str, Package]) -> dict[str, Any]:
+    """Bytes of every package, and of each of the candidate's files in ONNX Runtime's own format."""
+    own = {
+        file: (package.folder / file).stat().st_size
+        for variant, package in packages.items()
+        for file in package.files
+        if variant == "candidate" and file.startswith(ORT)
+    }
+    sizes = {variant: package.cost.bytes for variant, package in packages.items()}
+    return {"sizes": sizes, "ort_bytes": own}
 
 
 def _size_shares(costs: Mapping[str, Cost]) -> list[dict[str, Any]]:

@@ -6,25 +6,15 @@ it takes says nothing.
 
 from __future__ import annotations
 
-import os
-import select
-import shutil
-import subprocess
 import tempfile
-import time
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
 
 from edgelr.device.prepared import QEMU, find_program, prepared_folder
 from edgelr.device.schema import Device
-from edgelr.errors import MissingRequirementError, UnsupportedModelError
-from edgelr.runners.frames import pack, read
-from edgelr.runners.remote import Array, Header, RemoteGraph
-
-PATIENCE_SECONDS = 600.0
-_TOLD = 2000  # characters of what a process said last
+from edgelr.errors import MissingRequirementError
+from edgelr.runners.piped import PipedProcess, open_request
+from edgelr.runners.remote import RemoteGraph
 
 # How a system names its processor: ONNX Runtime asks for it, and chooses kernels by it.
 _PARTS = {
@@ -49,82 +39,20 @@ def open_arm64(model: Path, device: Device, entries: Mapping[str, str]) -> Remot
         MissingRequirementError: The emulator is not installed.
         UnsupportedModelError: It crashes, hangs, or ONNX Runtime refuses the graph there.
     """
-    process = _Process(device)
-    level = device.session.graph_optimization_level
-    request = {
-        "do": "open",
-        "model": str(model.resolve()),
-        "threads": device.threads or 1,
-        "level": "ORT_DISABLE_ALL" if level == "disabled" else f"ORT_ENABLE_{level.upper()}",
-        "entries": dict(entries),
-    }
-    told, _ = process.ask(request, {})
+    qemu = find_program(QEMU)
+    if qemu is None:
+        raise MissingRequirementError(f"{QEMU[0]} is not installed", "scripts/prepare_arm64")
+    root = prepared_folder("arm64") / "root"
+    folder = _system(root, device.processor or "max")
+    site, own = root / "opt" / "site", Path(__file__).resolve().parents[2]
+    command = [
+        *(qemu, "-L", str(folder), "-cpu", device.processor or "max"),
+        *("-E", f"PYTHONPATH={site}:{own}", "-E", "PYTHONDONTWRITEBYTECODE=1", "-E", "OMP_NUM_THREADS=1"),
+        *(str(root / "usr" / "bin" / "python3"), "-m", "edgelr.runners.graph_worker"),
+    ]
+    process = PipedProcess(device, command, folder, hint="run scripts/prepare_arm64 again")
+    told, _ = process.ask({**open_request(device, entries), "model": str(model.resolve())}, {})
     return RemoteGraph(process.ask, told)
-
-
-class _Process:
-    """Python on the emulated processor; it ends with the graph that it runs."""
-
-    def __init__(self, device: Device) -> None:
-        qemu = find_program(QEMU)
-        if qemu is None:
-            raise MissingRequirementError(f"{QEMU[0]} is not installed", "scripts/prepare_arm64")
-        self._name = device.name
-        root = prepared_folder("arm64") / "root"
-        self._folder = _system(root, device.processor or "max")
-        site, own = root / "opt" / "site", Path(__file__).resolve().parents[2]
-        command = [
-            *(qemu, "-L", str(self._folder), "-cpu", device.processor or "max"),
-            *("-E", f"PYTHONPATH={site}:{own}", "-E", "PYTHONDONTWRITEBYTECODE=1", "-E", "OMP_NUM_THREADS=1"),
-            *(str(root / "usr" / "bin" / "python3"), "-m", "edgelr.runners.arm64_worker"),
-        ]
-        self._said = (self._folder / "said").open("w+b")
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, cwd=self._folder
-        )
-        weakref.finalize(self, _end, self._process, self._folder)
-
-    def ask(self, header: Header, arrays: Mapping[str, Array]) -> tuple[Header, dict[str, Array]]:
-        """Send a message and wait for its answer.
-
-        Raises:
-            UnsupportedModelError: The process died, hangs, or answers with an error.
-        """
-        reader, writer = self._process.stdout, self._process.stdin
-        assert reader is not None
-        assert writer is not None
-        try:
-            writer.write(pack(header, arrays))
-            writer.flush()
-        except BrokenPipeError as error:
-            raise self._fault("ended") from error
-        self._wait(reader)
-        answer = read(cast(BinaryIO, reader))
-        if answer is None:
-            self._process.wait()
-            raise self._fault("ended")
-        if "error" in answer[0]:
-            raise UnsupportedModelError(
-                f"device '{self._name}': ONNX Runtime fails there: {answer[0]['error']}"
-            )
-        return answer
-
-    def _wait(self, reader: IO[bytes]) -> None:
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not select.select([reader], [], [], 1.0)[0]:
-            if time.monotonic() > end:
-                self._process.kill()
-                raise self._fault(f"gave no answer in {PATIENCE_SECONDS:.0f} s")
-
-    def _fault(self, what: str) -> UnsupportedModelError:
-        self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(0, self._said.tell() - _TOLD))
-        said = self._said.read().decode(errors="replace").strip()
-        code = self._process.poll()
-        return UnsupportedModelError(
-            f"device '{self._name}': its process {what} (exit code {code}): {said or 'no word'}",
-            "run scripts/prepare_arm64 again",
-        )
 
 
 def _system(root: Path, processor: str) -> Path:
@@ -144,15 +72,3 @@ def _system(root: Path, processor: str) -> Path:
     for name in ("possible", "present"):
         (cores / name).write_text("0\n")
     return folder
-
-
-def _end(process: subprocess.Popen[Any], folder: Path) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            try:
-                stream.close()
-            except BrokenPipeError:
-                continue
-    shutil.rmtree(folder, ignore_errors=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
-from edgelr.runners.protocol import Entry, OpenGraph
-from edgelr.runtime.graph import describe_graph
+from edgelr.runners.fixed import file_entries
+from edgelr.runners.protocol import OpenGraph
 
 
 def open_elsewhere(
@@ -37,7 +37,7 @@ def open_elsewhere(
         case "qnn":
             from edgelr.runners.qnn import open_qnn
 
-            return open_qnn(model, device, options, sizes, *_entries(model))
+            return open_qnn(model, device, options, sizes, *file_entries(model))
         case "arm64":
             from edgelr.runners.arm64 import open_arm64
 
@@ -46,15 +46,9 @@ def open_elsewhere(
             from edgelr.runners.web import open_web
 
             return open_web(model, device)
+        case "ssh":
+            from edgelr.runners.ssh import open_ssh
+
+            return open_ssh(model, device, entries)
         case "in-process":
             raise UsageError(f"device '{device.name}' runs in this process")
-
-
-def _entries(model: Path) -> tuple[list[Entry], list[Entry]]:
-    """Inputs and outputs of a file, with the names of open axes."""
-    graph = describe_graph(model)
-    inputs, outputs = (
-        [Entry(name=each.name, type=f"tensor({each.dtype})", shape=each.shape) for each in given]
-        for given in (graph.inputs, graph.outputs)
-    )
-    return inputs, outputs

@@ -7,6 +7,7 @@ too much of is cut off. Rows of a batch are run one after the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,28 @@ from numpy.typing import NDArray
 
 from edgelr.errors import UnsupportedModelError
 from edgelr.runners.protocol import Entry, OpenGraph
+from edgelr.runtime.graph import describe_graph
 
 Array = NDArray[Any]
 Sizes = Mapping[str, int]
 _BATCH = "batch"
+
+
+def file_entries(model: Path) -> tuple[list[Entry], list[Entry]]:
+    """Inputs and outputs of an ONNX file, with the names of open axes.
+
+    Args:
+        model: The file.
+
+    Raises:
+        DamagedArtifactError: It cannot be read.
+    """
+    graph = describe_graph(model)
+    inputs, outputs = (
+        [Entry(name=each.name, type=f"tensor({each.dtype})", shape=each.shape) for each in given]
+        for given in (graph.inputs, graph.outputs)
+    )
+    return inputs, outputs
 
 
 class FixedShapes:
@@ -49,7 +68,8 @@ class FixedShapes:
                     "this hardware takes no open axis: use another device",
                 )
         # The largest at once: what cannot be opened is found out now, not at the first long text.
-        self._graphs: dict[int, OpenGraph] = {len(self._sizes) - 1: open_graph(self._sizes[-1])}
+        self._last = len(self._sizes) - 1
+        self._graphs: dict[int, OpenGraph] = {self._last: open_graph(self._sizes[-1])}
 
     def get_inputs(self) -> Sequence[Entry]:
         """What it reads, as in the file."""
@@ -62,6 +82,11 @@ class FixedShapes:
     def get_provider_graph_assignment_info(self) -> Sequence[Any]:
         """Of the graph at its largest size."""
         return self._graphs[len(self._sizes) - 1].get_provider_graph_assignment_info()
+
+    def end_profiling(self) -> str:
+        """The file with the profile of the graph that ran last, where one is made."""
+        graph: Any = self._graphs[self._last]
+        return str(graph.end_profiling())
 
     def run(self, names: Sequence[str] | None, feeds: Mapping[str, Array]) -> list[Array]:
         """Run every row of a batch at the smallest size that it fits into.
@@ -93,7 +118,7 @@ class FixedShapes:
             )
         if number not in self._graphs:
             self._graphs[number] = self._open(self._sizes[number])
-        sizes = self._sizes[number]
+        self._last, sizes = number, self._sizes[number]
         padded = {entry.name: _padded(feeds[entry.name], entry, sizes) for entry in self._inputs}
         results = self._graphs[number].run([entry.name for entry in wanted], padded)
         return [_cut(result, entry, lengths) for result, entry in zip(results, wanted, strict=True)]

@@ -48,7 +48,7 @@ def tune_sessions(
     rows = [
         row
         for device in devices
-        if device.evidence == "run" and device.runner == "in-process"
+        if device.timed
         for variant, package in packages.items()
         if set(precisions(package)) <= set(device.accepts)
         for row in _rows(variant, replace(package, session={}), device, lengths, seconds, progress)

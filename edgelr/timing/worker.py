@@ -6,7 +6,8 @@ one worker at a time measure. Requests and replies:
 
 * ``{"do": "ready", "cpus": [numbers]}`` gives ``{"pinned"}`` once the process runs on these CPUs only, where
   that is allowed, and ONNX Runtime is loaded; it may be left out
-* ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``; with
+* ``{"do": "open", "model": path, "device": {...}, "entries": {...}}`` gives ``{"load_ms", "threads"}``; of a
+  device with fixed shapes also ``"sizes"``; with
   ``"translation": folder``, ``"transcript": folder`` or ``"continuation": folder`` in place of the model,
   calls are whole translations, transcripts or continuations by that package, and its own settings come before
   the entries
@@ -135,7 +136,8 @@ def open_timed(request: dict[str, Any]) -> tuple[Timed, dict[str, Any]]:
 
         session = TimedContinuation(Path(request["continuation"]), device, entries, profile)
     else:
-        session = open_session(Path(request["model"]), device, entries=entries, profile=profile)
+        sizes = request.get("sizes", ())
+        session = open_session(Path(request["model"]), device, entries=entries, profile=profile, sizes=sizes)
     load_ms = (time.perf_counter() - start) * 1e3
     return session, {"load_ms": load_ms, "threads": threads_used(device)}
 

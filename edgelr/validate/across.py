@@ -21,7 +21,7 @@ from edgelr.device.session import open_session
 from edgelr.errors import UnsupportedModelError
 from edgelr.kinds.kind import kind_of
 from edgelr.runtime.graph import run_graph
-from edgelr.runtime.package import model_path, session_entries
+from edgelr.runtime.package import model_path, precisions, session_entries
 from edgelr.runtime.shapes import fixed_sizes
 from edgelr.timing.feeds import feeds as feeds_of
 
@@ -71,23 +71,37 @@ def compare_across(package: Package, device: Device, lengths: Sequence[int]) -> 
     entries = session_entries(package, device.name)
     open_there: Open = lambda file: open_session(file, device, entries=entries, sizes=sizes)  # noqa: E731
     here, there = open_here(path), open_there(path)
-    tolerance = TOLERANCES[package.precision]
+    least_exact, tolerance = allowed(package, device)
     worst = 0.0
     for feeds in cases:
-        apart = _apart(run_graph(there, feeds), run_graph(here, feeds))
+        apart = differ(run_graph(there, feeds), run_graph(here, feeds))
         if not apart <= tolerance:
             layer = first_divergence(path, feeds, open_here, open_there, tolerance)
             shape = _shape(package, feeds)
             raise UnsupportedModelError(
                 f"device '{device.name}' disagrees with the CPU on {shape}: 1 - cosine {apart:.2g}, "
-                f"at most {tolerance:g} for {package.precision}; the first layer that differs is {layer}",
+                f"at most {tolerance:g} for {least_exact}; the first layer that differs is {layer}",
                 "do not ship this package to that device; another quantize.scheme may keep the layer right",
             )
         worst = max(worst, apart)
     return (
         f"{device.name} agrees with {REFERENCE} on {len(cases)} inputs of {len(_chosen(lengths))} lengths: "
-        f"1 - cosine at most {worst:.1e} ({device.evidence})"
+        f"1 - cosine at most {worst:.1e}, of {tolerance:g} for {least_exact} ({device.evidence})"
     )
+
+
+def allowed(package: Package, device: Device) -> tuple[str, float]:
+    """How far a device may be from the CPU: what the least exact arithmetic explains.
+
+    Args:
+        package: Its layers may differ in precision.
+        device: It may compute floats in half precision, whatever the package has.
+
+    Returns:
+        That precision, and the tolerance.
+    """
+    found = max((*precisions(package), device.floats), key=lambda each: TOLERANCES[each])
+    return found, TOLERANCES[found]
 
 
 def first_divergence(path: Path, feeds: Feeds, here: Open, there: Open, tolerance: float) -> str:
@@ -117,7 +131,7 @@ def first_divergence(path: Path, feeds: Feeds, here: Open, there: Open, toleranc
         right, found = (run_graph(open_graph(probe), feeds) for open_graph in (here, there))
     for node in layers:
         name = node.output[0]
-        if not _apart({name: found[name]}, {name: right[name]}) <= tolerance:
+        if not differ({name: found[name]}, {name: right[name]}) <= tolerance:
             return f"{node.name or name} ({node.op_type})"
     return "none of its own"
 
@@ -140,10 +154,14 @@ def _cases(package: Package, lengths: Sequence[int]) -> list[Feeds]:
     return cases
 
 
-def _apart(found: Mapping[str, NDArray[Any]], right: Mapping[str, NDArray[Any]]) -> float:
+def differ(found: Mapping[str, NDArray[Any]], right: Mapping[str, NDArray[Any]]) -> float:
     """Half the squared difference of a row over its square, the largest of all; NaN where one is not finite.
 
     Of vectors that are as long as each other that is 1 - cosine; unlike it, a wrong length counts too.
+
+    Args:
+        found: Output name -> array.
+        right: Likewise, what it should be.
     """
     worst = 0.0
     for name, wanted in right.items():

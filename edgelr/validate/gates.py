@@ -100,10 +100,11 @@ def check_gates(gates: Sequence[Gate], precisions: Mapping[str, str], devices: S
         if not isinstance(gate, LatencyGate) or gate.device not in by_name:
             continue
         device = by_name[gate.device]
-        if device.evidence != "run":
+        if not device.timed:
             raise UsageError(
-                f"gate {_words(gate)!r}: {device.name} is not timed, its evidence is {device.evidence!r}",
-                "put the gate on a device with evidence 'run'",
+                f"gate {_words(gate)!r}: {device.name} is not timed, its evidence is {device.evidence!r} "
+                f"and its runner {device.runner!r}",
+                "put the gate on a device with evidence 'run' that runs in this process",
             )
         precision = precisions.get(gate.max_share_of or "")
         if precision is not None and precision not in device.accepts:

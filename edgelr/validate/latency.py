@@ -17,6 +17,7 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
+from edgelr.runtime.shapes import fixed_sizes
 from edgelr.timing.lengths import shape_text
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
 from edgelr.verdict import LatencyRow
@@ -104,6 +105,8 @@ def _open(measured: _Measured, packages: Mapping[str, Package], device: Device) 
             "device": asdict(device),
             **kind_of(package).timed(package, device),
         }
+        if device.shapes == "fixed":
+            request["sizes"] = fixed_sizes(package)
         reply = ask(measured.workers[variant], request, seconds=PATIENCE_SECONDS)
         measured.load_ms[variant] = reply["load_ms"]
         measured.threads[variant] = reply["threads"]

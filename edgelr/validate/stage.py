@@ -33,6 +33,7 @@ from edgelr.validate.accuracy import (
 from edgelr.validate.across import compare_across
 from edgelr.validate.gates import CANDIDATE, Measurements, check_gates, evaluate_gates, scores
 from edgelr.validate.latency import measure_latency
+from edgelr.validate.ort_files import compare_ort_files
 from edgelr.validate.placement import (
     RECORD,
     analyzed_graphs,
@@ -40,7 +41,7 @@ from edgelr.validate.placement import (
     placement_rows,
     recorded_graphs,
 )
-from edgelr.verdict import AccuracyRow, LatencyRow, PlacementRow, Verdict
+from edgelr.verdict import AccuracyRow, DeviceRow, LatencyRow, PlacementRow, Verdict
 from edgelr.writing import writing
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -52,6 +53,7 @@ class _Found:
     latency: list[LatencyRow] = field(default_factory=list)
     placement: list[PlacementRow] = field(default_factory=list)
     fallbacks: list[FallbackRow] = field(default_factory=list)
+    devices: list[DeviceRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -85,8 +87,10 @@ def validate(
     check_gates(settings.gates, {variant: package.precision for variant, package in ordered.items()}, devices)
     lengths, notes = usable_lengths(ordered[CANDIDATE], settings)
     found = _Found(notes=notes)
-    for device in devices:
-        _measure(_accepted(ordered, device, found), device, lengths, settings.seconds, found, progress)
+    accepted = [_accepted(ordered, device, found) for device in devices]  # all of them before anything runs
+    for device, taken in zip(devices, accepted, strict=True):
+        _measure(taken, device, lengths, settings.seconds, found, progress)
+    found.notes.extend(compare_ort_files(ordered[CANDIDATE], min(lengths)))
     if found.accuracy:
         found.notes.extend(kind_of(ordered[CANDIDATE]).notes())
     sizes = {variant: package.cost.bytes for variant, package in ordered.items()}
@@ -108,11 +112,16 @@ def validate(
         sizes=sizes,
         notes=(*unmet, *found.notes),
         fallbacks=tuple(found.fallbacks),
+        devices=tuple(found.devices),
     )
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "verdict.json", verdict)
+    _write(verdict)
     return verdict
+
+
+def _write(verdict: Verdict) -> None:
+    with writing(verdict.folder):
+        verdict.folder.mkdir(parents=True, exist_ok=True)
+        write_json(verdict.folder / "verdict.json", verdict)
 
 
 def _measure(
@@ -125,15 +134,50 @@ def _measure(
 ) -> None:
     if device.evidence == "static":
         _analyze(packages, device, found)
+        found.devices.append(_row(device, found, None))
         return
     agreement = compare_across(packages[CANDIDATE], device, lengths)
     found.notes.extend([agreement] if agreement is not None else [])
+    _run_there(packages, device, lengths, seconds, found, progress, compared=agreement is not None)
+    found.devices.append(_row(device, found, agreement))
+
+
+def _row(device: Device, found: _Found, agreement: str | None) -> DeviceRow:
+    """What was done on a device, by what was found there."""
+    placed = any(row.device == device.name for row in found.placement)
+    return DeviceRow(
+        device=device.name,
+        title=device.title,
+        evidence=device.evidence,
+        scored=any(row.device == device.name for row in found.accuracy),
+        timed=any(row.device == device.name for row in found.latency),
+        placed=("rules" if device.evidence == "static" else "recorded") if placed else None,
+        agreement=None if agreement is None else agreement.removeprefix(f"{device.name} "),
+    )
+
+
+def _run_there(
+    packages: Mapping[str, Package],
+    device: Device,
+    lengths: Sequence[int],
+    seconds: float,
+    found: _Found,
+    progress: Progress,
+    *,
+    compared: bool,
+) -> None:
+    """Placement, and as far as the device allows accuracy and times."""
     if not scores(device):
-        _place_emulated(packages[CANDIDATE], device, found, compared=agreement is not None)
+        _place_emulated(packages[CANDIDATE], device, found, compared=compared)
         return
     _run(packages, device, found, progress)
     if device.evidence == "emulated":
         found.notes.append(f"{device.name} is emulated: its results are right, times would mean nothing")
+        return
+    if not device.timed:
+        found.notes.append(
+            f"{device.name} is another machine: it gave these results, times would be those of the network"
+        )
         return
     rows, notes = measure_latency(packages, device, progress, lengths=lengths, seconds=seconds)
     found.latency.extend(rows)

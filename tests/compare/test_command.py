@@ -71,6 +71,7 @@ def test_too_little_time_is_inconclusive(one_layer, tmp_path, capsys, check_docu
         (["--shape", "tokens"], "--shape: 'tokens' is no AXIS=SIZE"),
         (["--shape", "tokens=0"], "--shape: 'tokens=0' is no AXIS=SIZE"),
         (["--device", "cpu-9t"], "cpu-9t"),
+        (["--device", "web-wasm"], "'web-wasm' is not timed: its evidence is emulated, its runner web"),
         (["--recipe", "gone.yaml"], "gone.yaml"),
         ([], "the size of axis 'tokens' is open"),
     ],

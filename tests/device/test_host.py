@@ -106,6 +106,42 @@ def test_a_provider_that_is_not_installed_names_the_command():
     )
 
 
+OPENVINO = "OpenVINOExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "absent"),
+    [
+        ("GPU", ["CPU"], "no GPU here, only CPU"),
+        ("NPU", ["CPU", "GPU"], "no NPU here, only CPU, GPU"),
+        ("AUTO:GPU,CPU", ["CPU"], "no GPU here"),
+        ("GPU.1", ["CPU", "GPU.0"], "no GPU.1 here"),
+        ("GPU", ["CPU", "GPU.0", "GPU.1"], None),
+        ("AUTO", ["CPU"], None),
+        ("CPU", ["CPU"], None),
+    ],
+)
+def test_openvinos_hardware_is_asked_for(
+    asked: str, found: list[str], absent: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [OPENVINO])
+    monkeypatch.setattr(
+        "onnxruntime.capi._pybind_state.get_available_openvino_device_ids", lambda: found, raising=False
+    )
+    profile = device(provider=OPENVINO, options={"device_type": asked})
+    available, reason = availability(profile)
+    assert available == (absent is None)
+    assert (absent or "") in reason
+    if absent is not None:
+        with pytest.raises(MissingRequirementError, match="OpenVINO finds no"):
+            require(profile)
+
+
+@pytest.mark.skipif(OPENVINO not in onnxruntime.get_available_providers(), reason="onnxruntime-openvino")
+def test_openvino_really_tells() -> None:
+    assert availability(load_devices()["openvino-cpu"]) == (True, "")
+
+
 @pytest.mark.parametrize(
     ("provider", "hint"),
     [

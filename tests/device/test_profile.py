@@ -29,6 +29,17 @@ def test_options_are_text() -> None:
         Profile.model_validate({**PROFILE, "options": {"device_id": 0}})
 
 
+def test_a_host_belongs_to_ssh_and_is_not_timed() -> None:
+    given = {**PROFILE, "evidence": "run", "runner": "ssh"}
+    assert not Profile.model_validate({**given, "host": "pi@board.local"}).device().timed
+    assert Profile.model_validate({**PROFILE, "evidence": "run"}).device().timed
+    for odd in (given, {**PROFILE, "host": "board"}):
+        with pytest.raises(ValidationError, match="'host' and 'runner: ssh' go together"):
+            Profile.model_validate(odd)
+    with pytest.raises(ValidationError, match="pattern"):
+        Profile.model_validate({**given, "host": "-F"})
+
+
 @pytest.mark.parametrize(("section", "kind"), [(Profile, Device), (SessionSection, Session)])
 def test_a_file_has_the_fields_and_the_defaults_of_what_it_says(section: type[Section], kind: type) -> None:
     assert is_dataclass(kind)

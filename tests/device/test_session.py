@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -180,6 +181,39 @@ def test_a_provider_that_cannot_take_a_node_is_an_error_unless_allowed(tmp_path)
     assert allowed.get_providers() == [azure, "CPUExecutionProvider"]
 
 
+def test_a_provider_that_is_installed_and_does_not_start_is_no_cpu(tmp_path, monkeypatch):
+    # As ONNX Runtime does where a GPU's driver is missing: no error, and a session on the CPU.
+    silent = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: silent)
+    with pytest.raises(MissingRequirementError, match="did not start, the session is on CPUExec") as caught:
+        open_session(write(tmp_path, model()), device(provider="AzureExecutionProvider"))
+    assert (caught.value.exit_code, caught.value.hint) == (3, "is its driver installed?")
+
+
 def test_a_static_profile_runs_nothing(tmp_path):
     with pytest.raises(UsageError, match="analyzed only"):
         open_session(write(tmp_path, model()), device(evidence="static"))
+
+
+def open_axis(folder: Path) -> Path:
+    """y = x over an open axis, as a sum that needs no other size."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "tokens"]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", values[:1], values[1:])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return write(folder, content)
+
+
+def test_fixed_sizes_are_fixed_in_this_process_too(tmp_path: Path) -> None:
+    sizes = ({"batch": 1, "tokens": 2}, {"batch": 1, "tokens": 4})
+    graph = open_session(open_axis(tmp_path), device(shapes="fixed"), sizes=sizes)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(graph.run(None, {"x": x})[0], -x)
+    (inner,) = graph._graphs.values()
+    assert inner.get_inputs()[0].shape == [1, 4], "no axis is open where it runs"
+    with pytest.raises(UnsupportedModelError, match="longer than the largest fixed size"):
+        graph.run(None, {"x": np.zeros((1, 5), np.float32)})
+
+
+def test_an_axis_of_unknown_size_cannot_be_fixed(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="open axis 'tokens', of which no fixed size is known"):
+        open_session(open_axis(tmp_path), device(shapes="fixed"))

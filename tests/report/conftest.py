@@ -13,7 +13,7 @@ from edgelr.recipe.schema import Recipe
 from edgelr.report.stage import report_document
 from edgelr.session_rows import Sessions
 from edgelr.structure import Reduction
-from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow, Verdict
+from edgelr.verdict import AccuracyRow, DeviceRow, GateRow, LatencyRow, PlacementRow, Verdict
 
 RECIPE = """{"edgelr": 1, "name": "tiny",
   "model": {"path": "tiny"}, "compress": {"keep": {"parameters": 0.5}},
@@ -118,6 +118,26 @@ def findings() -> dict[str, Any]:
                 evidence="emulated",
                 macs_share=0.99,
                 partitions=2,
+            ),
+        ),
+        devices=(
+            DeviceRow(
+                device="cpu-1t",
+                title="One core",
+                evidence="run",
+                scored=True,
+                timed=True,
+                placed="recorded",
+                agreement=None,
+            ),
+            DeviceRow(
+                device="web-wasm",
+                title="Browser",
+                evidence="emulated",
+                scored=False,
+                timed=False,
+                placed=None,
+                agreement="agrees with cpu-1t on 6 inputs",
             ),
         ),
         fallbacks=(

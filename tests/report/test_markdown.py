@@ -47,7 +47,7 @@ def test_the_verdict_comes_first_and_in_one_line(document: dict[str, Any]) -> No
 def test_sections_are_in_order(document: dict[str, Any]) -> None:
     titles = [line[3:] for line in report_markdown(document).splitlines() if line.startswith("## ")]
     assert titles == [
-        *("Gates", "Size", "Accuracy", "Latency", "Node placement"),
+        *("Gates", "Size", "Devices", "Accuracy", "Latency", "Node placement"),
         *("Layers", "Stages", "Host", "Warnings"),
     ]
 
@@ -121,6 +121,7 @@ def test_pictures_are_linked(document: dict[str, Any]) -> None:
 
 def test_what_is_not_there_leaves_no_empty_section(document: dict[str, Any]) -> None:
     empty: dict[str, Any] = {
+        "devices": [],
         "accuracy": [],
         "latency": [],
         "placement": [],

@@ -14,12 +14,13 @@ from edgelr.report.stage import report_document, write_report
 def test_the_keys_are_stable(document: dict[str, Any]) -> None:
     assert set(document) == {
         *("edgelr", "recipe", "passed", "model", "sizes", "ratios", "accuracy", "latency", "placement"),
-        *("sessions", "fallbacks"),
+        *("sessions", "fallbacks", "devices", "ort_bytes"),
         *("gates", "plan", "layers", "quantization", "stages", "host", "warnings"),
     }
     assert document["edgelr"] == 1
     assert set(document["model"]["dense"]) == {"parameters", "bytes", "macs"}
-    assert set(document["accuracy"][0]) == {"variant", "device", "metric", "value", "ci95", "examples"}
+    accuracy = {"variant", "device", "evidence", "metric", "value", "ci95", "examples"}
+    assert set(document["accuracy"][0]) == accuracy
     latency = {"variant", "device", "evidence", "shape", "p50_ms", "p90_ms", "p99_ms", "runs"}
     assert latency <= set(document["latency"][0])
     assert set(document["gates"][0]) == {"gate", "limit", "value", "passed"}

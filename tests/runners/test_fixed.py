@@ -1,6 +1,7 @@
 """One graph a size, behind one with open sizes."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session, session_options
 from edgelr.errors import UnsupportedModelError
-from edgelr.runners.elsewhere import _entries
-from edgelr.runners.fixed import FixedShapes
+from edgelr.runners.fixed import FixedShapes, file_entries
+from edgelr.runtime.graph import run_graph
 from edgelr.runtime.package import model_path
 from edgelr.runtime.text import batch_tokens, embed, package_tokenizer
 
@@ -40,7 +41,7 @@ def fixed(
             options.add_free_dimension_override_by_name(axis, size)
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    return FixedShapes(*_entries(path), SIZES, open_at), package
+    return FixedShapes(*file_entries(path), SIZES, open_at), package
 
 
 def test_the_smallest_size_that_fits_is_opened_when_it_is_needed(
@@ -77,7 +78,7 @@ def test_what_is_longer_than_every_size_is_refused(fixed: tuple[FixedShapes, Pac
 def test_an_axis_without_a_size_is_refused(make_package: Callable[..., Package]) -> None:
     path: Path = model_path(make_package())
     with pytest.raises(UnsupportedModelError, match="open axis 'tokens', of which no fixed size is known"):
-        FixedShapes(*_entries(path), ({"batch": 1},), lambda sizes: pytest.fail("opened"))
+        FixedShapes(*file_entries(path), ({"batch": 1},), lambda sizes: pytest.fail("opened"))
 
 
 def test_outputs_are_cut_to_the_length_of_the_input() -> None:
@@ -92,3 +93,11 @@ def test_outputs_are_cut_to_the_length_of_the_input() -> None:
     graph = FixedShapes([entry], [entry], ({"tokens": 4},), lambda sizes: Doubling())  # type: ignore[arg-type,return-value]
     (found,) = graph.run(None, {"x": np.array([[1, 2, 3], [4, 5, 6]])})
     np.testing.assert_array_equal(found, [[2, 4, 6], [8, 10, 12]])
+
+
+def test_a_node_that_fails_at_run_time_is_told(make_package: Callable[..., Package], cpu: Device) -> None:
+    fixed = replace(cpu, shapes="fixed")
+    graph = open_session(model_path(make_package()), fixed, sizes=SIZES)
+    feeds = {"input_ids": np.array([[5, 10**6]]), "attention_mask": np.ones((1, 2), np.int64)}
+    with pytest.raises(UnsupportedModelError, match=r"fails on a graph with input_ids \[1, 2\].*Gather"):
+        run_graph(graph, feeds)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -11,12 +12,12 @@ from onnx import numpy_helper
 
 from edgelr.artifacts import Package
 from edgelr.device.load import load_devices
-from edgelr.device.schema import Device
+from edgelr.device.schema import Device, Precision
 from edgelr.device.session import open_session
 from edgelr.errors import UnsupportedModelError
 from edgelr.runtime.package import model_path
 from edgelr.validate import across
-from edgelr.validate.across import compare_across, first_divergence
+from edgelr.validate.across import TOLERANCES, allowed, compare_across, first_divergence
 
 FEEDS = {"input_ids": np.array([[5, 6, 7]]), "attention_mask": np.array([[1, 1, 1]])}
 
@@ -29,7 +30,22 @@ def test_what_agrees_is_said_with_its_evidence(make_package: Callable[..., Packa
     note = compare_across(make_package(), load_devices()["cpu-4t"], (4, 9, 16, 30))
     assert note is not None
     assert note.startswith("cpu-4t agrees with cpu-1t on 6 inputs of 3 lengths: 1 - cosine at most ")
-    assert note.endswith("(run)")
+    assert note.endswith(", of 1e-06 for fp32 (run)")
+
+
+def test_what_is_allowed_is_of_the_least_exact_arithmetic(
+    make_package: Callable[..., Package], cpu: Device
+) -> None:
+    exact = make_package()
+    wide = replace(exact, precision="a16w8")
+    half = replace(cpu, floats="fp16")
+    assert allowed(exact, cpu) == ("fp32", 1e-6)
+    assert allowed(exact, half) == ("fp16", 1e-4)
+    assert allowed(wide, half) == allowed(wide, cpu) == ("a16w8", 5e-3)
+
+
+def test_every_precision_has_a_tolerance() -> None:
+    assert set(TOLERANCES) == set(get_args(Precision))
 
 
 def other_weights(path: Path, folder: Path) -> Path:
@@ -80,15 +96,15 @@ def test_a_device_that_disagrees_fails(
 
 def test_what_is_not_a_number_disagrees() -> None:
     nan, one = {"y": np.array([[np.nan, 1.0]])}, {"y": np.array([[1.0, 1.0]])}
-    assert not across._apart(nan, one) <= 1.0
-    assert across._apart(one, one) == pytest.approx(0, abs=1e-12)
+    assert not across.differ(nan, one) <= 1.0
+    assert across.differ(one, one) == pytest.approx(0, abs=1e-12)
 
 
 def test_a_wrong_length_and_nothing_at_all_disagree() -> None:
     right = {"y": np.ones((2, 3))}
-    assert across._apart({"y": np.ones((2, 3))}, right) == 0.0
-    assert across._apart({"y": 7 * np.ones((2, 3))}, right) == 18.0
-    assert across._apart({"y": np.zeros((2, 3))}, right) == 0.5
-    assert across._apart(right, {"y": np.zeros((2, 3))}) == np.inf
+    assert across.differ({"y": np.ones((2, 3))}, right) == 0.0
+    assert across.differ({"y": 7 * np.ones((2, 3))}, right) == 18.0
+    assert across.differ({"y": np.zeros((2, 3))}, right) == 0.5
+    assert across.differ(right, {"y": np.zeros((2, 3))}) == np.inf
     turned = {"y": np.array([[0.6, 0.8]])}
-    assert across._apart(turned, {"y": np.array([[1.0, 0.0]])}) == pytest.approx(1 - 0.6)
+    assert across.differ(turned, {"y": np.array([[1.0, 0.0]])}) == pytest.approx(1 - 0.6)

@@ -54,6 +54,18 @@ def test_everything_is_measured_in_the_usual_order(verdict: Verdict) -> None:
     assert [row.shape for row in verdict.latency[:2]] == ["1 x 4 tokens", "1 x 16 tokens"]
 
 
+def test_what_was_done_on_a_device_is_told(
+    verdict: Verdict, variants: dict[str, Package], tmp_path: Path
+) -> None:
+    (here,) = verdict.devices
+    assert (here.device, here.evidence, here.scored, here.timed) == ("cpu-1t", "run", True, True)
+    assert (here.placed, here.agreement) == ("recorded", None)
+    phone = load_devices()["ios-coreml"]
+    found = validate({"candidate": variants["candidate"]}, [phone], settings(), tmp_path / "v", QUIET)
+    (there,) = found.devices
+    assert (there.evidence, there.scored, there.timed, there.placed) == ("static", False, False, "rules")
+
+
 def test_one_failed_gate_fails_the_verdict_and_raises_nothing(verdict: Verdict) -> None:
     assert [row.passed for row in verdict.gates] == [True, False, True, True]
     assert not verdict.passed
@@ -176,6 +188,19 @@ def test_a_device_that_does_not_accept_a_precision(
     refusing = replace(cpu, accepts=("fp32",))
     with pytest.raises(UsageError, match="the candidate is int8-dynamic, cpu-1t accepts fp32"):
         validate(variants, [refusing], settings(), tmp_path / "verdict", QUIET)
+
+
+def test_no_device_is_measured_when_another_one_refuses(
+    variants: dict[str, Package], cpu: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(
+        "edgelr.validate.stage._measure", lambda packages, device, *_: measured.append(device.name)
+    )
+    npu = replace(cpu, name="npu", accepts=("a16w8",))
+    with pytest.raises(UsageError, match="npu accepts a16w8"):
+        validate(variants, [cpu, npu], settings(), tmp_path / "verdict", QUIET)
+    assert measured == []
 
 
 # --- faults -----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ RECORD = {"session.record_ep_graph_assignment_info": "1"}
 
 @pytest.fixture
 def worker() -> Any:
-    command = [sys.executable, "-m", "edgelr.runners.arm64_worker"]
+    command = [sys.executable, "-m", "edgelr.runners.graph_worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as process:
         yield process
 
