@@ -36,6 +36,8 @@ def quantize(
     looks = settings is None or needs_data(settings)
     finetune = job.recipe.finetune
     tuned = settings is None and finetune is not None and finetune.quantization_aware
+    if tuned:
+        chosen = chosen.model_copy(update={"rounding": "plain"})
     times = time_schemes(job, package, source) if chosen.scheme == "auto" else None
 
     def make(folder: Path, _: Path) -> None:

@@ -21,7 +21,6 @@ from edgelr.progress import Progress
 from edgelr.release import release
 from edgelr.report.stage import write_report
 from edgelr.runners.ahead import compile_ahead
-from edgelr.runtime.package import open_package
 from edgelr.session_rows import Sessions
 from edgelr.stages import compress, export, finetune, load, plan_ranks, survey_sites
 from edgelr.verdict import Verdict
@@ -101,6 +100,9 @@ def report(
         GateError: A gate failed, or could not be evaluated.
     """
     passed = verdict.passed and not job.unevaluated(verdict)
+    if passed:
+        for compiled in compile_ahead(packages["candidate"], job.devices, job.out):
+            job.progress.note(f"compiled for a chip: {compiled.relative_to(job.out)}")
     where = release(
         replace(packages["candidate"], session=sessions.of("candidate")),
         verdict,
@@ -109,9 +111,6 @@ def report(
         passed=passed,
         out=job.out,
     )
-    if passed:
-        for compiled in compile_ahead(open_package(where), job.devices, job.out):
-            job.progress.note(f"compiled for a chip: {compiled}")
     written = write_report(
         recipe=job.recipe,
         plan=plan,

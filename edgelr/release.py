@@ -10,7 +10,7 @@ from typing import Any
 
 from edgelr.artifact_files import write_json
 from edgelr.artifacts import Package
-from edgelr.runtime.package import SESSION, seal_package
+from edgelr.runtime.package import COMPILED, SESSION, seal_package
 from edgelr.verdict import Verdict
 from edgelr.writing import remove, replace_folder, writing
 
@@ -23,7 +23,7 @@ OUTPUTS = (
     "layers.svg",
     "latency.svg",
     "quantization.svg",
-    "qnn",
+    COMPILED,
 )
 
 
@@ -37,6 +37,8 @@ def release(
     out: Path,
 ) -> Path:
     """Copy the candidate out of the store, with its accuracy, gates and recipe written into it.
+
+    What was compiled for chips, ``qnn/`` in ``out``, becomes part of it.
 
     Args:
         package: The candidate, in the store.
@@ -60,6 +62,8 @@ def release(
         for file in package.files:
             (ready / file).parent.mkdir(exist_ok=True)
             shutil.copyfile(package.folder / file, ready / file)
+        if passed and (out / COMPILED).is_dir():
+            shutil.move(out / COMPILED, ready / COMPILED)
         seal_package(
             ready,
             name=package.name,

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -544,6 +544,29 @@ def translation_files(
     return folder
 
 
+@pytest.fixture(scope="session")
+def masked_files(translation_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same files, with a decoder in plain operators whose cache is a buffer under a mask."""
+    import onnx
+    import onnx_ir
+
+    from edgelr.export.fuse import fuse_attention
+    from edgelr.export.in_place import keep_caches_in_place
+    from edgelr.export.plain import write_plainly
+
+    folder = tmp_path_factory.mktemp("masked") / "files"
+    shutil.copytree(translation_files, folder)
+    graph = onnx_ir.load(folder / "decoder.onnx")
+    fuse_attention(graph)
+    proto = onnx_ir.to_proto(graph)
+    assert keep_caches_in_place(proto) == LAYERS
+    assert write_plainly(proto) == 2 * LAYERS
+    for number, node in enumerate(proto.graph.node):
+        node.name = node.name or f"node {number}"
+    onnx.save(proto, folder / "decoder.onnx")
+    return folder
+
+
 def seal_translation(folder: Path, **settings: int | str) -> Package:
     return seal_package(
         folder,
@@ -674,11 +697,10 @@ def translator_reading(tiny_translator: Path) -> Any:
     return Reading(folder=tiny_translator, max_tokens=TRANSLATION_MAX_TOKENS)
 
 
-@pytest.fixture(scope="session")
-def dense_translator(
-    tmp_path_factory: pytest.TempPathFactory, tiny_translator: Path, translations: tuple[Translation, ...]
+def export_translator(
+    home: Path, model: Path, tested: tuple[Translation, ...], operators: Literal["fused", "plain"]
 ) -> Package:
-    """The package of ``tiny_translator``, dense and fp32, by the stage itself; not to be changed."""
+    """Run the stage on a folder of a model: the dense package, fp32."""
     from edgelr.artifacts import SPLITS, Source
     from edgelr.export.label import Label
     from edgelr.export.stage import export
@@ -686,13 +708,11 @@ def dense_translator(
     from edgelr.recipe.schema import Export
     from edgelr.recipe.tasks import Translate
 
-    home = tmp_path_factory.mktemp("dense-translator")
-    tested = translations[:24]
     for split in SPLITS:
         write_examples(home / "data" / f"{split}.jsonl", tested)
     source = Source(
         folder=home,
-        model_folder=tiny_translator,
+        model_folder=model,
         fingerprint="0" * 64,
         title="tiny",
         license="mit",
@@ -702,4 +722,23 @@ def dense_translator(
     settings = {"type": "translation", "data": data, "max_tokens": TRANSLATION_MAX_TOKENS}
     label = Label(name="tiny-translation", task=Translate.model_validate(settings), macs=1000)
     (home / "package").mkdir()
-    return export(source, None, label, Export(), home / "package", Progress(quiet=True))  # type: ignore[call-arg]
+    written = Export(operators=operators)  # type: ignore[call-arg]
+    return export(source, None, label, written, home / "package", Progress(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def dense_translator(
+    tmp_path_factory: pytest.TempPathFactory, tiny_translator: Path, translations: tuple[Translation, ...]
+) -> Package:
+    """The package of ``tiny_translator``, dense and fp32, by the stage itself; not to be changed."""
+    home = tmp_path_factory.mktemp("dense-translator")
+    return export_translator(home, tiny_translator, translations[:24], "fused")
+
+
+@pytest.fixture(scope="session")
+def plain_translator(
+    tmp_path_factory: pytest.TempPathFactory, tiny_translator: Path, translations: tuple[Translation, ...]
+) -> Package:
+    """``dense_translator`` in plain operators; not to be changed."""
+    home = tmp_path_factory.mktemp("plain-translator")
+    return export_translator(home, tiny_translator, translations[:24], "plain")

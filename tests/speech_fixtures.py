@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -278,7 +278,12 @@ def tell_silence() -> Callable[[Path], None]:
 
 
 def export_speech(
-    model_folder: Path, sounds: Path, examples: Sequence[Utterance], home: Path, settings: dict[str, Any]
+    model_folder: Path,
+    sounds: Path,
+    examples: Sequence[Utterance],
+    home: Path,
+    settings: dict[str, Any],
+    operators: Literal["fused", "plain"] = "fused",
 ) -> Package:
     """Run the stage on a folder of a model: the dense package, fp32."""
     from edgelr.export.label import Label
@@ -302,7 +307,7 @@ def export_speech(
     task = {"type": "automatic-speech-recognition", "data": data, "max_tokens": MAX_TOKENS, **settings}
     label = Label(name="tiny-speech", task=Recognize.model_validate(task), macs=1000)
     (home / "package").mkdir()
-    return export(source, None, label, Export(), home / "package", Progress(quiet=True))
+    return export(source, None, label, Export(operators=operators), home / "package", Progress(quiet=True))
 
 
 @pytest.fixture(scope="session")
@@ -317,6 +322,18 @@ def dense_speech(
 ) -> Package:
     """The package of ``tiny_whisper``, dense and fp32; not to be changed."""
     return export_whisper(tiny_whisper, tmp_path_factory.mktemp("dense-speech") / "home")
+
+
+@pytest.fixture(scope="session")
+def plain_speech(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_whisper: Path,
+    sounds: Path,
+    utterances: tuple[Utterance, ...],
+) -> Package:
+    """``dense_speech`` in plain operators; not to be changed."""
+    home = tmp_path_factory.mktemp("plain-speech") / "home"
+    return export_speech(tiny_whisper, sounds, utterances, home, {}, "plain")
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 from edgelr.release import release, withdraw
@@ -28,6 +29,18 @@ def test_a_released_package_knows_its_accuracy_gates_and_recipe(make_package, tm
     assert found.accuracy == {"cosine": 0.75}
     assert found.gates == ({"metric": "cosine", "min": 0.5},)
     assert found.source["recipe"] == "abc"
+
+
+def test_what_was_compiled_becomes_part_of_the_package(make_package, tmp_path):
+    out = tmp_path / "out"
+    package = make_package()
+    for passed in (False, True):
+        (out / "qnn" / "sm8550").mkdir(parents=True, exist_ok=True)
+        shutil.copy(package.folder / "model.onnx", out / "qnn" / "sm8550" / "model-1x8.onnx")
+        found = open_package(put(package, out, passed=passed))
+        assert ("qnn/sm8550/model-1x8.onnx" in found.files) == passed
+        assert found.cost == package.cost, "an app ships one in place of the graph"
+    assert not (out / "qnn").exists()
 
 
 def test_only_one_of_package_and_rejected_is_there(make_package, tmp_path):

@@ -18,6 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgelr.runtime.caches import PAST, PASTS, TOTAL
 from edgelr.runtime.subgraphs import drop_unread
 
+KEPT_ATTENTION = "GroupQueryAttention"
+"""The operator of an attention that writes into its cache."""
+
 _MICROSOFT = "com.microsoft"
 _HEAD_MULTIPLE = 8
 _Q, _K, _V, _BIAS, _PAST_KEY, _PAST_VALUE = 0, 1, 2, 5, 6, 7  # of MultiHeadAttention
@@ -37,7 +40,7 @@ def keep_caches_in_place(proto: onnx.ModelProto) -> int:
         How many attentions there are; 0, and nothing is changed, where a cache is also kept in another way.
     """
     graph = proto.graph
-    written = [node for node in graph.node if node.op_type == "GroupQueryAttention"]
+    written = [node for node in graph.node if node.op_type == KEPT_ATTENTION]
     if written:  # exported like that
         _take_unsplit(graph, written)
         return len(written)
@@ -95,7 +98,7 @@ def _write_into(node: onnx.NodeProto) -> None:
     arguments = list(node.input) + [""] * (_PAST_VALUE + 1 - len(node.input))
     heads: Any = next(attribute for attribute in node.attribute if attribute.name == "num_heads")
     bias = arguments[_BIAS]
-    node.op_type = "GroupQueryAttention"
+    node.op_type = KEPT_ATTENTION
     del node.input[:]
     node.input.extend([*arguments[_Q : _V + 1], arguments[_PAST_KEY], arguments[_PAST_VALUE], PASTS, TOTAL])
     if bias:

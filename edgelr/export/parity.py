@@ -15,6 +15,7 @@ from edgelr.device.session import open_session
 from edgelr.errors import ExportError, UnsupportedModelError
 from edgelr.runtime.caches import COUNTERS, PAST, counters_of
 from edgelr.runtime.graph import run_graph
+from edgelr.runtime.masked_caches import PAST_MASK
 from edgelr.tasks.task import GraphSpec
 
 Case = dict[str, NDArray[Any]]
@@ -55,8 +56,11 @@ def check_parity(spec: GraphSpec, path: Path, tolerance: float) -> tuple[list[Ca
 def _runs(role: str, session: InferenceSession, feeds: Case) -> list[Case]:
     """Outputs of the graph; of one that writes into its caches also with room in them, as they are used."""
     try:
-        if PAST not in {entry.name for entry in session.get_inputs()}:
+        names = {entry.name for entry in session.get_inputs()}
+        if PAST not in names:
             return [run_graph(session, feeds)]
+        if PAST_MASK in names:
+            return _under_a_mask(session, feeds)
         caches = {
             name: array for name, array in feeds.items() if name.startswith("past_") and name not in COUNTERS
         }
@@ -72,6 +76,25 @@ def _runs(role: str, session: InferenceSession, feeds: Case) -> list[Case]:
         return [run_graph(session, told), roomy | cut]
     except UnsupportedModelError as error:
         raise ExportError(f"{role}: {error}", "please report the model") from error
+
+
+def _under_a_mask(session: InferenceSession, feeds: Case) -> list[Case]:
+    """Outputs with full buffers and with room in them, the caches made whole as torch has them."""
+    caches = {name: array for name, array in feeds.items() if name.startswith("past_")}
+    past = next(iter(caches.values())).shape[2]
+    found = []
+    for room in (0, _ROOM):
+        more = ((0, 0), (0, 0), (0, room), (0, 0))
+        # Beyond the tokens there may be any number.
+        wide = {name: np.pad(array, more, constant_values=1.0) for name, array in caches.items()}
+        mask = np.broadcast_to(np.arange(past + room) < past, (len(feeds["input_ids"]), past + room))
+        counters = {PAST: np.array([past]), PAST_MASK: mask.astype(np.int64)}
+        given = run_graph(session, feeds | wide | counters)
+        for name, array in caches.items():
+            present = name.replace("past", "present", 1)
+            given[present] = np.concatenate((array, given[present]), axis=2)
+        found.append(given)
+    return found
 
 
 def _difference(

@@ -100,7 +100,8 @@ def _write_graph(
     proto = tidy(graph, spec, matrix_count(spec.module, spec.idle))
     _cut_heads(proto, spec, path.name)
     saved = _pivot(proto, path.name, progress) if settings.pivot else 0
-    share_tables(proto)
+    if settings.operators == "fused":
+        share_tables(proto)  # an NPU has no table that is the transpose of a matrix
     if settings.drop_unused_tokens:
         saved += store_rows_once(proto)
     if spec.one_token:

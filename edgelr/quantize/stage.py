@@ -112,7 +112,7 @@ def quantize(
         progress: Where to show how far it is.
         data: Calibration and validation data; without any, no scheme may look at it and nothing is explained.
         times: What the scheme auto chooses by, of this package; not needed for others.
-        tuned: Whether the weights were tuned for plain rounding, which then is the best.
+        tuned: Whether the weights were tuned to be rounded plainly, which then is the best.
 
     Raises:
         DataError: Calibration data is missing, or does not fit a graph.
@@ -120,8 +120,6 @@ def quantize(
             output is too far from fp32, a metric drops too much, or nothing is faster than fp32.
     """
     _check_package(package, settings, data)
-    if tuned:
-        settings = settings.model_copy(update={"rounding": "plain"})
     _copy_others(package, folder)
     with tempfile.TemporaryDirectory() as scratch:
         work = _Work(

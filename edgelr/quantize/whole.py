@@ -56,7 +56,7 @@ def quantize_whole(source: Path, target: Path, feeds: Sequence[Feeds], method: M
         onnx.save(proto, path, save_as_external_data=True, location="ready.data")
         settings = get_qnn_qdq_config(
             path,
-            calibration_reader(tuple(_with_padding(feeds))),
+            calibration_reader(tuple(_with_padding(feeds, proto))),
             calibrate_method=calibrators()[method],
             activation_type=QuantType.QUInt16,
             weight_type=QuantType.QUInt8,  # of norms and tables: QNN has no norm with int8 weights
@@ -130,16 +130,18 @@ def _a_scale_each_output(proto: Any, kind: Any) -> Iterator[tuple[str, list[dict
             yield node.input[1], [{"quant_type": kind, "axis": 1, "symmetric": True}]
 
 
-def _with_padding(feeds: Sequence[Feeds]) -> Iterator[Feeds]:
-    """Each call padded, where there is a mask: what it hides has a range as well."""
+def _with_padding(feeds: Sequence[Feeds], proto: Any) -> Iterator[Feeds]:  # noqa: ANN401 - onnx is not typed
+    """Each call padded along the axis of its mask, where there is one: what is hidden has a range as well."""
+    inputs = {each.name: each.type.tensor_type.shape.dim for each in proto.graph.input}
+    axes = {name: [axis.dim_param for axis in shape] for name, shape in inputs.items()}
+    hidden = axes.get(_MASK, ["", ""])[1]
     longest = max((feed[_MASK].shape[1] for feed in feeds if _MASK in feed), default=0)
     for feed in feeds:
-        if _MASK not in feed:
+        if not hidden:
             yield feed
             continue
-        length = feed[_MASK].shape[1]
-        more = ((0, 0), (0, longest + 1 - length))
+        more = longest + 1 - feed[_MASK].shape[1]
         yield {
-            name: np.pad(array, more) if array.shape[1:] == (length,) else array
+            name: np.pad(array, [(0, more if axis == hidden else 0) for axis in axes[name]])
             for name, array in feed.items()
         }

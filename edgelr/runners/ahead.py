@@ -1,4 +1,4 @@
-"""Compile a package's graphs ahead of time for the chips of a build, beside the package: ``qnn/<chip>/``.
+"""Compile a package's graphs ahead of time for the chips of a build: the package's folder ``qnn/<chip>/``.
 
 An app on that chip then loads them at once; it still needs the tokenizer and settings of the package.
 """
@@ -6,45 +6,47 @@ An app on that chip then loads them at once; it still needs the tokenizer and se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.device.session import session_options
-from edgelr.runtime.package import model_path
-from edgelr.runtime.shapes import fixed_sizes
-from edgelr.writing import writing
-
-FOLDER = "qnn"
+from edgelr.runtime.package import COMPILED, model_path
+from edgelr.runtime.shapes import fixed_sizes, sizes_of_axes
+from edgelr.writing import remove, writing
 
 
 def compile_ahead(package: Package, devices: Sequence[Device], out: Path) -> list[Path]:
-    """Write one file for each chip, graph and size.
+    """Write one file for each chip, graph and size, to be released with the package.
 
     Args:
-        package: Released.
+        package: The candidate.
         devices: Of the build; those that are no chip of Qualcomm's are passed over.
-        out: The build's output folder.
+        out: The build's output folder; an earlier ``qnn/`` in it goes.
 
     Returns:
-        The files.
+        The files, in ``out/qnn/``.
 
     Raises:
         MissingRequirementError: The compiler does not start.
         UnsupportedModelError: A graph cannot be compiled.
         StorageError: ``out`` cannot be written.
     """
-    written = []
-    for device in devices:
-        if device.runner != "qnn":
-            continue
-        from edgelr.runners.qnn import write_context
+    from edgelr.runners.qnn import chip_name, write_context
 
-        for role in package.graphs:
-            for sizes in fixed_sizes(package):
+    with writing(out):
+        remove(out / COMPILED)
+    chips = {chip_name(device): device for device in devices if device.runner == "qnn"}
+    written = []
+    for chip, device in chips.items():
+        for role, graph in package.graphs.items():
+            axes = {axis for entry in graph.inputs for axis in entry.shape if isinstance(axis, str)}
+            for sizes in sizes_of_axes(fixed_sizes(package), axes):
                 shape = "x".join(str(size) for size in sizes.values())
-                target = out / FOLDER / device.name.removeprefix("qnn-") / f"{role}-{shape}.onnx"
+                target = out / COMPILED / chip / f"{role}-{shape}.onnx"
                 with writing(out):
-                    write_context(model_path(package, role), device, session_options(device), sizes, target)
+                    options = partial(session_options, device)
+                    write_context(model_path(package, role), device, options, sizes, target)
                 written.append(target)
     return written

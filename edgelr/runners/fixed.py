@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelr.errors import UnsupportedModelError
+from edgelr.runners.binding import Binding, run_bound
 from edgelr.runners.protocol import Entry, OpenGraph
 from edgelr.runtime.graph import describe_graph
+from edgelr.runtime.shapes import sizes_of_axes
 
 Array = NDArray[Any]
 Sizes = Mapping[str, int]
@@ -59,14 +61,15 @@ class FixedShapes:
         sizes: Sequence[Sizes],
         open_graph: Callable[[Sizes], OpenGraph],
     ) -> None:
-        self._inputs, self._outputs, self._sizes, self._open = inputs, outputs, list(sizes), open_graph
-        known = {_BATCH, *(axis for entry in self._sizes for axis in entry)}
-        for entry in inputs:
-            if odd := [axis for axis in entry.shape if isinstance(axis, str) and axis not in known]:
-                raise UnsupportedModelError(
-                    f"input {entry.name} has the open axis '{odd[0]}', of which no fixed size is known",
-                    "this hardware takes no open axis: use another device",
-                )
+        self._inputs, self._outputs, self._open = inputs, outputs, open_graph
+        known = {_BATCH, *(axis for entry in sizes for axis in entry)}
+        axes = {axis: entry.name for entry in inputs for axis in entry.shape if isinstance(axis, str)}
+        if odd := [axis for axis in axes if axis not in known]:
+            raise UnsupportedModelError(
+                f"input {axes[odd[0]]} has the open axis '{odd[0]}', of which no fixed size is known",
+                "this hardware takes no open axis: use another device",
+            )
+        self._sizes = sizes_of_axes(sizes, axes)
         # The largest at once: what cannot be opened is found out now, not at the first long text.
         self._last = len(self._sizes) - 1
         self._graphs: dict[int, OpenGraph] = {self._last: open_graph(self._sizes[-1])}
@@ -100,6 +103,14 @@ class FixedShapes:
         rows = len(feeds[batched[0]]) if batched else 1
         results = [self._row(wanted, {**feeds, **_rows(feeds, batched, row)}) for row in range(rows)]
         return [np.concatenate(parts) if rows > 1 else parts[0] for parts in zip(*results, strict=True)]
+
+    def io_binding(self) -> Binding:
+        """Inputs and outputs bound by name, as ONNX Runtime does."""
+        return Binding()
+
+    def run_with_iobinding(self, binding: Binding) -> None:
+        """Run it on what is bound; bound outputs are overwritten."""
+        run_bound(self, binding)
 
     def _row(self, wanted: Sequence[Entry], feeds: Mapping[str, Array]) -> list[Array]:
         lengths = self._lengths(feeds)

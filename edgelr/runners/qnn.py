@@ -6,7 +6,7 @@ place is looked at, whatever ONNX Runtime lists.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PROVIDER = "QNNExecutionProvider"
 _SHOWN = 5
+_MADE_FOR = "edgelr.soc_model"  # what a compiled file says of its chip
 # Names that onnxruntime-qnn 2.7 takes; for any other it compiles for the oldest chip, and only its log
 # says so.
 CHIPS = ("SC8380XP", "SM8350", "SM8450", "SM8475", "SM8550", "SM8650", "SM8750", "SM8850")
@@ -56,37 +57,74 @@ def open_qnn(
     return FixedShapes(inputs, outputs, sizes or ({},), open_at)
 
 
-def write_context(model: Path, device: Device, options: Any, sizes: Sizes, target: Path) -> int:  # noqa: ANN401
+def write_context(model: Path, device: Device, options: Callable[[], Any], sizes: Sizes, target: Path) -> int:
     """Compile a graph for a chip ahead of time, so that an app on that chip loads it at once.
 
     Args:
         model: The ONNX file.
         device: Its option ``soc_model`` names the chip.
-        options: Session options, new.
+        options: Makes session options, new ones each call.
         sizes: Of every open axis.
-        target: An ONNX file that holds what was compiled.
+        target: An ONNX file that holds what was compiled, and says for which chip.
 
     Returns:
         Bytes of it.
 
     Raises:
         MissingRequirementError: The plug-in does not start.
-        UnsupportedModelError: The NPU does not take the graph.
+        UnsupportedModelError: The NPU does not take the graph, or not what was compiled of it.
     """
+    import onnx
+
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
+    writing = options()
     for name, value in {"enable": "1", "embed_mode": "1", "file_path": str(target)}.items():
-        options.add_session_config_entry(f"ep.context_{name}", value)
-    _open(model, device, options, sizes, _npus())
+        writing.add_session_config_entry(f"ep.context_{name}", value)
+    _open(model, device, writing, sizes, _npus())
+    compiled = onnx.load(target)
+    onnx.helper.set_model_props(compiled, {_MADE_FOR: _chip(device)})
+    onnx.save(compiled, target)
+    _open(target, device, options(), {}, _npus())  # what cannot be loaded again is found out now
     return target.stat().st_size
 
 
+def chip_name(device: Device) -> str:
+    """Name of the folder of what is compiled for a device's chip, such as ``sm8550``.
+
+    Args:
+        device: A profile with ``runner: qnn``.
+    """
+    chip = _chip(device)
+    return device.name.removeprefix("qnn-") if chip.isdecimal() else chip.lower()
+
+
+def _chip(device: Device) -> str:
+    return device.options.get("soc_model", "")
+
+
 def _check_chip(device: Device) -> None:
-    chip = device.options.get("soc_model", CHIPS[0])
+    chip = _chip(device)
     if chip not in CHIPS and not chip.isdecimal():
         raise UsageError(
             f"device '{device.name}': onnxruntime-qnn knows no chip {chip!r} and would compile for another",
             f"it knows {', '.join(CHIPS)}, and Qualcomm's numbers of chips",
+        )
+
+
+def _check_made_for(model: Path, device: Device) -> None:
+    """The simulator loads what is compiled for any chip, and a phone may too and compute something else."""
+    import onnx
+
+    proto = onnx.load(model, load_external_data=False)
+    if not any(node.op_type == "EPContext" for node in proto.graph.node):
+        return
+    made_for = next((entry.value for entry in proto.metadata_props if entry.key == _MADE_FOR), None)
+    if made_for != _chip(device):
+        raise UnsupportedModelError(
+            f"{model} was compiled for {made_for or 'a chip that it does not name'}, "
+            f"'{device.name}' is {_chip(device)}",
+            f"take the file in qnn/{chip_name(device)}/, or build with --device {device.name}",
         )
 
 
@@ -95,6 +133,7 @@ def _open(model: Path, device: Device, options: Any, sizes: Sizes, npus: Sequenc
     import onnxruntime_qnn
 
     _check_chip(device)
+    _check_made_for(model, device)
     for axis, size in sizes.items():
         options.add_free_dimension_override_by_name(axis, size)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

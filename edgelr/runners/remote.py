@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
+from edgelr.runners.binding import Binding, run_bound
 from edgelr.runners.protocol import Entry
-
-if TYPE_CHECKING:
-    from onnxruntime import OrtValue
 
 Array = NDArray[Any]
 Header = Mapping[str, Any]
@@ -55,48 +53,13 @@ class RemoteGraph:
         _, results = self._ask({"do": "run", "names": wanted}, feeds)
         return [results[name] for name in wanted]
 
-    def io_binding(self) -> RemoteBinding:
+    def io_binding(self) -> Binding:
         """Inputs and outputs bound by name, as ONNX Runtime does."""
-        return RemoteBinding()
+        return Binding()
 
-    def run_with_iobinding(self, binding: RemoteBinding) -> None:
+    def run_with_iobinding(self, binding: Binding) -> None:
         """Run it once on what is bound; bound outputs are overwritten."""
-        import onnxruntime
-
-        feeds = {name: value.numpy() for name, value in binding.inputs.items()}
-        results = self.run(list(binding.outputs), feeds)
-        binding.results = []
-        for (name, bound), result in zip(list(binding.outputs.items()), results, strict=True):
-            if bound is None:
-                binding.results.append(onnxruntime.OrtValue.ortvalue_from_numpy(result))
-            else:
-                bound.update_inplace(result)
-                binding.results.append(binding.outputs[name])
-
-
-class RemoteBinding:
-    """What ``RemoteGraph.run_with_iobinding`` reads and writes."""
-
-    def __init__(self) -> None:
-        self.inputs: dict[str, OrtValue] = {}
-        self.outputs: dict[str, OrtValue | None] = {}
-        self.results: list[OrtValue] = []
-
-    def bind_ortvalue_input(self, name: str, value: OrtValue) -> None:
-        """Read a value."""
-        self.inputs[name] = value
-
-    def bind_ortvalue_output(self, name: str, value: OrtValue) -> None:
-        """Write into a value."""
-        self.outputs[name] = value
-
-    def bind_output(self, name: str) -> None:
-        """Make a new value."""
-        self.outputs[name] = None
-
-    def get_outputs(self) -> list[OrtValue]:
-        """What the last run gave, in the order in which outputs were bound."""
-        return self.results
+        run_bound(self, binding)
 
 
 def _entry(row: Sequence[Any]) -> Entry:

@@ -11,6 +11,8 @@ The contract, with layers i from 0; tokens and masks are int64, all else is floa
   past + 1, size]``.
 - A decoder that writes into its caches also takes the three counters of ``edgelr.runtime.caches``.
   Its past may then have room for more tokens than there are, and be present as well: the same buffer.
+- A decoder for fixed shapes takes the two of ``edgelr.runtime.masked_caches`` instead. Its past has room,
+  too, and what it gives as present is of its own token, ``[batch, heads, 1, size]``.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.runtime.caches import COUNTERS, BufferCaches, GrowingCaches, value_of
 from edgelr.runtime.graph import run_errors
+from edgelr.runtime.masked_caches import MASKED_COUNTERS, PAST_MASK, MaskedCaches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,16 +71,13 @@ class GraphDecoder:
             [f"{name}_{part}_{layer}" for layer in range(layers) for part in ("key", "value")]
             for name in ("past", "present", "cross")
         )
-        counters = [name for name in COUNTERS if name in inputs]
+        kind, counters = _caches_of(inputs)
         tokens = ["input_ids", *([MASK] if self._masked else ())]
         check_names("encoder", "inputs", [entry.name for entry in encoder.get_inputs()], list(reads), 1)
         check_names("encoder", "outputs", [entry.name for entry in encoder.get_outputs()], self._cross)
-        check_names(
-            "decoder", "inputs", inputs, [*tokens, *past, *self._cross, *(COUNTERS if counters else ())]
-        )
+        check_names("decoder", "inputs", inputs, [*tokens, *past, *self._cross, *counters])
         check_names("decoder", "outputs", outputs, ["logits", *present])
         self.vocabulary = sizes_of(outputs, "logits", 3, (2,))[0]
-        kind = BufferCaches if counters else GrowingCaches
         self._caches = kind(past, present, [sizes_of(inputs, name, 4, (1, 3)) for name in past])
         self._rows = 0
 
@@ -165,6 +165,15 @@ class GraphDecoder:
             self._binding.bind_ortvalue_input(name, source)
         # Before all other outputs, which come after it in their order then.
         self._binding.bind_ortvalue_output("logits", value_of(logits))
+
+
+def _caches_of(
+    inputs: Collection[str],
+) -> tuple[type[GrowingCaches | BufferCaches | MaskedCaches], tuple[str, ...]]:
+    """What keeps the tokens so far, and the inputs that say how many there are."""
+    if PAST_MASK in inputs:
+        return MaskedCaches, MASKED_COUNTERS
+    return (BufferCaches, COUNTERS) if COUNTERS[0] in inputs else (GrowingCaches, ())
 
 
 def check_names(role: str, what: str, found: Collection[str], wanted: list[str], fewest: int = 2) -> None:

@@ -3,8 +3,9 @@
 ``package.json`` lists every file with its sha256, but three: itself, ``session.json`` (measured settings that
 a rebuild may change), and ``manifest.json`` (the store writes it, and it never leaves the store).
 ``cost.bytes`` is the sum of the files that an app has to ship: those listed but the sounds in ``audio/`` and
-the arrays in ``arrays/``, which only ``edgelr validate`` needs, and ``ort/``, the same graphs in another
-format. These folders may be deleted; the manifest itself takes a few KiB.
+the arrays in ``arrays/``, which only ``edgelr validate`` needs, ``ort/``, the same graphs in another format,
+and what is compiled for chips in ``qnn/``, which an app takes in place of the graphs. These folders may be
+deleted; the manifest itself takes a few KiB.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MANIFEST = "package.json"
 SESSION = "session.json"
 FEATURES = "features"  # role of the graph that makes a model's input of sound; its numbers stay exact
 SOUNDS = "audio/"
+COMPILED = "qnn/"  # what is compiled for chips, a folder each
 ARRAYS = "arrays/"  # inputs of the examples, and what the dense model gives for them
 ORT = "ort/"  # the graphs in ONNX Runtime's own format, and which operators a reduced build of it needs
 QUANTIZATION = "quantization.json"  # of a quantized package: what each layer became, and what that costs
@@ -237,7 +239,7 @@ def _check_name(folder: Path, file: str) -> None:
 
 
 def _shipped(file: str) -> bool:
-    return not file.startswith((SOUNDS, ARRAYS, ORT))
+    return not file.startswith((SOUNDS, ARRAYS, ORT, COMPILED))
 
 
 def _check_graphs(package: Package) -> None:

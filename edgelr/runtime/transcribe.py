@@ -18,6 +18,7 @@ from edgelr.runtime.graph import run_graph
 from edgelr.runtime.logits import log_softmax
 from edgelr.runtime.long_audio import Pcm, Window, join_texts, padded_window, windows_of
 from edgelr.runtime.package import FEATURES, MANIFEST, model_path, session_entries
+from edgelr.runtime.shapes import fixed_sizes
 from edgelr.runtime.silence import Listening
 from edgelr.runtime.timestamps import Phrase, phrases_of, with_times, words_of
 from edgelr.runtime.tokens import Codec, check_codec, open_codec
@@ -110,9 +111,11 @@ def open_transcriber(package: Package, device: Device) -> AnyTranscriber:
             not belong together.
         MissingRequirementError: The device's provider is not here.
     """
-    entries = session_entries(package, device.name)
+    entries, sizes = session_entries(package, device.name), fixed_sizes(package)
     roles = (FEATURES, MODEL) if MODEL in package.graphs else ROLES
-    sessions = {role: open_session(model_path(package, role), device, entries=entries) for role in roles}
+    sessions = {
+        role: open_session(model_path(package, role), device, entries=entries, sizes=sizes) for role in roles
+    }
     return transcriber_of(package, sessions)
 
 

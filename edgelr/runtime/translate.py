@@ -16,6 +16,7 @@ from edgelr.runtime.decoder_graph import GraphDecoder
 from edgelr.runtime.generation import Generation, check_tokens, read_generation
 from edgelr.runtime.long_text import pieces_of
 from edgelr.runtime.package import model_path, session_entries
+from edgelr.runtime.shapes import fixed_sizes
 from edgelr.runtime.tokens import Codec, check_codec, open_codec
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ def open_translator(package: Package, device: Device) -> Translator:
     """
     # First: what its parser lets go of, the sessions use again, a mebibyte of a small package's seven.
     codec = open_codec(package.folder, package.settings)
-    entries = session_entries(package, device.name)
+    entries, sizes = session_entries(package, device.name), fixed_sizes(package)
     sessions = {
-        role: open_session(model_path(package, role), device, entries=entries) for role in (ENCODER, DECODER)
+        role: open_session(model_path(package, role), device, entries=entries, sizes=sizes)
+        for role in (ENCODER, DECODER)
     }
     return _put_together(package, codec, sessions)
 

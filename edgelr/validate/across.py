@@ -19,7 +19,9 @@ from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import UnsupportedModelError
+from edgelr.examples import Translation, spread
 from edgelr.kinds.kind import kind_of
+from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.package import model_path, precisions, session_entries
 from edgelr.runtime.shapes import fixed_sizes
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 Feeds = Mapping[str, NDArray[Any]]
 REFERENCE = "cpu-1t"
+_TEXTS = 8  # examples that are written here and there
+_DIFFERENT_SHARE = 0.125  # of them, at most: between tokens of the same score any device may choose the other
 _COMPARED = {"MatMul", "Gemm", "Conv", "LayerNormalization", "Softmax"}
 
 # Half the squared difference that two right ways to compute differ by at most: fp32 in the order of its
@@ -53,41 +57,88 @@ def compare_across(package: Package, device: Device, lengths: Sequence[int]) -> 
     Args:
         package: The candidate.
         device: Any that runs.
-        lengths: In tokens; the shortest, the middle one and the longest are taken.
+        lengths: In tokens; the shortest, the middle one and the longest are taken. A package that translates
+            is compared on sources of its own examples instead, and writes some of their translations, too.
 
     Returns:
-        A note on how far they are apart; None for the CPU itself, and for packages of several graphs or of
-        sounds: nothing was compared then.
+        A note on how far they are apart; None for the CPU itself, and for packages of sounds and others of
+        several graphs: nothing was compared then.
 
     Raises:
-        UnsupportedModelError: They are further apart than the precision explains; the first layer where they
-            are is named.
+        UnsupportedModelError: They are further apart than the precision explains, and the first layer where
+            they are is named; or they write different texts.
     """
-    if device.name == REFERENCE or list(package.graphs) != ["model"] or kind_of(package).UNIT == "s":
+    cases = {} if device.name == REFERENCE else _cases_by_role(package, lengths)
+    if not cases:
         return None
-    reference, sizes, path = load_devices()[REFERENCE], fixed_sizes(package), model_path(package)
-    cases = _cases(package, lengths)
-    open_here: Open = lambda file: open_session(file, reference)  # noqa: E731
+    opened = {role: _opened(package, role, device) for role in cases}
+    worst = max(_furthest(package, role, device, opened[role], feeds) for role, feeds in cases.items())
+    count = sum(len(feeds) for feeds in cases.values())
+    least_exact, tolerance = allowed(package, device)
+    texts = _compare_texts(package, device, opened) if len(cases) > 1 else ""
+    return (
+        f"{device.name} agrees with {REFERENCE} on {count} inputs of {len(_chosen(lengths))} lengths: "
+        f"1 - cosine at most {worst:.1e}, of {tolerance:g} for {least_exact}{texts} ({device.evidence})"
+    )
+
+
+def _opened(package: Package, role: str, device: Device) -> tuple[OpenGraph, OpenGraph]:
+    """A graph on the CPU and on the device."""
+    here, there = _ways(package, device)
+    path = model_path(package, role)
+    return here(path), there(path)
+
+
+def _ways(package: Package, device: Device) -> tuple[Open, Open]:
+    reference, sizes = load_devices()[REFERENCE], fixed_sizes(package)
     entries = session_entries(package, device.name)
-    open_there: Open = lambda file: open_session(file, device, entries=entries, sizes=sizes)  # noqa: E731
-    here, there = open_here(path), open_there(path)
+    return (
+        lambda file: open_session(file, reference),
+        lambda file: open_session(file, device, entries=entries, sizes=sizes),
+    )
+
+
+def _furthest(
+    package: Package, role: str, device: Device, opened: tuple[OpenGraph, OpenGraph], cases: Sequence[Feeds]
+) -> float:
+    """How far a graph is apart at most, on any of the cases."""
+    here, there = opened
     least_exact, tolerance = allowed(package, device)
     worst = 0.0
     for feeds in cases:
         apart = differ(run_graph(there, feeds), run_graph(here, feeds))
         if not apart <= tolerance:
-            layer = first_divergence(path, feeds, open_here, open_there, tolerance)
-            shape = _shape(package, feeds)
+            layer = first_divergence(model_path(package, role), feeds, *_ways(package, device), tolerance)
+            graph = "" if role == "model" else f" in the {role}"
             raise UnsupportedModelError(
-                f"device '{device.name}' disagrees with the CPU on {shape}: 1 - cosine {apart:.2g}, "
-                f"at most {tolerance:g} for {least_exact}; the first layer that differs is {layer}",
+                f"device '{device.name}' disagrees with the CPU on {_shape(package, feeds)}{graph}: "
+                f"1 - cosine {apart:.2g}, at most {tolerance:g} for {least_exact}; "
+                f"the first layer that differs is {layer}",
                 "do not ship this package to that device; another quantize.scheme may keep the layer right",
             )
         worst = max(worst, apart)
-    return (
-        f"{device.name} agrees with {REFERENCE} on {len(cases)} inputs of {len(_chosen(lengths))} lengths: "
-        f"1 - cosine at most {worst:.1e}, of {tolerance:g} for {least_exact} ({device.evidence})"
+    return worst
+
+
+def _compare_texts(
+    package: Package, device: Device, opened: Mapping[str, tuple[OpenGraph, OpenGraph]]
+) -> str:
+    """Write some texts here and there; what a note says of them."""
+    kind = kind_of(package)
+    examples = spread(folder_examples(package.folder, kind.EXAMPLE), _TEXTS)
+    judge = kind.judge(examples, package.folder)
+    right, found = (
+        judge.answer(package, {role: graphs[place] for role, graphs in opened.items()}, None)
+        for place in range(2)
     )
+    other = [(one, two) for one, two in zip(right, found, strict=True) if one != two]
+    if len(other) > len(right) * _DIFFERENT_SHARE:
+        raise UnsupportedModelError(
+            f"device '{device.name}' writes another text than the CPU for {len(other)} of {len(right)} "
+            f"examples, such as {other[0][1]!r} in place of {other[0][0]!r}",
+            "do not ship this package to that device; another quantize.scheme may keep the texts the same",
+        )
+    return f", the same text for {len(right) - len(other)} of {len(right)}"
 
 
 def allowed(package: Package, device: Device) -> tuple[str, float]:
@@ -139,6 +190,20 @@ def first_divergence(path: Path, feeds: Feeds, here: Open, there: Open, toleranc
 def _chosen(lengths: Sequence[int]) -> list[int]:
     ordered = sorted(set(lengths))
     return sorted({ordered[0], ordered[len(ordered) // 2], ordered[-1]})
+
+
+def _cases_by_role(package: Package, lengths: Sequence[int]) -> Mapping[str, Sequence[Feeds]]:
+    """What each graph is run with; nothing for packages that are not compared."""
+    kind, roles = kind_of(package), set(package.graphs)
+    if kind.UNIT == "s":
+        return {}
+    if roles == {"model"}:
+        return {"model": _cases(package, lengths)}
+    if roles != {"encoder", "decoder"}:
+        return {}
+    examples = sorted(folder_examples(package.folder, Translation), key=lambda each: len(each.source))
+    three = [examples[place] for place in (0, len(examples) // 2, -1)]
+    return kind.feeds(package, three, package.folder)
 
 
 def _cases(package: Package, lengths: Sequence[int]) -> list[Feeds]:

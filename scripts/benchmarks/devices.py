@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -96,7 +97,9 @@ def _compiled(package: Package, device: Device) -> str:
     with tempfile.TemporaryDirectory() as folder:
         size = fixed_sizes(package)[-1]
         target = Path(folder) / "compiled.onnx"
-        return f"{write_context(model_path(package), device, session_options(device), size, target):,}"
+        return (
+            f"{write_context(model_path(package), device, partial(session_options, device), size, target):,}"
+        )
 
 
 if __name__ == "__main__":

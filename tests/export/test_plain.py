@@ -1,6 +1,5 @@
 """Graphs in plain operators compute what the fused ones do."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.errors import ExportError
-from edgelr.export.plain import unfuse_attention, write_plainly
+from edgelr.export.plain import write_plainly
 
 HEADS, WIDTH, VALUES = 2, 8, 6
 DRAW = np.random.default_rng(0)
@@ -109,15 +107,3 @@ def test_an_expansion_that_something_else_needs_stays() -> None:
     proto.graph.output.append(helper.make_tensor_value_info("wide", TensorProto.FLOAT, [2, 5, VALUES]))
     write_plainly(proto)
     assert "Expand" in {node.op_type for node in proto.graph.node}
-
-
-def test_what_is_not_known_is_refused() -> None:
-    with pytest.raises(ExportError, match=r"reads past_key, .*\n.*export\.operators: fused"):
-        unfuse_attention(attention(scale=None, mask=True, extra=("past_key",)))
-
-
-def test_the_size_of_a_head_has_to_be_known(tmp_path: Path) -> None:
-    proto = attention(scale=None, mask=True)
-    proto.graph.node[6].input[0] = "x"
-    with pytest.raises(ExportError, match="no projection makes x"):
-        unfuse_attention(proto)

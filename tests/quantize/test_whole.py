@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from edgelr.artifacts import Package
-from edgelr.quantize.whole import is_plain, quantize_whole, split_tables
+from edgelr.quantize.whole import _with_padding, is_plain, quantize_whole, split_tables
 from edgelr.runtime.package import model_path
 
 PRODUCT = "mixing"
@@ -61,6 +61,28 @@ def test_splitting_a_table_changes_nothing(proto: onnx.ModelProto) -> None:
     assert np.abs(rows).max() == 1
     assert scales.shape == (len(rows), 1)
     np.testing.assert_allclose(run(proto, given), before, rtol=0, atol=1e-6)
+
+
+def test_what_is_hidden_is_padded_wherever_it_is() -> None:
+    shapes = {
+        "attention_mask": ["batch", "source"],
+        "cross_key_0": ["batch", 2, "source", 4],
+        "input_ids": ["batch", 1],
+    }
+    inputs = [onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()]
+    graph = onnx.helper.make_model(onnx.helper.make_graph([], "g", inputs, []))
+    calls = [
+        {
+            "attention_mask": np.ones((1, length)),
+            "cross_key_0": np.ones((1, 2, length, 4)),
+            "input_ids": np.ones((1, 1)),
+        }
+        for length in (1, 3)
+    ]
+    for padded, length in zip(_with_padding(calls, graph), (1, 3), strict=True):
+        assert [each.shape for each in padded.values()] == [(1, 4), (1, 2, 4, 4), (1, 1)]
+        assert padded["attention_mask"].sum() == length
+    assert list(_with_padding([{"x": np.ones(2)}], onnx.ModelProto())) == [{"x": pytest.approx([1, 1])}]
 
 
 def test_nothing_between_is_a_float(proto: onnx.ModelProto, tmp_path: Path) -> None:

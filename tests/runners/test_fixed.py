@@ -15,6 +15,7 @@ from edgelr.errors import UnsupportedModelError
 from edgelr.runners.fixed import FixedShapes, file_entries
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.package import model_path
+from edgelr.runtime.shapes import fixed_sizes
 from edgelr.runtime.text import batch_tokens, embed, package_tokenizer
 
 SIZES = ({"batch": 1, "tokens": 6}, {"batch": 1, "tokens": 20})
@@ -79,6 +80,40 @@ def test_an_axis_without_a_size_is_refused(make_package: Callable[..., Package])
     path: Path = model_path(make_package())
     with pytest.raises(UnsupportedModelError, match="open axis 'tokens', of which no fixed size is known"):
         FixedShapes(*file_entries(path), ({"batch": 1},), lambda sizes: pytest.fail("opened"))
+
+
+def test_a_translation_at_fixed_sizes_is_the_one_at_open_sizes(
+    masked_files: Path, reseal_translation: Callable[..., Package], cpu: Device
+) -> None:
+    import onnxruntime
+
+    from edgelr.runtime.translate import translate, translator_of
+
+    package = reseal_translation(masked_files)
+    opened: list[Mapping[str, int]] = []
+
+    def fixed(role: str) -> FixedShapes:
+        path = model_path(package, role)
+
+        def open_at(sizes: Mapping[str, int]) -> Any:
+            opened.append(sizes)
+            options = session_options(cpu)
+            for axis, size in sizes.items():
+                options.add_free_dimension_override_by_name(axis, size)
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+        return FixedShapes(*file_entries(path), fixed_sizes(package), open_at)
+
+    graphs = {role: fixed(role) for role in package.graphs}
+    free = {role: open_session(model_path(package, role), cpu) for role in package.graphs}
+    texts = ["copy a file", "parse csv rows and print them"]
+    for beams in (1, 3):
+        found, right = (
+            list(translate(translator_of(package, each), texts, beams=beams, batch=2))
+            for each in (graphs, free)
+        )
+        assert found == right
+    assert {"past" in sizes for sizes in opened} == {True, False}, "an encoder has no past"
 
 
 def test_outputs_are_cut_to_the_length_of_the_input() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgelr.device.prepared import missing
 from edgelr.device.session import open_session, session_options
 from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.quantize.whole import quantize_whole
-from edgelr.runners.qnn import CHIPS, PROVIDER, write_context
+from edgelr.runners.qnn import CHIPS, PROVIDER, chip_name, write_context
 from edgelr.runtime.package import model_path
 
 NPU = load_devices()["qnn-htp-emulator"]
@@ -67,9 +68,18 @@ def test_a_node_that_falls_back_is_named_and_refused(tmp_path: Path) -> None:
     assert {part.ep_name for part in allowed.get_provider_graph_assignment_info()} >= {"CPUExecutionProvider"}
 
 
-def test_a_chip_that_is_unknown_is_not_taken_for_another(wide: Path) -> None:
-    odd = replace(NPU, options={"soc_model": "SM9999"})
-    with pytest.raises(UsageError, match="knows no chip 'SM9999'"):
+@pytest.mark.parametrize(("options", "chip"), [({"soc_model": "SM9999"}, "SM9999"), ({}, "")])
+def test_a_chip_that_is_unknown_is_not_taken_for_another(
+    wide: Path, options: dict[str, str], chip: str
+) -> None:
+    odd = replace(NPU, options=options)
+    with pytest.raises(UsageError, match=f"knows no chip '{chip}'"):
+        open_session(wide, odd, sizes=SIZES)
+
+
+def test_a_number_that_is_no_chips_is_refused(wide: Path) -> None:
+    odd = replace(NPU, options={"soc_model": "9999"})
+    with pytest.raises(UnsupportedModelError, match="fell back to the CPU"):
         open_session(wide, odd, sizes=SIZES)
 
 
@@ -79,9 +89,24 @@ def test_every_profile_is_of_a_known_chip() -> None:
     assert len(set(chips)) >= 8
 
 
-def test_a_graph_is_compiled_for_a_chip(wide: Path, tmp_path: Path) -> None:
+def test_what_is_compiled_for_a_chip_is_for_that_chip_only(wide: Path, tmp_path: Path) -> None:
     target = tmp_path / "qnn" / "sm8550.onnx"
     chip = load_devices()["qnn-sm8550"]
-    assert write_context(wide, chip, session_options(chip), SIZES[0], target) == target.stat().st_size
-    (node,) = (each for each in onnx.load(target).graph.node if each.op_type == "EPContext")
+    options = partial(session_options, chip)
+    assert write_context(wide, chip, options, SIZES[0], target) == target.stat().st_size
+    compiled = onnx.load(target)
+    (node,) = (each for each in compiled.graph.node if each.op_type == "EPContext")
     assert node.domain == "com.microsoft"
+    other = "was compiled for SM8550, 'qnn-sm8750' is SM8750\n.*take the file in qnn/sm8750/"
+    with pytest.raises(UnsupportedModelError, match=other):
+        open_session(target, load_devices()["qnn-sm8750"])
+    del compiled.metadata_props[:]
+    onnx.save(compiled, target)
+    with pytest.raises(UnsupportedModelError, match="a chip that it does not name"):
+        open_session(target, chip)
+
+
+def test_a_chip_has_one_name() -> None:
+    names = {name: chip_name(device) for name, device in load_devices().items() if device.runner == "qnn"}
+    assert (names["qnn-sm8650"], names["qnn-sa8295p"]) == ("sm8650", "sa8295p")
+    assert names["qnn-htp-emulator"] == "sm8650", "the chip that it simulates"

@@ -42,9 +42,12 @@ def in_place(translation_files: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
-@pytest.fixture(params=["growing", "in place"])
-def decoder(request: pytest.FixtureRequest, translation_files: Path, in_place: Path, cpu: Device) -> Any:
-    found = open_graphs(in_place if request.param == "in place" else translation_files, cpu)
+@pytest.fixture(params=["growing", "in place", "masked"])
+def decoder(
+    request: pytest.FixtureRequest, translation_files: Path, in_place: Path, masked_files: Path, cpu: Device
+) -> Any:
+    kinds = {"growing": translation_files, "in place": in_place, "masked": masked_files}
+    found = open_graphs(kinds[request.param], cpu)
     found.read({"input_ids": IDS, "attention_mask": MASK})
     return found
 

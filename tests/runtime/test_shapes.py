@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from edgelr.artifacts import Package
 from edgelr.errors import DamagedArtifactError
-from edgelr.runtime.shapes import SHAPES, fixed_sizes, shapes_setting
+from edgelr.runtime.shapes import SHAPES, fixed_sizes, shapes_setting, sizes_of_axes
 
 
 def test_without_sizes_of_its_own_a_package_has_its_longest(make_package: Callable[..., Package]) -> None:
@@ -33,6 +34,27 @@ def test_sizes_written_are_sizes_read(make_package: Callable[..., Package]) -> N
 def test_a_size_that_no_text_has_is_left_out(make_package: Callable[..., Package]) -> None:
     package = make_package()
     assert fixed_sizes(sized(package, "100000")) == fixed_sizes(package)
+
+
+def test_a_cache_under_a_mask_has_a_length_for_each_of_the_texts(
+    masked_files: Path, translation_package: Package, reseal_translation: Callable[..., Package]
+) -> None:
+    package = reseal_translation(masked_files)
+    longest = package.settings["max_tokens"]
+    sizes = fixed_sizes(sized(package, "8"))
+    assert [(each["source"], each["past"]) for each in sizes] == [(8, 32), (longest, 64)]
+    wide = replace(package, settings={"max_tokens": 100})
+    assert fixed_sizes(wide) == ({"batch": 1, "source": 100, "past": 128},)
+    assert all("past" not in each for each in fixed_sizes(translation_package)), "its cache cannot be padded"
+
+
+def test_a_graph_has_each_of_its_sizes_once() -> None:
+    sizes = [{"batch": 1, "source": source, "past": past} for source in (8, 16) for past in (32, 64)]
+    assert sizes_of_axes(sizes, ["batch", "source"]) == (
+        {"batch": 1, "source": 8},
+        {"batch": 1, "source": 16},
+    )
+    assert sizes_of_axes(sizes, ["past", "source", "batch"]) == tuple(sizes)
 
 
 @pytest.mark.parametrize("text", ["tokens", "0", "1,x", ","])

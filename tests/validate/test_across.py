@@ -15,6 +15,9 @@ from edgelr.device.load import load_devices
 from edgelr.device.schema import Device, Precision
 from edgelr.device.session import open_session
 from edgelr.errors import UnsupportedModelError
+from edgelr.examples import Translation, write_examples
+from edgelr.kinds import translation
+from edgelr.kinds.kind import Judge
 from edgelr.runtime.package import model_path
 from edgelr.validate import across
 from edgelr.validate.across import TOLERANCES, allowed, compare_across, first_divergence
@@ -46,6 +49,27 @@ def test_what_is_allowed_is_of_the_least_exact_arithmetic(
 
 def test_every_precision_has_a_tolerance() -> None:
     assert set(TOLERANCES) == set(get_args(Precision))
+
+
+def test_a_package_that_translates_is_compared_graph_by_graph_and_text_by_text(
+    translation_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [("copy a file", "kopiere"), ("parse rows", "lies"), ("print the items of a list", "drucke")]
+    rows = [
+        Translation(id=str(number), group="g", source=source, target=target)
+        for number, (source, target) in enumerate(pairs)
+    ]
+    write_examples(translation_package.folder / "examples.jsonl", rows)
+    other = load_devices()["cpu-4t"]
+    note = compare_across(translation_package, other, (4, 9, 16))
+    assert note is not None
+    assert note.startswith("cpu-4t agrees with cpu-1t on 27 inputs of 3 lengths: 1 - cosine at most ")
+    assert note.endswith(", the same text for 3 of 3 (run)")
+    answers = iter((["eins", "zwei", "drei"], ["eins", "drei", "drei"]))
+    judge = Judge(answer=lambda *_: next(answers), score=lambda *_: {})
+    monkeypatch.setattr(translation, "judge", lambda *_: judge)
+    with pytest.raises(UnsupportedModelError, match="for 1 of 3 examples, such as 'drei' in place of 'zwei'"):
+        compare_across(translation_package, other, (4, 9, 16))
 
 
 def other_weights(path: Path, folder: Path) -> Path:

@@ -1,0 +1,66 @@
+"""Encoder-decoders in plain operators, by the stages: the same tokens as with caches that grow."""
+
+import pytest
+
+from edgelr.artifacts import Package
+from edgelr.device.load import load_devices
+from edgelr.device.prepared import missing
+from edgelr.device.schema import Device
+from edgelr.examples import Translation, Utterance
+from edgelr.progress import Progress
+from edgelr.quantize.calibration import data_of_package
+from edgelr.quantize.stage import quantize
+from edgelr.recipe.schema import Quantize
+from edgelr.runtime.audio import read_audio
+from edgelr.runtime.examples import folder_examples
+from edgelr.runtime.transcribe import open_transcriber, text_of, transcribe
+from edgelr.runtime.translate import open_translator, translate
+from edgelr.validate.across import compare_across
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_translations_are_the_same(
+    dense_translator: Package, plain_translator: Package, cpu: Device, beams: int
+) -> None:
+    sources = [each.source for each in folder_examples(dense_translator.folder, Translation)]
+    expected, found = (
+        list(translate(open_translator(package, cpu), sources, beams=beams))
+        for package in (dense_translator, plain_translator)
+    )
+    assert len(set(expected)) > 6, "or little was compared"
+    assert found == expected
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_transcripts_are_the_same(
+    dense_speech: Package, plain_speech: Package, cpu: Device, beams: int
+) -> None:
+    examples = folder_examples(dense_speech.folder, Utterance)
+    sounds = [read_audio(dense_speech.folder / each.audio) for each in examples]
+    expected, found = (
+        [text_of(transcribe(open_transcriber(package, cpu), [sound], beams=beams)) for sound in sounds]
+        for package in (dense_speech, plain_speech)
+    )
+    assert len(set(expected)) > 6, "or little was compared"
+    assert found == expected
+
+
+@pytest.fixture(scope="module")
+def wide(plain_translator: Package, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    settings = Quantize(scheme="a16w8", min_cosine=0.9)  # type: ignore[call-arg]
+    data = data_of_package(plain_translator)
+    folder = tmp_path_factory.mktemp("wide")
+    return quantize(plain_translator, settings, folder, Progress(quiet=True), data=data)
+
+
+@pytest.mark.parametrize("name", ["cpu-4t", "qnn-htp-emulator", "arm64-cortex-a76", "web-wasm"])
+def test_every_device_agrees_and_writes_the_same_texts(wide: Package, name: str) -> None:
+    device = load_devices()[name]
+    if (lacking := missing(device)) is not None:
+        pytest.skip(lacking.command)
+    # Of 8 texts one may differ, else this is an error: the weights are random, and tokens nearly as likely.
+    note = compare_across(wide, device, (8, 16, 32))
+    assert note is not None
+    assert ", the same text for " in note
