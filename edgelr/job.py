@@ -33,7 +33,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "load": ("load", "own_code", "tasks.own_module", "tasks.task", "lowrank.checkpoint", "runtime"),
     "survey": ("survey", "lowrank", "tasks", "own_code", "runtime"),
     "kernels": (
-        *("plan.kernels", "quantize.dynamic", "runtime", "timing", "kinds"),
+        *("plan.kernels", "quantize", "runtime", "timing", "kinds"),
         "device",
     ),
     "quality": (

@@ -51,7 +51,7 @@ class Grid:
 
 
 def fit(weights: Array, grid: Grid, bits: Literal[4, 8]) -> Grid:
-    """Find a grid with less of the objective, for each block by itself.
+    """Find a grid with less of the objective, for each block by itself, as long as one of them gets better.
 
     Args:
         weights: ``[blocks, size]``; NaN where a block is shorter.

@@ -27,7 +27,7 @@ class MaxDrop(Section):
 class Quantize(Section):
     """How the exported graph is quantized."""
 
-    scheme: Scheme | Auto = Field(
+    scheme: Literal[Scheme, Auto] = Field(
         description="int8-dynamic: int8 weights and activations; int8-static: likewise, calibrated; a16w8: "
         "16-bit activations, for NPUs; weight-int8, weight-int4: blocks of weights with a scale each, for "
         "what is bound by bytes, such as decoding; fp16: half precision; auto: for each layer, whichever of "

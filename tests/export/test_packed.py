@@ -291,13 +291,17 @@ def test_a_split_of_its_own_is_taken_for_one() -> None:
 @pytest.mark.parametrize("scheme", ["int8-dynamic", "weight-int8", "weight-int4"])
 @pytest.mark.parametrize("nodes", [BIASED, MIXED], ids=["biased", "mixed"])
 def test_quantized_it_is_what_it_was_apart(scheme: str, nodes: list[str], tmp_path: Path) -> None:
-    """Scales are of a column, or of a block of one: none of them sees another projection."""
+    """Scales are of a column, or of a block of one: none of them sees another projection.
+
+    Half-quadratic rounding goes on as long as any block gets better, so it does a little.
+    """
     nodes = [*nodes, *ending("q1", "k1" if nodes is BIASED else "k0", "v1")]
     before, after = model(nodes), model(nodes)
     pack_projections(after)
     for name, proto in (("before", before), ("after", after)):
         onnx.save(proto, tmp_path / f"{name}.onnx")
-        quantize_graph(tmp_path / f"{name}.onnx", tmp_path / f"{name}.q.onnx", Quantize(scheme=scheme))
+        settings = Quantize(scheme=scheme, rounding="plain")
+        quantize_graph(tmp_path / f"{name}.onnx", tmp_path / f"{name}.q.onnx", settings)
     counts = [
         sum(
             node.op_type in {"MatMulInteger", "MatMulNBits"}
