@@ -76,8 +76,8 @@ def digests(store: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process can be set back on Linux only")
-def test_no_stage_has_the_whole_model_in_memory() -> None:
-    """The peak is lower by most of the model; the rest of it is activations, statistics and the factors."""
+def test_every_stage_takes_less_by_most_of_the_model() -> None:
+    """A peak may be above the model's bytes: activations, statistics and copies of graphs are in it too."""
     command = [
         sys.executable,
         str(ROOT / "scripts/benchmarks/large_models.py"),
