@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -12,7 +12,15 @@ from typing import Any
 from edgelr.compare.explain import grown_operators, host_range, moved_nodes, notes
 from edgelr.compare.protocol import Restart, Setup, measure_restart, placement
 from edgelr.compare.rows import DECIDING, Row, exact_rows, timed_quantities, timed_row, weigh
-from edgelr.compare.statistics import LOOKS, Outcome, upper_bound
+from edgelr.compare.statistics import (
+    ALPHA_PER_LOOK,
+    ALPHA_PER_LOOK_AGAIN,
+    LOOKS,
+    LOOKS_AGAIN,
+    Decision,
+    Outcome,
+    upper_bound,
+)
 from edgelr.errors import ExportError
 from edgelr.progress import Progress
 from edgelr.timing.process import LostProcessError
@@ -43,7 +51,8 @@ class Comparison:
             and of candidate, the most grown first.
         moved: Nodes that another provider takes: name, the base's provider, the candidate's.
         host: What the host said of itself meanwhile.
-        log_ratios: Of ``p50``, one a restart: of the candidate, and of the twin.
+        log_ratios: Of ``p50``, one a restart of the round that its answer is from: of the candidate, and of
+            the twin.
         measured: Every restart, in order.
         notes: What a reader should know.
     """
@@ -71,24 +80,36 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Round:
+    """Restarts that answer together, and how often they are looked at."""
+
+    looks: tuple[int, ...]
+    alpha: float
+    restarts: list[Restart] = field(default_factory=list)
+
+    def weigh(self, quantity: str, limit: float) -> Decision:
+        return weigh(self.restarts, quantity, limit, self.alpha)
+
+    def row(self, quantity: str, limit: float | None) -> Row:
+        return timed_row(quantity, self.restarts, limit, self.alpha)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Rounds:
     """What was measured: the first round, and the one that is to see a regression again."""
 
-    first: list[Restart] = field(default_factory=list)
-    again: list[Restart] = field(default_factory=list)
+    first: _Round = field(default_factory=lambda: _Round(looks=LOOKS, alpha=ALPHA_PER_LOOK))
+    again: _Round = field(default_factory=lambda: _Round(looks=LOOKS_AGAIN, alpha=ALPHA_PER_LOOK_AGAIN))
     suspects: list[str] = field(default_factory=list)
-    confirmed: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
     @property
     def all(self) -> list[Restart]:
-        return [*self.first, *self.again]
+        return [*self.first.restarts, *self.again.restarts]
 
-    def of(self, quantity: str) -> list[Restart]:
-        """The restarts that answer for a quantity: both rounds agree, or only the second one counts."""
-        if quantity not in self.suspects:
-            return self.first
-        return self.all if quantity in self.confirmed else self.again
+    def of(self, quantity: str) -> _Round:
+        """The round that answers for a quantity: of a suspect the second, not chosen for what it showed."""
+        return self.again if quantity in self.suspects else self.first
 
 
 def check_latency(
@@ -110,19 +131,20 @@ def check_latency(
     moved = moved_nodes(*(placement(setup, side) for side in (setup.base, setup.candidate)))
     rounds = _measure_rounds(setup, progress, limits, start, seconds, seed)
     timed = [name for name in timed_quantities(setup.base) if name in rounds.all[0].candidate]
-    rows = [timed_row(name, rounds.of(name), limits.get(name)) for name in timed]
+    rows = [rounds.of(name).row(name, limits.get(name)) for name in timed]
     slower = any(row.outcome == "regression" for row in rows if row.quantity not in {"load", "memory"})
     grown = grown_operators(setup) if slower else ()
     spent = time.monotonic() - start
     times = _times(rounds.all, "base"), _times(rounds.all, "candidate")
     bounds = tuple(upper_bound(each) for each in times)
     rows = [_with_calls(row, bounds) for row in rows] + list(exact_rows(setup.base, setup.candidate, limits))
-    more = max(weigh(rounds.of(name), name, limits[name]).more_restarts for name in timed if name in limits)
+    more = max(rounds.of(name).weigh(name, limits[name]).more_restarts for name in timed if name in limits)
+    deciding = rounds.of(DECIDING).restarts
     return Comparison(
         outcome=_overall(rows),
         rows=tuple(rows),
         restarts=len(rounds.all),
-        confirmed=bool(rounds.confirmed),
+        confirmed=bool(_slower(rounds.again, rounds.suspects, limits)),
         seconds=spent,
         more_seconds=more * spent / len(rounds.all),
         p50_ms=(_median_of(rounds, "base"), _median_of(rounds, "candidate")),
@@ -132,8 +154,8 @@ def check_latency(
         moved=moved,
         host=host_range(rounds.all),
         log_ratios=(
-            tuple(each.candidate[DECIDING] for each in rounds.of(DECIDING)),
-            tuple(each.twin[DECIDING] for each in rounds.of(DECIDING)),
+            tuple(each.candidate[DECIDING] for each in deciding),
+            tuple(each.twin[DECIDING] for each in deciding),
         ),
         measured=tuple(rounds.all),
         notes=notes(setup, rounds.all, rounds.lost),
@@ -147,34 +169,35 @@ def _measure_rounds(
     rounds = _Rounds()
     timed = {name: limits[name] for name in timed_quantities(setup.base) if name in limits}
     _until_settled(setup, progress, rounds.first, rounds.lost, timed, start + seconds, seed)
-    rounds.suspects.extend(_slower(rounds.first, timed))
+    rounds.suspects.extend(_slower(rounds.first, timed, limits))
     if rounds.suspects:
         progress.note(f"{' and '.join(rounds.suspects)}: worse; measuring again, to be sure")
         end = max(start + (1 + AGAIN_SHARE) * seconds, time.monotonic()) - _RESERVE_SECONDS
         asked = {name: timed[name] for name in rounds.suspects}
-        _until_settled(setup, progress, rounds.again, rounds.lost, asked, end, seed + len(rounds.first))
-        rounds.confirmed.extend(_slower(rounds.again, asked))
+        seed += len(rounds.first.restarts)
+        _until_settled(setup, progress, rounds.again, rounds.lost, asked, end, seed)
     return rounds
 
 
 def _until_settled(
     setup: Setup,
     progress: Progress,
-    restarts: list[Restart],
+    measured: _Round,
     lost: list[str],
     limits: Mapping[str, float],
     end: float,
     seed: int,
 ) -> None:
-    """Add restarts until a look settles every limit, or there is no time for the next one."""
+    """Add restarts to a round until a look settles every limit, or there is no time for the next one."""
     start = time.monotonic()
-    with progress.bar(f"comparing on {setup.device.name}", LOOKS[-1]) as advance:
-        while len(restarts) < LOOKS[-1]:
+    restarts, looks = measured.restarts, measured.looks
+    with progress.bar(f"comparing on {setup.device.name}", looks[-1]) as advance:
+        while len(restarts) < looks[-1]:
             restarts.append(_restart(setup, lost, seed + len(restarts)))
-            found = {name: weigh(restarts, name, limit) for name, limit in limits.items()}
+            found = {name: measured.weigh(name, limit) for name, limit in limits.items()}
             advance(note=", ".join(f"{n} ×{math.exp(each.estimate.middle):.3f}" for n, each in found.items()))
             open_ones = [name for name, each in found.items() if each.outcome == "inconclusive"]
-            if len(restarts) in LOOKS and not open_ones:
+            if len(restarts) in looks and not open_ones:
                 break
             now = time.monotonic()
             if now + (now - start) / len(restarts) > end:
@@ -192,8 +215,8 @@ def _restart(setup: Setup, lost: list[str], seed: int) -> Restart:
     return _restart(setup, lost, seed + _NEXT_SEED)
 
 
-def _slower(restarts: list[Restart], limits: Mapping[str, float]) -> list[str]:
-    return [name for name, limit in limits.items() if weigh(restarts, name, limit).outcome == "regression"]
+def _slower(measured: _Round, quantities: Iterable[str], limits: Mapping[str, float]) -> list[str]:
+    return [name for name in quantities if measured.weigh(name, limits[name]).outcome == "regression"]
 
 
 def _with_calls(row: Row, bounds: Collection[float | None]) -> Row:
@@ -211,11 +234,11 @@ def _overall(rows: Collection[Row]) -> Outcome:
 
 
 def _median_of(rounds: _Rounds, side: str) -> float:
-    return median(median(each.times_ms[side]) for each in rounds.all)
+    return median(median(time for block in each.times_ms[side] for time in block) for each in rounds.all)
 
 
 def _times(restarts: Sequence[Restart], side: str) -> tuple[float, ...]:
-    return tuple(time for each in restarts for time in each.times_ms[side])
+    return tuple(time for each in restarts for block in each.times_ms[side] for time in block)
 
 
 def _ninth_tenth(times: tuple[float, ...]) -> float:

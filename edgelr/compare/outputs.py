@@ -16,7 +16,7 @@ from edgelr.compare.sides import Side
 from edgelr.device.host import describe_host, host_fingerprint
 from edgelr.terminal import finite
 
-HEADING = ("quantity", "candidate / base", "99 % interval", "noise floor", "limit", "")
+HEADING = ("quantity", "candidate / base", "interval", "noise floor", "limit", "")
 
 
 def document(found: Comparison, base: Side, candidate: Side, device: str) -> dict[str, Any]:

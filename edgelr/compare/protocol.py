@@ -4,6 +4,9 @@ A restart has a process for the base, one for the candidate and one for the base
 same cores. Blocks come in a random order and then in the reverse of it (ABC CBA), so that a drift within a
 restart falls on all. Warm-up is over when it has settled (``timing/worker.py``); the garbage collector is
 off; nothing spins.
+
+The base and its twin are one file, so the candidate is compared with both. Medians are compared block by
+block: those of one turn are half a second apart, and what slows a machine down for longer falls on all three.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,6 +31,9 @@ BLOCK_SECONDS = 0.1
 WARM_SECONDS = 0.5  # at most
 PROFILE_SECONDS = 1.0
 SIDES = ("base", "candidate", "twin")
+
+Blocks = tuple[tuple[float, ...], ...]
+"""Milliseconds of each call of each block, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +62,9 @@ class Restart:
     """What one restart measured.
 
     Attributes:
-        candidate: Quantity -> log ratio of the candidate to the base.
-        twin: Likewise of the base's twin.
-        times_ms: Of every call of base, candidate and twin.
+        candidate: Quantity -> log ratio of the candidate to the geometric mean of base and twin.
+        twin: Quantity -> log ratio of the twin to the base.
+        times_ms: Side -> times of its calls, block by block.
         settled: Whether every warm-up settled.
         pinned: Whether all processes stayed on the cores that were chosen.
         host: What the host says of itself at the end: clock, temperature, load.
@@ -66,7 +72,7 @@ class Restart:
 
     candidate: dict[str, float]
     twin: dict[str, float]
-    times_ms: dict[str, tuple[float, ...]]
+    times_ms: dict[str, Blocks]
     settled: bool
     pinned: bool
     host: dict[str, float | str]
@@ -109,21 +115,34 @@ def measure_restart(setup: Setup, *, seed: int) -> Restart:
         }
         for name in workers
     }
+    times_ms = {name: tuple(tuple(block["times_ms"]) for block in blocks[name]) for name in workers}
     for name, values in found.items():
-        if min(values.values()) <= 0:
-            raise LostProcessError(
-                f"{workers[name].label}: a time is {min(values.values()):g} ms: the clock jumped"
-            )
+        shortest = min(*values.values(), *(min(block) for block in times_ms[name]))
+        if shortest <= 0:
+            raise LostProcessError(f"{workers[name].label}: a time is {shortest:g} ms: the clock jumped")
+    candidate, twin = ratios_of(times_ms)
     return Restart(
-        candidate=_log_ratios(found["candidate"], found["base"]),
-        twin=_log_ratios(found["twin"], found["base"]),
-        times_ms={
-            name: tuple(time for block in blocks[name] for time in block["times_ms"]) for name in workers
-        },
+        candidate={**_log_ratios(found["candidate"], found["base"], found["twin"]), "p50": candidate},
+        twin={**_log_ratios(found["twin"], found["base"]), "p50": twin},
+        times_ms=times_ms,
         settled=all(settled),
         pinned=all(pinned),
         host=host_state(),
     )
+
+
+def ratios_of(times_ms: Mapping[str, Sequence[Sequence[float]]]) -> tuple[float, float]:
+    """Log ratios of a restart's medians: of the candidate, and of the twin, see ``Restart``.
+
+    Args:
+        times_ms: Side -> times by block; the first blocks of all sides are of one turn, and so on.
+    """
+    base, candidate, twin = (
+        [math.log(statistics.median(block)) for block in times_ms[side]] for side in SIDES
+    )
+    slower = [c - (b + t) / 2 for b, c, t in zip(base, candidate, twin, strict=True)]
+    alike = [t - b for b, t in zip(base, twin, strict=True)]
+    return statistics.median(slower), statistics.median(alike)
 
 
 def placement(setup: Setup, side: Side) -> dict[str, str]:
@@ -220,19 +239,22 @@ def _peak_bytes(setup: Setup, worker: Worker) -> int:
 
 
 def _time_quantities(blocks: list[dict[str, Any]]) -> dict[str, float]:
-    """Percentiles of a side's calls, and the medians of the parts that calls have."""
+    """A percentile of a side's calls, and the medians of the parts that calls have."""
     ordered = sorted(time for block in blocks for time in block["times_ms"])
     p90 = ordered[min(len(ordered) - 1, math.ceil(0.9 * len(ordered)) - 1)]
     parts = {
         _part(name): statistics.median(time for block in blocks for time in block["noted"][name])
         for name in blocks[0]["noted"]
     }
-    return {"p50": statistics.median(ordered), "p90": p90, **parts}
+    return {"p90": p90, **parts}
 
 
 def _part(noted: str) -> str:
     return "first_token" if noted == "first_ms" else noted.removesuffix("_ms")
 
 
-def _log_ratios(one: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
-    return {name: math.log(one[name] / base[name]) for name in base}
+def _log_ratios(one: Mapping[str, float], *others: Mapping[str, float]) -> dict[str, float]:
+    return {
+        name: math.log(value) - statistics.fmean(math.log(other[name]) for other in others)
+        for name, value in one.items()
+    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgelr.compare.protocol import Restart
 from edgelr.compare.sides import Side
-from edgelr.compare.statistics import Decision, Outcome, decide
+from edgelr.compare.statistics import ALPHA_PER_LOOK, Decision, Outcome, decide
 from edgelr.metrics import ERRORS, METRICS
 from edgelr.recipe.compare import TIMED
 
@@ -51,28 +51,37 @@ def timed_quantities(side: Side) -> tuple[str, ...]:
     return (DECIDING, *TIMED, *side.parts)
 
 
-def weigh(restarts: Sequence[Restart], quantity: str, tolerance: float) -> Decision:
+def weigh(
+    restarts: Sequence[Restart], quantity: str, tolerance: float, alpha: float = ALPHA_PER_LOOK
+) -> Decision:
     """Decide about one quantity.
 
     Args:
         restarts: At least one.
         quantity: Of ``timed_quantities``.
         tolerance: A share.
+        alpha: Error probability of this look.
     """
     return decide(
-        [each.candidate[quantity] for each in restarts], [each.twin[quantity] for each in restarts], tolerance
+        [each.candidate[quantity] for each in restarts],
+        [each.twin[quantity] for each in restarts],
+        tolerance,
+        alpha,
     )
 
 
-def timed_row(quantity: str, restarts: Sequence[Restart], limit: float | None) -> Row:
+def timed_row(
+    quantity: str, restarts: Sequence[Restart], limit: float | None, alpha: float = ALPHA_PER_LOOK
+) -> Row:
     """The row of a quantity that restarts tell.
 
     Args:
         quantity: Of ``timed_quantities``.
         restarts: That its answer is from.
         limit: A share, or None.
+        alpha: Error probability of each end of the interval.
     """
-    found = weigh(restarts, quantity, 0.0 if limit is None else limit)
+    found = weigh(restarts, quantity, 0.0 if limit is None else limit, alpha)
     low, high = (
         None if math.isinf(end) else math.exp(end) for end in (found.estimate.low, found.estimate.high)
     )

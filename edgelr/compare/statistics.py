@@ -2,12 +2,14 @@
 
 Calls within a process share its memory layout and its minute, so a thousand of them are no thousand
 observations. One *restart* is: fresh processes for both sides and for the base once more (the twin), timed in
-turn. It gives one log ratio of candidate to base, and one of twin to base, which is what this machine calls a
-difference when there is none.
+turn. It gives one log ratio of the candidate to both processes of the base, and one of the twin to the base's
+first, which is what this machine calls a difference when there is none.
 
 The pseudo-median of the log ratios and its confidence interval come from Wilcoxon's signed ranks: no
 assumption but symmetry, and a neighbour that ruins a few restarts moves neither. Looking again and again at
-growing data would find something in the end, so looks are few, and each spends its part of the error.
+growing data would find something in the end, so looks are few, and each spends its part of the error. A
+regression has to be found twice, in rounds that share no restart. Both have to err for a false alarm, so the
+second may err more often, and in turn it forgives a single process that is slow throughout.
 
 Source:
     Hodges and Lehmann, Estimates of location based on rank tests (1963); Hollander and Wolfe, Nonparametric
@@ -26,9 +28,12 @@ from typing import Literal
 
 Outcome = Literal["pass", "regression", "inconclusive"]
 
-ALPHA = 0.02  # of a false answer on one side, over all looks
+ALPHA = 0.02  # of a false answer on one side, over all looks of the first round
 LOOKS = (9, 12, 18, 27, 40, 60)  # restarts after which the data are looked at
 ALPHA_PER_LOOK = ALPHA / len(LOOKS)
+# Of the round that is to see a regression again: a false alarm is one of at most 0.02 x 3 x 0.02 = 0.0012.
+LOOKS_AGAIN = LOOKS[:3]
+ALPHA_PER_LOOK_AGAIN = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +93,12 @@ def estimate(log_ratios: Sequence[float], alpha: float = ALPHA_PER_LOOK) -> Esti
     return Estimate(middle=median(averages), low=low, high=high, restarts=len(log_ratios))
 
 
-def decide(log_ratios: Sequence[float], twin_log_ratios: Sequence[float], tolerance: float) -> Decision:
+def decide(
+    log_ratios: Sequence[float],
+    twin_log_ratios: Sequence[float],
+    tolerance: float,
+    alpha: float = ALPHA_PER_LOOK,
+) -> Decision:
     """Weigh a slowdown against a tolerance and against the noise floor.
 
     A regression is significant *and* larger than both. It passes when a slowdown of the tolerance can be
@@ -98,11 +108,12 @@ def decide(log_ratios: Sequence[float], twin_log_ratios: Sequence[float], tolera
         log_ratios: Candidate against base, one a restart.
         twin_log_ratios: The base's twin against the base, of the same restarts.
         tolerance: The slowdown to accept, a share: 0.05 is 5 %.
+        alpha: Error probability of this look, on each side.
 
     Raises:
         ValueError: There is no restart.
     """
-    found, twin = estimate(log_ratios), estimate(twin_log_ratios)
+    found, twin = estimate(log_ratios, alpha), estimate(twin_log_ratios, alpha)
     noise = abs(twin.middle) + _spread(twin_log_ratios)
     accepted = math.log1p(tolerance)
     limit = max(accepted, noise)

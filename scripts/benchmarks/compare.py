@@ -14,7 +14,7 @@ each with the calls that it would make in the same time:
 
 * edgelr: restarts of base, candidate and twin in interleaved blocks, decided on after each of the looks of
   ``edgelr.compare.statistics``, at most 18 restarts, and a regression only when a second round finds it
-  again. The tolerance is 2.5 %, half of the smallest slowdown that is asked for.
+  again, in at most 18 restarts too. The tolerance is 2.5 %, half of the smallest slowdown that is asked for.
 * the others (``compare_rules.py``): one process a side, one after the other, 100 calls each.
 
 Kinds of noise, all with 0.7 % between processes: log-normal (2 % between calls), bimodal (every process is
@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count, islice, permutations
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,17 @@ import numpy as np
 from compare_rules import RULES, Times, other_rules
 from compare_series import check, plan, read_rows, slower_package
 
-from edgelr.compare.statistics import LOOKS, decide
+from edgelr.compare.protocol import SIDES, ratios_of
+from edgelr.compare.statistics import (
+    ALPHA_PER_LOOK,
+    ALPHA_PER_LOOK_AGAIN,
+    LOOKS,
+    LOOKS_AGAIN,
+    decide,
+)
 
+Recorded = Sequence[Sequence[float]]
+"""Milliseconds of one side in one restart, block by block."""
 Shares = dict[str, dict[str, float]]
 Noise = Callable[[np.random.Generator, Times], Times]
 """(random numbers, moments of the calls in seconds) -> log of what each call's time is multiplied by"""
@@ -48,6 +58,7 @@ BLOCK_CALLS = 10
 BLOCKS = 6
 START_S = 1.5  # of the processes of a restart, before anything is timed
 MOST = 18
+ROUNDS = ((LOOKS, ALPHA_PER_LOOK), (LOOKS_AGAIN, ALPHA_PER_LOOK_AGAIN))
 TOLERANCE = 0.025
 BETWEEN_PROCESSES = 0.007
 SLOWDOWNS = (0.0, 0.05, 0.10)
@@ -116,12 +127,12 @@ def simulate(out: Path, trials: int, recorded: Path | None) -> None:
     pool = [] if recorded is None else recordings(read_rows(recorded))
     found: dict[str, dict[str, Shares]] = {}
     for slowdown in SLOWDOWNS:
-        count = trials if slowdown == 0 else trials // 4
-        each = {name: shares(name, slowdown, count) for name in NOISES}
+        made = trials if slowdown == 0 else trials // 4
+        each = {name: shares(name, slowdown, made) for name in NOISES}
         if pool:
-            each[f"recorded ({len(pool)} restarts)"] = recorded_shares(pool, slowdown, count)
+            each[f"recorded ({len(pool)} restarts)"] = recorded_shares(pool, slowdown, made)
         found[f"{slowdown:.0%}"] = each
-        print(table(slowdown, count, each), flush=True)
+        print(table(slowdown, made, each), flush=True)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "compare.json"
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -194,35 +205,35 @@ def counted(answers: Sequence[Mapping[str, str]]) -> Shares:
 
 def checked(random: np.random.Generator, name: str, slowdown: float) -> str:
     """The answer of ``edgelr compare``; a regression has to be found twice."""
-    start = 0.0
-    for _ in range(2):
-        answer, start = one_round(random, name, slowdown, start)
-        if answer != "regression":
-            return answer
-    return "regression"
+    seconds = START_S + 3 * BLOCKS * BLOCK_CALLS * CALL_S
+    return twice(restart(random, name, slowdown, number * seconds) for number in count())
 
 
-def one_round(random: np.random.Generator, name: str, slowdown: float, start: float) -> tuple[str, float]:
-    """Restarts until a look settles it."""
-    ratios: list[float] = []
-    twins: list[float] = []
+def twice(restarts: Iterator[tuple[float, float]]) -> str:
+    """The answer to log ratios of candidate and twin, restart after restart; both rounds have to agree."""
     answer = "inconclusive"
-    for look in (look for look in LOOKS if look <= MOST):
-        while len(ratios) < look:
-            base, candidate, twin = restart(random, name, slowdown, start)
-            start += START_S + 3 * BLOCKS * BLOCK_CALLS * CALL_S
-            ratios.append(math.log(candidate / base))
-            twins.append(math.log(twin / base))
-        answer = decide(ratios, twins, TOLERANCE).outcome
+    for looks, alpha in ROUNDS:
+        answer = one_round(restarts, looks, alpha)
+        if answer != "regression":
+            break
+    return answer
+
+
+def one_round(restarts: Iterator[tuple[float, float]], looks: Sequence[int], alpha: float) -> str:
+    """Restarts until a look settles it."""
+    found: list[tuple[float, float]] = []
+    answer = "inconclusive"
+    for look in (look for look in looks if look <= MOST):
+        found += islice(restarts, look - len(found))
+        ratios, twins = zip(*found, strict=True)
+        answer = decide(ratios, twins, TOLERANCE, alpha).outcome
         if answer != "inconclusive":
             break
-    return answer, start
+    return answer
 
 
-def restart(
-    random: np.random.Generator, name: str, slowdown: float, start: float
-) -> tuple[float, float, float]:
-    """Medians of base, candidate and twin in one restart, interleaved there and back."""
+def restart(random: np.random.Generator, name: str, slowdown: float, start: float) -> tuple[float, float]:
+    """Log ratios of candidate and twin in one restart, interleaved there and back."""
     ways = [random.permutation(3) for _ in range(BLOCKS // 2)]
     order = np.concatenate([[*there, *there[::-1]] for there in ways])
     sides = np.repeat(order, BLOCK_CALLS)
@@ -230,8 +241,13 @@ def restart(
     logs = NOISES[name](random, at)
     logs += np.array([processes(random, name) for _ in range(3)])[sides]
     logs += math.log1p(slowdown) * (sides == 1)
-    base, candidate, twin = (float(np.exp(np.median(logs[sides == side]))) for side in range(3))
-    return base, candidate, twin
+    times = np.exp(logs)
+    return ratios_of(
+        {
+            side: times[sides == number].reshape(BLOCKS, BLOCK_CALLS).tolist()
+            for number, side in enumerate(SIDES)
+        }
+    )
 
 
 def processes(random: np.random.Generator, name: str) -> float:
@@ -251,47 +267,37 @@ def others(random: np.random.Generator, name: str, slowdown: float) -> dict[str,
     return other_rules(base, candidate)
 
 
-def recordings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Times]]:
-    """Times by side of every restart in which nothing changed, in their order."""
-    return [
-        {side: np.array(times) for side, times in restart.items()}
-        for row in rows
-        if row["kind"] == "same"
-        for restart in row["times_ms"]
-    ]
+def recordings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Recorded]]:
+    """Times by side and block of every restart in which nothing changed, in their order."""
+    return [restart for row in rows if row["kind"] == "same" for restart in row["times_ms"]]
 
 
-def recorded_shares(pool: Sequence[Mapping[str, Times]], slowdown: float, trials: int) -> Shares:
+def recorded_shares(pool: Sequence[Mapping[str, Recorded]], slowdown: float, trials: int) -> Shares:
     """As ``shares``, on recordings."""
-    medians = np.array([[np.log(np.median(times)) for times in restart.values()] for restart in pool])
+    slower = math.log1p(slowdown)
+    ratios = [
+        {roles: ratios_of(dict(zip(roles, each.values(), strict=True))) for roles in permutations(SIDES)}
+        for each in pool
+    ]
     answers = []
     for trial in range(trials):
         random = np.random.default_rng([trial, round(slowdown * 100)])
         first = int(random.integers(len(pool)))
-        roles = random.permuted(np.tile(np.arange(3), (2 * MOST, 1)), axis=1)
-        places = (first + np.arange(2 * MOST)) % len(pool)
-        base, candidate, twin = (medians[places, roles[:, role]] for role in range(3))
-        slower = candidate - base + math.log1p(slowdown)
-        times = list(pool[first].values())
-        one, other = times[roles[0, 0]], times[roles[0, 1]] * (1 + slowdown)
-        answers.append({"edgelr": twice(slower, twin - base), **other_rules(one, other)})
+        roles = [list(permutations(SIDES))[each] for each in random.integers(6, size=2 * MOST)]
+        found = [ratios[(first + number) % len(pool)][each] for number, each in enumerate(roles)]
+        sides = dict(zip(roles[0], map(flat, pool[first].values()), strict=True))
+        answers.append(
+            {
+                "edgelr": twice((candidate + slower, twin) for candidate, twin in found),
+                **other_rules(sides["base"], sides["candidate"] * (1 + slowdown)),
+            }
+        )
     return counted(answers)
 
 
-def twice(ratios: Times, twins: Times) -> str:
-    """The answer to log ratios of restarts in their order; a regression has to be found twice."""
-    start = 0
-    for _ in range(2):
-        answer = "inconclusive"
-        for look in (look for look in LOOKS if look <= MOST):
-            part = slice(start, start + look)
-            answer = decide(ratios[part].tolist(), twins[part].tolist(), TOLERANCE).outcome
-            if answer != "inconclusive":
-                break
-        start += look
-        if answer != "regression":
-            return answer
-    return "regression"
+def flat(blocks: Recorded) -> Times:
+    """Times of all calls."""
+    return np.array([time for block in blocks for time in block])
 
 
 def series_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -340,7 +346,7 @@ def rules_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def recorded_sides(row: Mapping[str, Any], restarts: int | None) -> tuple[Times, Times]:
     """Calls of base and candidate in the first restarts of a check; in all when None."""
     part = row["times_ms"][:restarts]
-    base, candidate = (np.concatenate([each[side] for each in part]) for side in ("base", "candidate"))
+    base, candidate = (np.concatenate([flat(each[side]) for each in part]) for side in ("base", "candidate"))
     return base, candidate
 
 

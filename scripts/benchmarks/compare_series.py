@@ -1,8 +1,8 @@
 """A series of real latency checks: a package against itself beside a neighbour, and against a slower one.
 
 Every check is one that ``edgelr compare`` would make. Rows are JSON lines: what it said, and the times of
-every call of every restart, so that other rules can be asked about the same recordings, and simulations can
-draw from them.
+every call of every block of every restart, so that other rules can be asked about the same recordings, and
+simulations can draw from them.
 """
 
 from __future__ import annotations
@@ -138,7 +138,10 @@ def row(kind: str, number: int, tolerance: float, found: Comparison, seconds: fl
         "p50_ms": found.p50_ms,
         "host": describe_host(),
         "times_ms": [
-            {side: [round(value, 4) for value in times] for side, times in restart.times_ms.items()}
+            {
+                side: [[round(value, 4) for value in block] for block in blocks]
+                for side, blocks in restart.times_ms.items()
+            }
             for restart in found.measured
         ],
     }

@@ -73,7 +73,7 @@ def restart_of() -> Callable[..., Restart]:
         found = {
             "candidate": dict.fromkeys(TIMED, candidate),
             "twin": dict.fromkeys(TIMED, twin),
-            "times_ms": {side: (time,) * 50 for side, time in times.items()},
+            "times_ms": {side: ((time,) * 50,) for side, time in times.items()},
             "settled": True,
             "pinned": True,
             "host": {"load_1min": 0.5},
@@ -129,7 +129,7 @@ def comparison_of(
             "measured": (
                 restart_of(
                     times_ms={
-                        side: tuple(draw.normal(middle, 0.02, 900).tolist())
+                        side: (tuple(draw.normal(middle, 0.02, 900).tolist()),)
                         for side, middle in {"base": 1.0, "candidate": 1.1, "twin": 1.0}.items()
                     }
                 ),

@@ -21,7 +21,7 @@ def test_both_distributions_and_every_restart_are_drawn(outcome, comparison_of):
 
 
 def test_calls_that_were_interrupted_are_told_not_drawn(comparison_of, restart_of):
-    times = {"base": (1.0,) * 90 + (9.0,) * 10, "candidate": (1.1,) * 100, "twin": (1.0,)}
+    times = {"base": ((1.0,) * 90, (9.0,) * 10), "candidate": ((1.1,) * 100,), "twin": ((1.0,),)}
     found = comparison_of("pass", measured=(restart_of(times_ms=times),))
     assert "base: p50 1 ms, 10.0% beyond this picture" in comparison_picture(found, "cpu-1t")
 
@@ -30,7 +30,7 @@ def test_one_restart_alone_can_be_drawn(comparison_of, row_of, restart_of):
     only = type(row_of("p50", "inconclusive"))(
         quantity="p50", ratio=1.0, low=None, high=None, noise=0.0, limit=0.05, outcome="inconclusive"
     )
-    times = dict.fromkeys(("base", "candidate", "twin"), (1.0,))
+    times = dict.fromkeys(("base", "candidate", "twin"), ((1.0,),))
     changes = {"rows": (only,), "log_ratios": ((0.0,), (0.0,)), "measured": (restart_of(times_ms=times),)}
     ET.fromstring(comparison_picture(comparison_of("inconclusive", **changes), "a <device>"))
 

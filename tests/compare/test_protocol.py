@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from edgelr.compare import protocol
-from edgelr.compare.protocol import measure_restart, placement, profile_operators
+from edgelr.compare.protocol import measure_restart, placement, profile_operators, ratios_of
 from edgelr.errors import EdgelrError, ExportError
 from edgelr.timing.process import LostProcessError, running_worker
 
@@ -22,9 +22,27 @@ def test_a_restart_gives_a_log_ratio_of_everything(one_layer, setup_of):
     assert found.candidate["p50"] > math.log(3)  # twenty times the work
     assert abs(found.twin["p50"]) < math.log(3)
     assert set(found.times_ms) == {"base", "candidate", "twin"}
-    assert all(min(times) > 0 for times in found.times_ms.values())
+    assert all(min(map(min, blocks)) > 0 for blocks in found.times_ms.values())
     assert not found.pinned, "no cores were chosen"
     assert "load_1min" in found.host
+
+
+def test_a_machine_that_slows_down_within_a_restart_changes_no_ratio():
+    """A tenth slower than base and twin in every turn, while turn after turn takes longer."""
+    turns = [1.0, 1.5, 1.3, 2.0, 4.0, 9.0]
+    sides = {"base": 1.0, "candidate": 1.1, "twin": 1.0}
+    times = {
+        side: [[turn * each * noise for noise in (0.9, 1, 3)] for turn in turns]
+        for side, each in sides.items()
+    }
+    assert ratios_of(times) == pytest.approx((math.log(1.1), 0.0))
+
+
+def test_base_and_twin_are_both_the_base():
+    times = {"base": [[0.9]], "candidate": [[1.2]], "twin": [[1.6]]}
+    candidate, twin = ratios_of(times)
+    assert candidate == pytest.approx(0.0), "1.2 is the geometric mean of 0.9 and 1.6"
+    assert twin == pytest.approx(math.log(16 / 9))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")

@@ -3,7 +3,16 @@ import random
 
 import pytest
 
-from edgelr.compare.statistics import ALPHA, LOOKS, decide, estimate, upper_bound
+from edgelr.compare.statistics import (
+    ALPHA,
+    ALPHA_PER_LOOK,
+    ALPHA_PER_LOOK_AGAIN,
+    LOOKS,
+    LOOKS_AGAIN,
+    decide,
+    estimate,
+    upper_bound,
+)
 
 
 def test_the_pseudo_median_of_known_numbers():
@@ -75,16 +84,18 @@ def test_more_noise_needs_more_restarts():
     assert 0 < needed[0] < needed[1] < needed[2]
 
 
-def outcome_of(draw: random.Random, shift: float, sample) -> str:
-    """Look after each of ``LOOKS`` restarts, stop at the first answer."""
+def outcome_of(
+    draw: random.Random, shift: float, sample, looks=LOOKS[:4], alpha: float = ALPHA_PER_LOOK
+) -> str:
+    """Look after each of so many restarts, stop at the first answer."""
     values: list[float] = []
     twins: list[float] = []
     found = "inconclusive"
-    for look in LOOKS[:4]:
+    for look in looks:
         while len(values) < look:
             values.append(shift + sample(draw))
             twins.append(sample(draw))
-        found = decide(values, twins, 0.05).outcome
+        found = decide(values, twins, 0.05, alpha).outcome
         if found != "inconclusive":
             break
     return found
@@ -105,6 +116,25 @@ def test_false_alarms_are_rare_and_slowdowns_are_found(name):
     slower = [outcome_of(draw, math.log(1.10), NOISES[name]) for _ in range(300)]
     assert slower.count("regression") >= 0.95 * len(slower)
     assert slower.count("pass") <= ALPHA * len(slower)
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_the_second_round_errs_as_rarely_as_it_says(name):
+    """With the tolerance out of the way, so that it is the significance alone that keeps it from erring."""
+    draw = random.Random(6)
+    alone = [
+        outcome_of(
+            draw, math.log(1.05), lambda draw: NOISES[name](draw) / 50, LOOKS_AGAIN, ALPHA_PER_LOOK_AGAIN
+        )
+        for _ in range(300)
+    ]
+    assert alone.count("pass") <= len(LOOKS_AGAIN) * ALPHA_PER_LOOK_AGAIN * len(alone)
+
+
+def test_the_second_round_forgives_one_process_and_the_first_does_not():
+    values = [0.05 + value for value in noise(11, 0.005)] + [-0.3]
+    assert decide(values, noise(12, 0.005, 1), 0.01).outcome == "inconclusive"
+    assert decide(values, noise(12, 0.005, 1), 0.01, ALPHA_PER_LOOK_AGAIN).outcome == "regression"
 
 
 def test_a_percentile_is_bounded_by_the_binomial_distribution():
