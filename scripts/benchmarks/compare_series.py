@@ -177,20 +177,22 @@ def slower_package(package: Path, out: Path) -> float:
     model = onnx.load(package / "model.onnx")
     arrays = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     products = {node.name: node for node in model.graph.node if node.op_type == "MatMulInteger"}
+    narrowed = {
+        node.output[0]: node.input[1] for node in model.graph.node if node.output[0].endswith(".narrow")
+    }
     whole = sum(arrays[node.input[1]].size for node in products.values())
     more = 0
     for name, up in products.items():
         down = products.get(name.replace(".up_quant", ".down_quant"))
-        between = ".narrow" in products[name].input[0]  # numbers of their own for each channel: left alone
-        if ".up_quant" not in name or down is None or between or more >= MORE_MACS * whole:
+        if ".up_quant" not in name or down is None or more >= MORE_MACS * whole:
             continue
         more += WIDER * (arrays[down.input[1]].shape[0] + arrays[up.input[1]].shape[1])
         zero = arrays[down.input[3]]
         columns = np.full((arrays[down.input[1]].shape[0], WIDER), zero.flat[-1], zero.dtype)
         arrays[down.input[1]] = np.concatenate([arrays[down.input[1]], columns], axis=1)
         scale = down.input[1].replace("_quantized", "_scale")
-        for each in (down.input[3], scale):
-            if arrays[each].ndim:
+        for each in (down.input[3], scale, narrowed.get(up.input[0].removesuffix("_quantized"), scale)):
+            if arrays[each].ndim and len(arrays[each]) < arrays[down.input[1]].shape[1]:
                 arrays[each] = np.concatenate([arrays[each], np.repeat(arrays[each][-1:], WIDER)])
         rows = np.broadcast_to(arrays[up.input[3]], (WIDER, arrays[up.input[1]].shape[1]))
         arrays[up.input[1]] = np.concatenate([arrays[up.input[1]], rows.astype(arrays[up.input[1]].dtype)])
