@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgelr.artifact_files import write_json
 from edgelr.artifacts import Package
-from edgelr.runtime.package import COMPILED, SESSION, seal_package
+from edgelr.runtime.package import COMPILED, SESSION
+from edgelr.runtime.package_copy import copy_files, seal_again
 from edgelr.verdict import Verdict
 from edgelr.writing import remove, replace_folder, writing
 
@@ -59,23 +61,16 @@ def release(
     with writing(out), tempfile.TemporaryDirectory(dir=out, prefix=".release-") as name:
         ready = Path(name) / PASSED
         ready.mkdir()
-        for file in package.files:
-            (ready / file).parent.mkdir(exist_ok=True)
-            shutil.copyfile(package.folder / file, ready / file)
+        copy_files(package, ready)
         if passed and (out / COMPILED).is_dir():
             shutil.move(out / COMPILED, ready / COMPILED)
-        seal_package(
-            ready,
-            name=package.name,
-            task=package.task,
-            graphs=package.graphs,
-            precision=package.precision,
-            cost=package.cost,
-            settings=package.settings,
+        changed = replace(
+            package,
             source={**package.source, "recipe": recipe_hash},
-            gates=gates,
+            gates=tuple(dict(gate) for gate in gates),
             accuracy={row.metric: row.value for row in rows if row.device == first},
         )
+        seal_again(changed, ready)
         if package.session:
             write_json(ready / SESSION, package.session)
         target = out / (PASSED if passed else REJECTED)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgelr.artifacts import Package
 from edgelr.errors import ExportError
 from edgelr.progress import Progress
-from edgelr.runtime.package import ORT, seal_package
+from edgelr.runtime.package import ORT
+from edgelr.runtime.package_copy import copy_files, seal_again
 from edgelr.writing import writing
 
 CONFIG = "required_operators_and_types.config"
@@ -38,22 +38,9 @@ def write_ort(package: Package, folder: Path, progress: Progress) -> Package:
         StorageError: The folder cannot be written.
     """
     with writing(folder):
-        for file in package.files:
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(package.folder / file, folder / file)
+        copy_files(package, folder)
         _convert(folder, package.name)
-        sealed = seal_package(
-            folder,
-            name=package.name,
-            task=package.task,
-            graphs=package.graphs,
-            precision=package.precision,
-            cost=package.cost,
-            settings=package.settings,
-            source=package.source,
-            gates=package.gates,
-            accuracy=package.accuracy,
-        )
+        sealed = seal_again(package, folder)
     for file in sealed.files:
         if file.startswith(ORT):
             progress.note(f"{file}: {(folder / file).stat().st_size:,} bytes")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,7 +34,7 @@ from edgelr.quantize.static import Feeds
 from edgelr.quantize.units import units_of
 from edgelr.recipe.quantize import LayerScheme, Quantize
 from edgelr.runtime.graph import describe_graph
-from edgelr.runtime.package import seal_package
+from edgelr.runtime.package_copy import copy_files, seal_again
 from edgelr.runtime.shared_weights import WEIGHTS, share_weights
 
 _LISTED = 8  # calls of each graph that the error list is measured on, evenly over the calibration data
@@ -141,18 +140,8 @@ def quantize(
         saved = share_weights([folder / graph.file for graph in quantized_graphs(package).values()])
         progress.note(f"{saved / 1e6:.2f} MB that the graphs have in common are stored once")
     _check_close(package, settings, folder, progress)
-    return seal_package(
-        folder,
-        name=package.name,
-        task=package.task,
-        graphs={role: describe_graph(folder / graph.file) for role, graph in package.graphs.items()},
-        precision=precision,
-        cost=package.cost,
-        settings=package.settings,
-        source=package.source,
-        gates=package.gates,
-        accuracy={},
-    )
+    graphs = {role: describe_graph(folder / graph.file) for role, graph in package.graphs.items()}
+    return seal_again(replace(package, graphs=graphs, precision=precision, accuracy={}), folder)
 
 
 def quantize_graph(
@@ -205,10 +194,10 @@ def _check_blind(settings: Quantize) -> None:
 
 def _copy_others(package: Package, folder: Path) -> None:
     graphs = {graph.file for graph in quantized_graphs(package).values()}
-    for file in package.files:
-        if file.removesuffix(".data") not in graphs and file != WEIGHTS:
-            (folder / file).parent.mkdir(exist_ok=True)
-            shutil.copyfile(package.folder / file, folder / file)
+    others = (
+        file for file in package.files if file.removesuffix(".data") not in graphs and file != WEIGHTS
+    )
+    copy_files(package, folder, others)
 
 
 def _choices(work: _Work, scratch: Path) -> tuple[AllChoices, Controlled | None]:

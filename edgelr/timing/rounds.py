@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -102,26 +101,6 @@ def measure_rounds(
                 times_ms[case.name] += _run(worker, "time", case, case.seconds / ROUNDS)["times_ms"]
                 advance()
     return times_ms
-
-
-def measure_model(
-    package: Package, device: Device, progress: Progress, *, tokens: int, seconds: float
-) -> float:
-    """Median time of one call of a whole model, in milliseconds.
-
-    Args:
-        package: Any package.
-        device: Where to run; its evidence has to be ``run``.
-        progress: Where to show how far it is.
-        tokens: Length of the one text of a call.
-        seconds: Measuring time.
-
-    Raises:
-        UnsupportedModelError: The package's task is unknown, or the process died or hangs.
-        EdgelrError: The package cannot be opened on the device.
-    """
-    case = package_case(package, device, tokens=tokens, seconds=seconds, name=package.name)
-    return statistics.median(measure_rounds([case], device, progress, label=package.name)[case.name])
 
 
 def _open(worker: Worker, case: Case, device: Device) -> None:

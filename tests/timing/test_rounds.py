@@ -10,7 +10,7 @@ from edgelr.errors import DamagedArtifactError, UsageError
 from edgelr.kinds.sentence_embedding import timed_inputs
 from edgelr.progress import Progress
 from edgelr.runtime.package import model_path
-from edgelr.timing.rounds import ROUNDS, Case, measure_model, measure_rounds, package_case
+from edgelr.timing.rounds import ROUNDS, Case, measure_rounds, package_case
 
 Make = Callable[..., Package]
 QUIET = Progress(quiet=True)
@@ -40,10 +40,6 @@ def test_every_case_is_timed_in_every_round(make_package: Make, cpu: Device) -> 
     assert min(times_ms["4"]) > 0
 
 
-def test_a_whole_model_is_one_number(make_package: Make, cpu: Device) -> None:
-    assert 0 < measure_model(make_package(), cpu, QUIET, tokens=8, seconds=0.05) < 1000
-
-
 def test_what_is_timed_is_named_in_errors(tmp_path: Path, cpu: Device) -> None:
     case = Case(name="lost", opens={"model": str(tmp_path / "lost.onnx")}, inputs={}, seconds=0.01)
     with pytest.raises(DamagedArtifactError, match=r"kernels on cpu-1t: .*lost\.onnx does not exist"):
@@ -52,5 +48,6 @@ def test_what_is_timed_is_named_in_errors(tmp_path: Path, cpu: Device) -> None:
 
 def test_nothing_is_timed_on_a_device_that_is_only_analyzed(make_package: Make, cpu: Device) -> None:
     static = replace(cpu, evidence="static")
+    case = package_case(make_package(), static, tokens=8, seconds=0.01, name="analyzed")
     with pytest.raises(UsageError, match="analyzed only"):
-        measure_model(make_package(), static, QUIET, tokens=8, seconds=0.01)
+        measure_rounds([case], static, QUIET, label="analyzed")
