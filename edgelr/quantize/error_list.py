@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelr.progress import Progress
+from edgelr.quantize.bounds import affordable
 from edgelr.quantize.choice import Choices
 from edgelr.quantize.graphs import Prepared
 from edgelr.quantize.layers import Layer
@@ -34,13 +35,14 @@ class LayerError:
         layer: Its name.
         alone_db: Signal to quantization noise at its output, fed with what fp32 gives it.
         accumulated_db: The same in the quantized graph, where all before it is quantized too.
-        output_change: Mean cosine distance of the graph's outputs to fp32 when this layer alone is quantized.
+        output_change: Mean cosine distance of the graph's outputs to fp32 when this layer alone is quantized;
+            None of those that lose least of a graph so large that not all were measured.
     """
 
     layer: str
     alone_db: float
     accumulated_db: float
-    output_change: float
+    output_change: float | None
 
 
 def list_errors(
@@ -56,7 +58,8 @@ def list_errors(
         graph: In fp32.
         quantized: The same graph, quantized.
         choices: What each layer became in it.
-        feeds: Calibration data, a few calls; held in memory with what flows into every layer.
+        feeds: Calibration data, a few calls; held in memory with what flows into every layer. Of a large
+            graph only some of them are taken, and where one is too much, only the worst layers change outputs.
         progress: Where to show how far it is.
 
     Returns:
@@ -71,41 +74,56 @@ def list_errors(
     if not layers or not feeds:
         return ()
     probe = _Injected(graph, layers)
-    values = [layer.value for layer in layers]
-    session = open_probe(quantized, values)
-    exact = [probe.run(given) for given in feeds]
-    found = [run_values(session, values, given) for given in feeds]
-    errors = []
-    with progress.bar("what each layer loses", len(layers)) as advance:
-        for layer in layers:
-            if layer.kind == "product":
-                alone = _alone(proto, types, layer, [before[layer.input] for before in exact])
-            else:  # what is looked up depends on nothing that is quantized before
-                alone = [after[layer.value] for after in found]
-            errors.append(_error(layer, probe, feeds, exact, alone, found))
+    first = probe.run(feeds[0])
+    calls, changed = affordable(layers, first, len(feeds))
+    if calls < len(feeds) or changed < len(layers):
+        progress.note(
+            f"{graph.name} is large: what each layer loses is measured on {calls} of {len(feeds)} calls, "
+            f"what it changes of the output for the worst {changed} of {len(layers)} layers"
+        )
+    few = [feeds[number * len(feeds) // calls] for number in range(calls)]
+    session = open_probe(quantized, [layer.value for layer in layers])
+    exact = [first, *(probe.run(given) for given in few[1:])]
+    found = [run_values(session, [layer.value for layer in layers], given) for given in few]
+    wanted = {layer: [values[layer.value] for values in exact] for layer in layers}
+    together = {layer: [values[layer.value] for values in found] for layer in layers}
+    alone = {
+        # What is looked up depends on nothing that is quantized before.
+        layer: _alone(proto, types, layer, [values[layer.input] for values in exact])
+        if layer.kind == "product"
+        else together[layer]
+        for layer in layers
+    }
+    alone_db = {layer: noise_db(wanted[layer], alone[layer]) for layer in layers}
+    changes = {}
+    with progress.bar("what each layer loses", changed) as advance:
+        for layer in sorted(layers, key=lambda layer: alone_db[layer])[:changed]:
+            changes[layer] = _change(layer, probe, few, exact, alone[layer])
             advance()
-    return tuple(errors)
+    return tuple(
+        LayerError(
+            layer=layer.name,
+            alone_db=alone_db[layer],
+            accumulated_db=noise_db(wanted[layer], together[layer]),
+            output_change=changes.get(layer),
+        )
+        for layer in layers
+    )
 
 
-def _error(
+def _change(
     layer: Layer,
     probe: _Injected,
     feeds: Sequence[Feeds],
     exact: Sequence[Mapping[str, Array]],
     alone: Sequence[Array],
-    found: Sequence[Mapping[str, Array]],
-) -> LayerError:
-    before = [values[layer.value] for values in exact]
+) -> float:
+    """Of the outputs, when a layer alone is quantized."""
     changes = []
-    for given, values, wanted, got in zip(feeds, exact, before, alone, strict=True):
-        changed = probe.run(given, layer, got.astype(np.float32) - wanted)
+    for given, values, got in zip(feeds, exact, alone, strict=True):
+        changed = probe.run(given, layer, got.astype(np.float32) - values[layer.value])
         changes.append(np.mean([cosine_distance(values[name], changed[name]) for name in probe.outputs]))
-    return LayerError(
-        layer=layer.name,
-        alone_db=noise_db(before, alone),
-        accumulated_db=noise_db(before, [values[layer.value] for values in found]),
-        output_change=float(np.mean(changes)),
-    )
+    return float(np.mean(changes))
 
 
 def noise_db(exact: Sequence[Array], found: Sequence[Array]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -86,6 +87,7 @@ def _layers(
             if (error := measured.get((role, name))) is not None:
                 row["alone_db"] = round(error.alone_db, 1)
                 row["accumulated_db"] = round(error.accumulated_db, 1)
-                row["output_change"] = float(f"{error.output_change:.2e}")
+                if error.output_change is not None:
+                    row["output_change"] = float(f"{error.output_change:.2e}")
             rows.append(row)
-    return sorted(rows, key=lambda row: -row.get("output_change", -1.0))
+    return sorted(rows, key=lambda row: (-row.get("output_change", -1.0), row.get("alone_db", math.inf)))

@@ -13,9 +13,10 @@ from edgelr.artifacts import Package
 from edgelr.errors import DataError, QuantizeError
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
+from edgelr.quantize.bounds import affordable_examples
 from edgelr.quantize.calibration import Data, check_feeds
 from edgelr.quantize.choice import Choice, check_globs, choose
-from edgelr.quantize.control import Controlled, control
+from edgelr.quantize.control import MOST_EVALUATIONS, Controlled, control
 from edgelr.quantize.drop import drop_of
 from edgelr.quantize.error_list import LayerError, list_errors
 from edgelr.quantize.facts import QUANTIZATION, facts
@@ -206,17 +207,23 @@ def _choices(work: _Work, scratch: Path) -> tuple[AllChoices, Controlled | None]
     choices = {role: _chosen(work, role, graph) for role, graph in work.graphs.items()}
     if settings.max_drop is None or work.data is None:
         return choices, None
-    drop = drop_of(work.package, work.data, settings.scheme, settings.max_drop)
+    layers = [layer for graph in work.graphs.values() for layer in graph.layers]
+    data = affordable_examples(work.data, layers, work.progress)
+    drop = drop_of(work.package, data, settings.scheme, settings.max_drop)
     folder = scratch / "controlled"
     folder.mkdir()
-
-    def measured(choices: AllChoices) -> float:
-        work.write(choices, folder)
-        return drop(folder)
-
     work.write(choices, folder)
     errors = {role: _errors(work, role, choices, folder) for role in work.graphs}
-    found = control(choices, units_of(work.graphs, choices, errors, settings), settings, measured)
+    units = units_of(work.graphs, choices, errors, settings)
+    with work.progress.bar("accuracy control, evaluations at most", MOST_EVALUATIONS) as advance:
+
+        def measured(choices: AllChoices) -> float:
+            work.write(choices, folder)
+            lost = drop(folder)
+            advance(note=f"a drop of {lost:.4g}")
+            return lost
+
+        found = control(choices, units, settings, measured)
     kept = f"{len(found.kept)} of {sum(map(len, choices.values()))} layers kept at higher precision"
     work.progress.note(
         f"{settings.max_drop.metric} drops by {found.drop:.4g} ({found.without:.4g} without): {kept}, "

@@ -38,7 +38,7 @@ def units_of(
             layers=tuple((role, layer.name) for role, layer in members),
             numbers=members[0][1].numbers,
             scheme=choices[role][members[0][1].name].scheme,
-            change=sum(change.get((role, layer.name), 0.0) for role, layer in members),
+            change=sum(change.get((role, layer.name)) or 0.0 for role, layer in members),
         )
         for (role, _), members in matrices.items()
     ]

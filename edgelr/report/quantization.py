@@ -67,7 +67,7 @@ def errors_picture(layers: Sequence[Row]) -> str:
             text=f"{row['output_change']:.2g}, {row['alone_db']:.1f} dB",
             color=FACTORED,
         )
-        for row in _measured(layers)
+        for row in _measured(layers, "output_change")
     ]
     return bar_chart("Change of the output by each quantized layer alone (cosine distance)", bars)
 
@@ -114,17 +114,18 @@ def _errors(layers: Sequence[Row]) -> str:
             row["scheme"],
             f"{row['alone_db']:.1f}",
             f"{row['accumulated_db']:.1f}",
-            f"{row['output_change']:.2g}",
+            "–" if row.get("output_change") is None else f"{row['output_change']:.2g}",
             row["reason"],
         )
-        for row in _measured(layers)
+        for row in _measured(layers, "alone_db")
     ]
     if not rows:
         return ""
     legend = (
         "Signal to quantization noise at each layer's output, in dB on calibration data: with this layer "
         "alone quantized, and with all of them. Change: mean cosine distance of the graph's outputs to fp32 "
-        "with this layer alone quantized; it stands for the task's metric, which would be too slow."
+        "with this layer alone quantized; it stands for the task's metric, which would be too slow. Of large "
+        "models it is measured for the worst layers only."
     )
     picture = f"![Change of the output by each layer]({PICTURE})"
     columns = ("layer, worst first", "scheme", "alone, dB", "accumulated, dB", "change", "why")
@@ -140,8 +141,8 @@ def _left(found: Row) -> str:
     return "\n\n".join([summary, table(("left in fp32", "kB", "why"), rows)]) if rows else ""
 
 
-def _measured(layers: Sequence[Row]) -> list[Row]:
-    return [row for row in layers if row.get("output_change") is not None]
+def _measured(layers: Sequence[Row], key: str) -> list[Row]:
+    return [row for row in layers if row.get(key) is not None]
 
 
 def _name(row: Row, others: Sequence[Row], key: str = "layer") -> str:

@@ -57,6 +57,19 @@ def test_a_change_is_that_of_a_graph_with_one_quantized_layer(make_tiny, errors,
         assert changes[name].output_change == pytest.approx(np.mean(distances), rel=0.02)
 
 
+def test_of_a_large_graph_only_the_worst_change_the_output(make_tiny, errors, monkeypatch):
+    tiny = make_tiny("factored")
+    whole = errors(tiny, scheme="weight-int4")
+    monkeypatch.setattr("edgelr.quantize.error_list.affordable", lambda layers, values, calls: (1, 2))
+    part = errors(tiny, scheme="weight-int4")
+    assert list(part) == list(whole)
+    worst = sorted(part, key=lambda name: part[name].alone_db)[:2]
+    assert [name for name in part if part[name].output_change is not None] == [
+        name for name in part if name in worst
+    ]
+    assert all(part[name].alone_db == pytest.approx(whole[name].alone_db, abs=3) for name in part)
+
+
 def test_decibels():
     one = np.array([3.0, 4.0])
     assert noise_db([one], [one * 1.1]) == pytest.approx(20)

@@ -40,6 +40,17 @@ def test_worst_first_and_rounded():
     assert json.loads(json.dumps(document)) == document
 
 
+def test_what_was_measured_in_part_comes_after():
+    errors = [
+        LayerError(layer="a", alone_db=40.04, accumulated_db=35.55, output_change=None),
+        LayerError(layer="b", alone_db=30.0, accumulated_db=29.99, output_change=None),
+        LayerError(layer="c", alone_db=20.0, accumulated_db=20.0, output_change=1e-9),
+    ]
+    rows = facts(SECTION, CHOICES, {"model": errors}, {"model": []}, 1000, None)["layers"]
+    assert [row["layer"] for row in rows] == ["c", "b", "a"]
+    assert "output_change" not in rows[1]
+
+
 def test_a_reason_that_was_given_is_no_warning():
     document = facts(SECTION, CHOICES, ERRORS, {"model": [KEPT]}, 1000, None)
     assert (document["fp32_left_share"], document["warnings"]) == (0.0, [])

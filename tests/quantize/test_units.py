@@ -22,7 +22,7 @@ GRAPHS = {
 ERRORS = {
     "model": [
         LayerError(layer=name, alone_db=20.0, accumulated_db=20.0, output_change=change)
-        for name, change in (("a", 0.25), ("b", 0.5), ("c", 1.0))
+        for name, change in (("a", 0.25), ("b", 0.5), ("c", 1.0), ("d", None))
     ]
 }
 
@@ -41,6 +41,10 @@ def test_layers_of_one_matrix_are_one():
         ("a", "b"): ("int8-dynamic", 0.75),
         ("c",): ("int8-dynamic", 1.0),
     }
+
+
+def test_what_was_not_measured_loses_least():
+    assert found("int8-dynamic")["d",] == ("int8-dynamic", 0.0)
 
 
 def test_what_auto_chose_may_be_kept_and_what_a_glob_names_may_not():
