@@ -164,10 +164,13 @@ def validate(
     epilog=example(
         "edgelr quantize build/docs-search/package --scheme weight-int8 --out build/small",
         "edgelr quantize model.onnx --scheme int8-dynamic --out model-int8.onnx --shape tokens=64",
+        "edgelr quantize model.onnx --scheme auto --out fast.onnx --calibration inputs.npz --device cpu-4t",
     )
 )
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--scheme", type=click.Choice(SCHEMES), required=True, help="How; see edgelr schema.")
+@click.option(
+    "--scheme", type=click.Choice((*SCHEMES, "auto")), required=True, help="How; see edgelr schema."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder, or file.")
 @click.option("--block-size", type=click.Choice(BLOCKS), default="32", show_default=True, help="Of weight-*.")
 @click.option(
@@ -179,8 +182,16 @@ def validate(
 )
 @click.option("--shape", "shapes", multiple=True, metavar="AXIS=SIZE", help="Of a file's test input.")
 @click.option("--calibration", type=click.Path(path_type=Path, dir_okay=False), help="Inputs, an .npz file.")
+@device_option("--device", default="cpu-1t", show_default=True, help="Of auto: where schemes are timed.")
 @json_option
-def quantize(path: Path, out: Path, shapes: tuple[str, ...], calibration: Path | None, **wanted: Any) -> Any:  # noqa: ANN401 - click's
+def quantize(
+    path: Path,
+    out: Path,
+    shapes: tuple[str, ...],
+    calibration: Path | None,
+    device: str,
+    **wanted: Any,  # noqa: ANN401 - click's
+) -> dict[str, Any]:
     """Quantize PATH, an fp32 package or any ONNX file, and compare the result with it.
 
     Nothing is left behind when the result is too far from fp32 (exit 8).
@@ -190,7 +201,7 @@ def quantize(path: Path, out: Path, shapes: tuple[str, ...], calibration: Path |
     from edgelr.timing.inputs import axis_sizes
 
     settings = Quantize.model_validate({**wanted, "block_size": int(wanted["block_size"])})
-    return quantize_path(path, settings, out, axis_sizes(shapes), calibration)
+    return quantize_path(path, settings, out, axis_sizes(shapes), calibration, device)
 
 
 @cli.command(epilog=example("edgelr devices"))

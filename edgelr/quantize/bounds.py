@@ -16,6 +16,8 @@ from edgelr.progress import Progress
 from edgelr.quantize.calibration import Data
 from edgelr.quantize.layers import Layer
 
+LISTED = 8  # calls of each graph that an error list is measured on, evenly over the calibration data
+RUNS = 800  # of a graph, all layers together: fewer calls where there are hundreds of layers
 MOST_MACS = 1e13  # of all runs behind an error list: some minutes on one core
 MOST_BYTES = 2**30  # of what flows, held in memory at once
 _MOST_SCORED = 2e12  # of one measurement of a metric, of which accuracy control makes up to 25
@@ -39,7 +41,8 @@ def affordable(layers: Sequence[Layer], values: Mapping[str, NDArray[Any]], call
     read = {layer.input: values[layer.input].nbytes for layer in products}
     # What a layer gives is there three times: in fp32, with it alone quantized, with all of them.
     held = max(1, sum(read.values()) + 3 * sum(values[layer.value].nbytes for layer in layers))
-    few = max(1, min(calls, int(MOST_MACS / (macs * len(layers))), MOST_BYTES // held))
+    usual = min(calls, LISTED, max(2, RUNS // len(layers)))
+    few = max(1, min(usual, int(MOST_MACS / (macs * len(layers))), MOST_BYTES // held))
     return few, max(1, min(len(layers), int(MOST_MACS / (macs * few))))
 
 

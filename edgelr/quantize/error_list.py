@@ -58,8 +58,8 @@ def list_errors(
         graph: In fp32.
         quantized: The same graph, quantized.
         choices: What each layer became in it.
-        feeds: Calibration data, a few calls; held in memory with what flows into every layer. Of a large
-            graph only some of them are taken, and where one is too much, only the worst layers change outputs.
+        feeds: Calibration data. A few calls are taken, evenly over it, and held in memory with what flows
+            into every layer; where one is too much, only the worst layers are looked at on the outputs.
         progress: Where to show how far it is.
 
     Returns:
@@ -76,10 +76,10 @@ def list_errors(
     probe = _Injected(graph, layers)
     first = probe.run(feeds[0])
     calls, changed = affordable(layers, first, len(feeds))
-    if calls < len(feeds) or changed < len(layers):
+    if changed < len(layers):
         progress.note(
-            f"{graph.name} is large: what each layer loses is measured on {calls} of {len(feeds)} calls, "
-            f"what it changes of the output for the worst {changed} of {len(layers)} layers"
+            f"{graph.name} is large: what a layer changes of the output is measured on {calls} of "
+            f"{len(feeds)} calls, for the worst {changed} of {len(layers)} layers"
         )
     few = [feeds[number * len(feeds) // calls] for number in range(calls)]
     session = open_probe(quantized, [layer.value for layer in layers])

@@ -38,9 +38,6 @@ from edgelr.runtime.graph import describe_graph
 from edgelr.runtime.package_copy import copy_files, seal_again
 from edgelr.runtime.shared_weights import WEIGHTS, share_weights
 
-_LISTED = 8  # calls of each graph that the error list is measured on, evenly over the calibration data
-_RUNS = 800  # of a graph, all layers together: fewer calls where there are hundreds of layers
-
 AllChoices = Mapping[str, Mapping[str, Choice]]
 
 
@@ -146,7 +143,11 @@ def quantize(
 
 
 def quantize_graph(
-    source: Path, target: Path, settings: Quantize, feeds: Sequence[Feeds] = ()
+    source: Path,
+    target: Path,
+    settings: Quantize,
+    feeds: Sequence[Feeds] = (),
+    times: SchemeTimes | None = None,
 ) -> tuple[Left, ...]:
     """Quantize the matrices and the tables of one graph.
 
@@ -155,20 +156,25 @@ def quantize_graph(
         target: Where to write the quantized one.
         settings: The schemes.
         feeds: Calibration data, where a scheme looks at any.
+        times: What the scheme auto chooses by, of a role ``model``; not needed for others.
 
     Returns:
         What stayed fp32.
 
     Raises:
         DataError: A scheme looks at calibration data, and there is none.
-        QuantizeError: It is quantized already, cannot be, a glob matches nothing, or a matrix stayed fp32.
+        QuantizeError: It is quantized already, cannot be, a glob matches nothing, a matrix stayed fp32, or
+            nothing is faster than fp32.
     """
     if not feeds:
         _check_blind(settings)
     with tempfile.TemporaryDirectory() as scratch:
         graph = prepare_graph(source, Path(scratch))
         check_globs([layer.name for layer in graph.layers], settings)
-        choices = choose(graph.layers, settings)
+        fastest = None if times is None else fastest_choices(graph.layers, "model", times)
+        choices = choose(graph.layers, settings, fastest)
+        if times is not None:
+            main_scheme([(layer, choices) for layer in graph.layers], times.device)  # or there is none
         islands = quantize_prepared(graph, target, choices, settings, feeds, learn(graph.path, feeds))
         return fp32_left(graph.path, target, graph.layers, choices, islands)
 
@@ -195,9 +201,7 @@ def _check_blind(settings: Quantize) -> None:
 
 def _copy_others(package: Package, folder: Path) -> None:
     graphs = {graph.file for graph in quantized_graphs(package).values()}
-    others = (
-        file for file in package.files if file.removesuffix(".data") not in graphs and file != WEIGHTS
-    )
+    others = (file for file in package.files if file.removesuffix(".data") not in graphs and file != WEIGHTS)
     copy_files(package, folder, others)
 
 
@@ -247,11 +251,8 @@ def _precision(work: _Work, choices: AllChoices) -> LayerScheme:
 
 
 def _errors(work: _Work, role: str, choices: AllChoices, folder: Path) -> tuple[LayerError, ...]:
-    feeds, layers = work.feeds(role), len(work.graphs[role].layers)
-    taken = min(len(feeds), _LISTED, max(2, _RUNS // max(layers, 1)))
-    few = [feeds[number * len(feeds) // taken] for number in range(taken)]
     file = folder / work.package.graphs[role].file
-    return list_errors(work.graphs[role], file, choices[role], few, work.progress)
+    return list_errors(work.graphs[role], file, choices[role], work.feeds(role), work.progress)
 
 
 def _explain(

@@ -63,15 +63,41 @@ def time_schemes(
         UnsupportedModelError: The process that times died or hangs.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        layers = {
-            role: product_shapes(graph, data.feeds[role], one_row=role == _DECODER)
-            for role, graph in prepared_graphs(package, Path(scratch)).items()
-        }
-        shapes = list(dict.fromkeys(shape for named in layers.values() for shape in named.values()))
-        ms = measure_shapes(shapes, schemes, settings.block_size, device, Path(scratch), progress)
-    times = SchemeTimes(device=device.name, ms=ms, layers=layers)
+        graphs = prepared_graphs(package, Path(scratch))
+        times = time_graphs(graphs, data.feeds, settings, schemes, device, Path(scratch), progress)
     write_scheme_times(times, folder)
     return times
+
+
+def time_graphs(
+    graphs: Mapping[str, Prepared],
+    feeds: Mapping[str, Sequence[Feeds]],
+    settings: Quantize,
+    schemes: Sequence[LayerScheme],
+    device: Device,
+    scratch: Path,
+    progress: Progress,
+) -> SchemeTimes:
+    """Time every distinct shape of the products of graphs, as ``time_schemes`` those of a package.
+
+    Args:
+        graphs: By role.
+        feeds: By role, calls that tell how many rows a layer multiplies.
+        settings: Its block size counts.
+        schemes: To time, at least one.
+        device: Where.
+        scratch: A folder for graphs of single products.
+        progress: Where to show how far it is.
+
+    Raises:
+        UnsupportedModelError: The process that times died or hangs.
+    """
+    layers = {
+        role: product_shapes(graph, feeds[role], one_row=role == _DECODER) for role, graph in graphs.items()
+    }
+    shapes = list(dict.fromkeys(shape for named in layers.values() for shape in named.values()))
+    ms = measure_shapes(shapes, schemes, settings.block_size, device, scratch, progress)
+    return SchemeTimes(device=device.name, ms=ms, layers=layers)
 
 
 def product_shapes(graph: Prepared, feeds: Sequence[Feeds], *, one_row: bool) -> dict[str, Shape]:

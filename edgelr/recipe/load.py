@@ -96,7 +96,12 @@ def recipe_hash(recipe: Recipe) -> str:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors that check while one types."""
+    schema = Recipe.model_json_schema(by_alias=True)
+    schema["required"].remove("model")  # a module of one's own brings it, see ``with_own_model``
+    own = {"properties": {"task": {"properties": {"type": {"const": "custom"}}}}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Recipe.model_json_schema(by_alias=True),
+        **schema,
+        "if": own,
+        "else": {"required": ["model"]},
     }

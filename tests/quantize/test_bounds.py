@@ -13,7 +13,8 @@ from edgelr.quantize.calibration import Data
 from edgelr.quantize.layers import Layer
 
 LAYERS = [
-    Layer(name=name, kind="product", value=f"{name}.y", input="x", matrix=name, numbers=200) for name in "abcd"
+    Layer(name=name, kind="product", value=f"{name}.y", input="x", matrix=name, numbers=200)
+    for name in "abcd"
 ]
 ROWS = 10
 VALUES = {"x": np.zeros((2, 5, 20), np.float32)} | {f"{name}.y": np.zeros((2, 5, 10)) for name in "abcd"}

@@ -154,3 +154,46 @@ def test_nothing_is_left_of_a_package_that_is_too_far_from_fp32(make_package, tm
     options = ("--scheme", "weight-int4", "--out", tmp_path / "q", "--min-cosine", 1.0)
     assert quantize(capsys, make_package().folder, *options)[0] == 8
     assert not (tmp_path / "q").exists()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Little time for timing; what wins does not matter."""
+    monkeypatch.setattr("edgelr.quantize.times.SECONDS", 0.3)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_auto_times_the_products_of_a_file(quick, graph, calibration, calibrated, tmp_path, capsys):
+    out = tmp_path / "fast.onnx"
+    options = ("--scheme", "auto", "--out", out, "--shape", "tokens=40")
+    given = ("--calibration", calibration) if calibrated else ()
+    code, document = quantize(capsys, graph, *options, *given)
+    if code == 8:  # a busy host may find fp32 the fastest for this one product
+        assert "auto leaves every layer fp32" in document["error"]["message"]
+        assert not out.exists()
+        return
+    assert code == 0
+    (shape,) = document["auto"]["shapes"]
+    assert (shape["in"], shape["outs"], shape["layers"]) == (128, [64], 1)
+    assert shape["rows"] == (2 * 9 if calibrated else 16 * 40)
+    assert document["auto"]["device"] == "cpu-1t"
+    assert ("int8-static" in shape["ms"]) == calibrated
+    assert document["cosine"]["y"] > 0.98
+
+
+def test_auto_times_the_products_of_a_package(quick, make_package, tmp_path, capsys):
+    package = make_package()
+    options = ("--scheme", "auto", "--out", tmp_path / "fast", "--min-cosine", 0.5)
+    code, document = quantize(capsys, package.folder, *options)
+    assert code in (0, 8)
+    if code == 0:
+        assert open_package(tmp_path / "fast").precision in SCHEMES
+        assert document["auto"]["shapes"]
+
+
+def test_auto_is_chosen_on_a_device_that_is_timed(graph, tmp_path, capsys):
+    options = ("--scheme", "auto", "--out", tmp_path / "fast.onnx", "--device")
+    code, document = quantize(capsys, graph, *options, "ios-coreml")
+    assert (code, "nothing can be timed on 'ios-coreml'" in document["error"]["message"]) == (2, True)
+    code, document = quantize(capsys, graph, *options, "cpu-9t")
+    assert (code, "cpu-9t" in document["error"]["message"]) == (2, True)

@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 
 from edgelr.errors import UsageError
 from edgelr.recipe.load import data_path, fault, json_schema, load_recipe, recipe_hash
 from edgelr.recipe.schema import Recipe
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 GOOD = """\
 edgelr: 1
 name: a
@@ -106,6 +109,26 @@ def test_the_schema_is_for_editors():
     assert "validate" in schema["properties"]
     assert schema["additionalProperties"] is False
     assert schema["$defs"]["Finetune"]["properties"]["steps"]["description"] == "optimizer steps, at most"
+
+
+def checked_by_an_editor(text: str) -> list[str]:
+    return [
+        each.message for each in Draft202012Validator(json_schema()).iter_errors(YAML(typ="safe").load(text))
+    ]
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_as_the_schema_says(recipe: Path):
+    assert checked_by_an_editor(recipe.read_text(encoding="utf-8")) == []
+
+
+def test_only_a_module_of_ones_own_needs_no_model():
+    model = "model:\n  path: m\n"
+    assert checked_by_an_editor(GOOD) == []
+    assert checked_by_an_editor(GOOD.replace(model, "")) == ["'model' is a required property"]
+    own = "  type: custom\n  module: mine.py:Net\n"
+    text = GOOD.replace("  type: sentence-embedding\n  data: {source: file, path: pairs.jsonl}\n", own)
+    assert checked_by_an_editor(text.replace(model, "")) == []
 
 
 def test_loading_needs_neither_torch_nor_onnxruntime(tmp_path):
