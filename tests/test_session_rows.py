@@ -3,6 +3,13 @@ from pathlib import Path
 from edgelr.session_rows import SessionRow, Sessions
 
 
+def test_where_nothing_is_faster_there_is_no_setting() -> None:
+    own = SessionRow(
+        variant="candidate", device="cpu-1t", shape="1", entries={}, default_ms=2.0, tuned_ms=2.0
+    )
+    assert Sessions(folder=Path("never-opened"), rows=(own,)).of("candidate") == {}
+
+
 def row(variant: str, device: str, shape: str) -> SessionRow:
     return SessionRow(
         variant=variant, device=device, shape=shape, entries={device: variant}, default_ms=2.0, tuned_ms=1.0

@@ -15,14 +15,14 @@ def sessions_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: As in ``report.json``.
 
     Returns:
-        A table; "" when nothing is faster than ONNX Runtime's own settings.
+        A table; "" when none were measured.
     """
     lines = [
         (
             row["device"],
             row["variant"],
             row["shape"],
-            ", ".join(f"`{name}={value}`" for name, value in row["entries"].items()),
+            ", ".join(f"`{name}={value}`" for name, value in row["entries"].items()) or "none is faster",
             f"{row['default_ms']:.2f}",
             f"{row['tuned_ms']:.2f}",
             f"×{row['default_ms'] / row['tuned_ms']:.2f}",

@@ -74,9 +74,8 @@ def _rows(
         return _measure(package, device, choices, lengths, seconds / 2, progress, label)
 
     off, times = choose_rewrites(measure)
-    if not off:
-        return
-    progress.note(f"{variant} is faster on {device.name} without {', '.join(off)}")
+    if off:
+        progress.note(f"{variant} is faster on {device.name} without {', '.join(off)}")
     for length, default_ms, tuned_ms in zip(lengths, times[()], times[off], strict=True):
         yield SessionRow(
             variant=variant,

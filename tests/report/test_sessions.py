@@ -17,5 +17,8 @@ def test_default_and_tuned_are_side_by_side() -> None:
     assert last.endswith(" | 3.00 | 2.00 | ×1.50 |")
 
 
-def test_nothing_gained_is_no_table() -> None:
+def test_what_gained_nothing_is_said_and_what_was_not_measured_is_not() -> None:
+    row = {"variant": "dense-int8", "device": "cpu-1t", "shape": "1 x 16 tokens", "entries": {}}
+    last = sessions_markdown([{**row, "default_ms": 3.0, "tuned_ms": 3.0}]).splitlines()[-1]
+    assert last.endswith(" | none is faster | 3.00 | 3.00 | ×1.00 |")
     assert sessions_markdown([]) == ""

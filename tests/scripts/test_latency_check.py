@@ -1,5 +1,6 @@
 """The kit for continuous integration: each step as a script that runs here, too."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -31,6 +32,34 @@ def test_the_workflow_is_the_script() -> None:
     known = {option for parameter in cli.commands["compare"].params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
     subprocess.run(["bash", "-n", ROOT / words[0]], check=True)
+
+
+def test_the_script_builds_here_and_compares_with_the_revision(tmp_path: Path) -> None:
+    """In an environment that is installed already, whose program only notes what it is asked."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    noted = 'echo "$@" >> "$NOTED"\ntest "$1" = build || exit 10\n'
+    (programs / "edgelr").write_text(f"#!/bin/sh\n{noted}", encoding="utf-8")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    content = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    stamp = hashlib.sha256(content + sys.prefix.encode()).hexdigest()
+    (tmp_path / ".edgelr-installed").write_text(stamp, encoding="utf-8")
+    places = {**os.environ, "EDGELR_VENV": str(tmp_path), "NOTED": str(tmp_path / "noted")}
+    command = [
+        ROOT / "scripts" / "latency_check",
+        "origin/main",
+        "recipes/docs-search.yaml",
+        "--tolerance",
+        "5%",
+    ]
+    done = subprocess.run(command, env=places, check=False)
+    assert done.returncode == 10, "that of the comparison"
+    assert (tmp_path / "noted").read_text(encoding="utf-8").splitlines() == [
+        "build recipes/docs-search.yaml --out build/candidate",
+        "compare origin/main:recipes/docs-search.yaml build/candidate/package --tolerance 5%",
+    ]
 
 
 def test_every_input_of_the_action_reaches_its_script() -> None:
@@ -81,3 +110,37 @@ def test_a_fault_is_its_exit_code_and_no_summary(act, tmp_path: Path) -> None:
     assert act(BASE="nowhere", CANDIDATE="nowhere") == 2
     assert (tmp_path / "output").read_text(encoding="utf-8") == "outcome=\n"
     assert not (tmp_path / "summary.md").exists()
+
+
+@pytest.fixture
+def comment(tmp_path: Path):
+    """Run the step that comments, with a program in the place of GitHub's own that notes what it is asked."""
+    program = tmp_path / "gh"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$RUNNER_TEMP/asked"\n', encoding="utf-8")
+    program.chmod(0o755)
+    (step,) = [
+        step for step in read(ACTION / "action.yml")["runs"]["steps"] if "GH_TOKEN" in step.get("env", {})
+    ]
+    assert "inputs.comment == 'true'" in step["if"]
+    given = {"GH_TOKEN": "x", "NUMBER": "7", "REPOSITORY": "one/two", "RUNNER_TEMP": str(tmp_path)}
+    assert {*step["env"], "RUNNER_TEMP"} == set(given)
+
+    def run() -> list[str]:
+        places = {**os.environ, **given, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(["bash", "-eo", "pipefail", "-c", step["run"]], env=places, check=True)
+        asked = tmp_path / "asked"
+        return asked.read_text(encoding="utf-8").splitlines() if asked.exists() else []
+
+    return run
+
+
+def test_a_comment_is_the_summary_and_replaces_the_last_one(comment, tmp_path: Path) -> None:
+    (tmp_path / "latency.md").write_text("### Latency of", encoding="utf-8")
+    asked = comment()
+    assert asked[:5] == ["pr", "comment", "7", "--repo", "one/two"]
+    assert {"--edit-last", "--create-if-none"} < set(asked)
+    assert asked[asked.index("--body-file") + 1] == str(tmp_path / "latency.md")
+
+
+def test_without_a_summary_there_is_no_comment(comment) -> None:
+    assert comment() == []
