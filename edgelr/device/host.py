@@ -11,11 +11,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgelr.device.nvidia import count_gpus
 from edgelr.device.prepared import Missing, missing
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError
 
 OPENVINO = "OpenVINOExecutionProvider"
+NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 # One provider, one build of ONNX Runtime: two of them installed together hide each other.
 _COMMANDS = {
     "CUDAExecutionProvider": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
@@ -124,9 +126,19 @@ def _lacking(device: Device) -> Missing | None:
 
 
 def _lacking_hardware(device: Device) -> Missing | None:
-    """What OpenVINO does not find on this host; its build of ONNX Runtime lists it only when it is asked."""
-    if device.provider != OPENVINO:
-        return None
+    """What a provider of this ONNX Runtime does not find on this host; None where that is not known."""
+    if device.provider in NVIDIA:
+        if count_gpus():
+            return None
+        return Missing(
+            "NVIDIA's driver is not here, or finds no GPU",
+            "install the driver; nvidia-smi then lists the GPU",
+        )
+    return _lacking_openvino(device) if device.provider == OPENVINO else None
+
+
+def _lacking_openvino(device: Device) -> Missing | None:
+    """What OpenVINO does not find; its build of ONNX Runtime lists it only when it is asked."""
     from onnxruntime.capi import _pybind_state
 
     found: list[str] = _pybind_state.get_available_openvino_device_ids()

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgelr.placement.macs import macs_of
+from edgelr.placement.operators import ANALYZED
 from edgelr.placement.partitions import partitions
 from edgelr.placement.rules import Rules, refusal
-from edgelr.placement.seen import Node
+from edgelr.placement.seen import Node, Value
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -69,21 +70,43 @@ def recorded(session: InferenceSession, nodes: Sequence[Node], provider: str) ->
         nodes: As the provider saw them, for what each costs; one that is not among them costs nothing.
         provider: The device's own.
     """
-    costs: dict[tuple[str, str], list[int]] = {}
+    known: dict[tuple[str, str], list[Node]] = {}
     for node in reversed(nodes):  # nodes need no name: those of the same operator come in the same order
-        costs.setdefault((node.name, node.operator), []).append(macs_of(node))
-    return tuple(
-        Placed(
-            name=node.name,
-            operator=_operator(node),
-            provider=part.ep_name,
-            macs=(costs.get((node.name, _operator(node))) or [0]).pop(),
-            part=None if part.ep_name == CPU else number,
-            reason=None if part.ep_name == provider else f"{provider} does not take it",
-        )
-        for number, part in enumerate(session.get_provider_graph_assignment_info())
-        for node in part.get_nodes()
-    )
+        known.setdefault((node.name, node.operator), []).append(node)
+    found = []
+    for number, part in enumerate(session.get_provider_graph_assignment_info()):
+        for told in part.get_nodes():
+            same = known.get((told.name, _operator(told)))
+            seen = same.pop() if same else None
+            placed = Placed(
+                name=told.name,
+                operator=_operator(told),
+                provider=part.ep_name,
+                macs=0 if seen is None else macs_of(seen),
+                part=None if part.ep_name == CPU else number,
+                reason=None if part.ep_name == provider else _likely_reason(seen, provider),
+            )
+            found.append(placed)
+    return tuple(found)
+
+
+def _likely_reason(node: Node | None, provider: str) -> str:
+    """Why a provider left a node, which ONNX Runtime does not say: its rules, or what the node is like."""
+    if node is None:
+        return f"{provider} does not take it"
+    rules = ANALYZED.get(provider)
+    if rules is not None and (reason := refusal(node, rules)) is not None:
+        return reason
+    read = ", ".join(_described(value) for value in node.inputs if value is not None)
+    return f"{provider} does not take {node.operator} of {read or 'nothing'}"
+
+
+def _described(value: Value) -> str:
+    """Its type and its sizes, an open one as ``?``."""
+    if value.shape is None:
+        return f"{value.dtype or 'unknown'} of unknown rank"
+    sizes = ", ".join("?" if size is None else str(size) for size in value.shape)
+    return f"{value.dtype or 'unknown'} [{sizes}]"
 
 
 def _operator(node: Any) -> str:  # noqa: ANN401 - ONNX Runtime is untyped

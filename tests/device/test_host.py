@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 from edgelr.device.host import (
+    NVIDIA,
     availability,
     describe_host,
     host_fingerprint,
@@ -135,6 +136,19 @@ def test_openvinos_hardware_is_asked_for(
     if absent is not None:
         with pytest.raises(MissingRequirementError, match="OpenVINO finds no"):
             require(profile)
+
+
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
+def test_a_gpu_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's build for GPUs lists its providers on any host."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(NVIDIA))
+    monkeypatch.setattr("edgelr.device.host.count_gpus", lambda: 0)
+    available, reason = availability(load_devices()[name])
+    assert (available, reason.startswith("NVIDIA's driver is not here, or finds no GPU;")) == (False, True)
+    with pytest.raises(MissingRequirementError, match=f"'{name}': NVIDIA's driver"):
+        require(load_devices()[name])
+    monkeypatch.setattr("edgelr.device.host.count_gpus", lambda: 1)
+    assert availability(load_devices()[name]) == (True, "")
 
 
 @pytest.mark.skipif(OPENVINO not in onnxruntime.get_available_providers(), reason="onnxruntime-openvino")

@@ -9,7 +9,7 @@ from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.placement.operators import ANALYZED
 from edgelr.placement.placed import CPU, analyzed, recorded
-from edgelr.placement.seen import seen_graph
+from edgelr.placement.seen import Node, Value, seen_graph
 from edgelr.runtime.package import model_path
 from edgelr.validate.placement import RECORD
 
@@ -63,3 +63,17 @@ def test_what_the_devices_provider_did_not_take_has_a_reason() -> None:
         ("d", 2, None),
     ]
     assert nodes[0].operator == "com.microsoft:Gelu"
+
+
+@pytest.mark.parametrize(
+    ("provider", "reason"),
+    [
+        ("QNNExecutionProvider", "QNNExecutionProvider does not take com.microsoft:Gelu of double [1, ?, 8]"),
+        ("CoreMLExecutionProvider", "operator com.microsoft:Gelu is not supported"),
+    ],
+)
+def test_a_reason_says_what_the_node_is_like_or_what_the_rules_say(provider: str, reason: str) -> None:
+    values = Value(name="x", dtype="double", shape=(1, None, 8)), Value(name="y", dtype="", shape=None)
+    node = Node(name="c", operator="com.microsoft:Gelu", inputs=(values[0], None), outputs=(values[1],))
+    found = recorded(Session(), (node,), provider)  # type: ignore[arg-type]
+    assert {each.name: each.reason for each in found}["c"] == reason
