@@ -74,6 +74,8 @@ class Profile(Section):
             raise ValueError("'host' and 'runner: ssh' go together")
         if self.evidence == "run" and self.runner not in {"in-process", "ssh"}:
             raise ValueError(f"'runner: {self.runner}' simulates: its evidence is emulated")
+        if self.device().captures and self.shapes != "fixed":
+            raise ValueError("an option asks for a CUDA graph, which has 'shapes: fixed'")
         return self
 
     def device(self) -> Device:

@@ -9,6 +9,8 @@ Evidence = Literal["run", "emulated", "static"]
 Runner = Literal["in-process", "qnn", "arm64", "web", "ssh"]
 Precision = Literal["fp32", "int8-dynamic", "int8-static", "a16w8", "weight-int8", "weight-int4", "fp16"]
 Level = Literal["disabled", "basic", "extended", "all"]
+# Options of providers that ask for a CUDA graph.
+_CAPTURING = ("enable_cuda_graph", "trt_cuda_graph_enable")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +71,8 @@ class Device:
     def timed(self) -> bool:
         """Whether times of a graph are the device's own: not where it is simulated, or behind a network."""
         return self.evidence == "run" and self.runner == "in-process"
+
+    @property
+    def captures(self) -> bool:
+        """Whether an option of its provider asks for a CUDA graph."""
+        return any(self.options.get(name, "0").lower() in {"1", "true"} for name in _CAPTURING)

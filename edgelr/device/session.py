@@ -20,6 +20,8 @@ from edgelr.errors import (
 if TYPE_CHECKING:
     import onnxruntime
 
+    from edgelr.runners.protocol import OpenGraph
+
 CPU = "CPUExecutionProvider"
 _NO_FALLBACK = "session.disable_cpu_ep_fallback"
 _RECORD = "session.record_ep_graph_assignment_info"
@@ -98,13 +100,18 @@ def open_session(
     if device.runner != "in-process":
         return _open_elsewhere(model, device, entries, sizes)
 
-    def open_at(fixed: Mapping[str, int]) -> onnxruntime.InferenceSession:
+    def open_at(fixed: Mapping[str, int]) -> OpenGraph:
         options = session_options(device, host_threads, entries)
         for axis, size in fixed.items():
             options.add_free_dimension_override_by_name(axis, size)
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile)
-        return _open_here(model, device, options)
+        session: OpenGraph = _open_here(model, device, options)
+        if not device.captures:
+            return session
+        from edgelr.runners.captured import CapturedGraph
+
+        return CapturedGraph(session)
 
     if device.shapes == "fixed":
         from edgelr.runners.fixed import FixedShapes, file_entries

@@ -24,6 +24,15 @@ def test_what_is_simulated_has_not_run() -> None:
         Profile.model_validate({**PROFILE, "evidence": "run", "runner": "web"})
 
 
+@pytest.mark.parametrize("option", ["enable_cuda_graph", "trt_cuda_graph_enable"])
+def test_a_cuda_graph_has_fixed_shapes(option: str) -> None:
+    given = {**PROFILE, "provider": "CUDAExecutionProvider", "evidence": "run", "options": {option: "1"}}
+    with pytest.raises(ValidationError, match="asks for a CUDA graph, which has 'shapes: fixed'"):
+        Profile.model_validate(given)
+    assert Profile.model_validate({**given, "shapes": "fixed"}).device().captures
+    assert not Profile.model_validate({**given, "options": {option: "0"}}).device().captures
+
+
 def test_options_are_text() -> None:
     with pytest.raises(ValidationError, match="string"):
         Profile.model_validate({**PROFILE, "options": {"device_id": 0}})

@@ -1,6 +1,6 @@
 """Sessions on real ONNX files: the right provider, the right options, and every way a file can be wrong."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -188,6 +188,31 @@ def test_a_provider_that_is_installed_and_does_not_start_is_no_cpu(tmp_path, mon
     with pytest.raises(MissingRequirementError, match="did not start, the session is on CPUExec") as caught:
         open_session(write(tmp_path, model()), device(provider="AzureExecutionProvider"))
     assert (caught.value.exit_code, caught.value.hint) == (3, "is its driver installed?")
+
+
+def test_what_a_gpus_provider_is_given(tmp_path, monkeypatch):
+    """There was no GPU: what ONNX Runtime is asked for is all that can be looked at."""
+    asked = {}
+
+    def note(path, options, *, providers, disable_fallback):
+        entry = options.get_session_config_entry("session.disable_cpu_ep_fallback")
+        asked.update(providers=providers, fallback=entry, disabled=disable_fallback)
+        return SimpleNamespace(get_providers=lambda: [providers[0][0]])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", note)
+    monkeypatch.setattr("edgelr.device.session.require", lambda _: None)
+    path = write(tmp_path, model())
+    for name, options in {"cuda": {}, "tensorrt": {"trt_fp16_enable": "1"}}.items():
+        profile = load_devices()[name]
+        open_session(path, profile)
+        assert asked == {
+            "providers": [(profile.provider, options), "CPUExecutionProvider"],
+            "fallback": "0",
+            "disabled": 1,
+        }
+    open_session(path, replace(profile, fallback="forbid"))
+    assert asked["providers"] == [(profile.provider, options)]
+    assert asked["fallback"] == "1", "a node on the CPU is an error"
 
 
 def test_a_static_profile_runs_nothing(tmp_path):

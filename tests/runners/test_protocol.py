@@ -2,6 +2,7 @@
 
 from onnxruntime import InferenceSession
 
+from edgelr.runners.captured import CapturedGraph
 from edgelr.runners.fixed import FixedShapes
 from edgelr.runners.protocol import OpenGraph
 from edgelr.runners.remote import RemoteGraph
@@ -10,5 +11,5 @@ from edgelr.runners.remote import RemoteGraph
 def test_sessions_and_what_stands_for_them_have_the_same_methods() -> None:
     wanted = {name for name in vars(OpenGraph) if not name.startswith("_")}
     assert wanted == {"get_inputs", "get_outputs", "run", "get_provider_graph_assignment_info"}
-    for kind in (InferenceSession, FixedShapes, RemoteGraph):
+    for kind in (InferenceSession, CapturedGraph, FixedShapes, RemoteGraph):
         assert wanted <= set(dir(kind)), kind

@@ -1,5 +1,6 @@
 """The simulator of Qualcomm's NPU, where onnxruntime-qnn is installed."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -54,6 +55,16 @@ def test_every_node_is_on_the_npu_and_it_agrees_with_the_cpu(wide: Path) -> None
     (right,) = open_session(wide, load_devices()["cpu-1t"]).run(None, feeds)
     cosines = (found * right).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(right, axis=1)
     assert cosines.min() > 0.999
+
+
+def test_a_product_with_a_constant_matrix_is_fully_connected(wide: Path, tmp_path: Path) -> None:
+    """Which is faster there than MatMul; the provider writes it so itself, and graphs need no other form."""
+    dumped = {"dump_json_qnn_graph": "1", "json_qnn_graph_dir": str(tmp_path)}
+    open_session(wide, replace(NPU, options={**NPU.options, **dumped}), sizes=SIZES)
+    (told,) = (each for each in tmp_path.glob("*.json") if not each.stem.endswith("tensor_log"))
+    kinds = {node["type"] for node in json.loads(told.read_text())["graph"]["nodes"].values()}
+    assert "FullyConnected" in kinds
+    assert "MatMul" not in kinds
 
 
 def test_a_node_that_falls_back_is_named_and_refused(tmp_path: Path) -> None:
