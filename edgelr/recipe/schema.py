@@ -203,7 +203,9 @@ class Export(Section):
 
     opset: int = Field(20, ge=18, le=23)
     tolerance: float = Field(
-        2.0e-4, gt=0, description="largest absolute difference of torch and ONNX outputs"
+        2.0e-4,
+        gt=0,
+        description="largest difference of torch and ONNX outputs, of their largest number where that is > 1",
     )
     pivot: bool = Field(
         False, description="store the factors with an identity inside, where that costs no accuracy: smaller"
