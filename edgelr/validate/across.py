@@ -19,13 +19,14 @@ from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import UnsupportedModelError
-from edgelr.examples import Translation, spread
+from edgelr.examples import AnyExample, Passage, Translation, spread
 from edgelr.kinds.kind import kind_of
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.package import model_path, precisions, session_entries
 from edgelr.runtime.shapes import fixed_sizes
 from edgelr.timing.feeds import feeds as feeds_of
+from edgelr.validate.paired import with_a_pair
 
 if TYPE_CHECKING:
     from edgelr.runners.protocol import OpenGraph
@@ -57,8 +58,8 @@ def compare_across(package: Package, device: Device, lengths: Sequence[int]) -> 
     Args:
         package: The candidate.
         device: Any that runs.
-        lengths: In tokens; the shortest, the middle one and the longest are taken. A package that translates
-            is compared on sources of its own examples instead, and writes some of their translations, too.
+        lengths: In tokens; the shortest, the middle one and the longest are taken. A package that writes is
+            compared on examples of its own instead, and translates some of them, too.
 
     Returns:
         A note on how far they are apart; None for the CPU itself, and for packages of sounds and others of
@@ -199,11 +200,22 @@ def _cases_by_role(package: Package, lengths: Sequence[int]) -> Mapping[str, Seq
         return {}
     if roles == {"model"}:
         return {"model": _cases(package, lengths)}
-    if roles != {"encoder", "decoder"}:
+    if "decoder" not in roles:
         return {}
-    examples = sorted(folder_examples(package.folder, Translation), key=lambda each: len(each.source))
+    examples = sorted(folder_examples(package.folder, kind.EXAMPLE), key=_text_length)
     three = [examples[place] for place in (0, len(examples) // 2, -1)]
-    return kind.feeds(package, three, package.folder)
+    found = kind.feeds(package, three, package.folder)
+    return {role: with_a_pair(feeds, package.graphs[role]) for role, feeds in found.items()}
+
+
+def _text_length(example: AnyExample) -> int:
+    match example:
+        case Translation():
+            return len(example.source)
+        case Passage():
+            return len(example.text)
+        case _:
+            return 0
 
 
 def _cases(package: Package, lengths: Sequence[int]) -> list[Feeds]:

@@ -63,13 +63,19 @@ def test_a_package_that_translates_is_compared_graph_by_graph_and_text_by_text(
     other = load_devices()["cpu-4t"]
     note = compare_across(translation_package, other, (4, 9, 16))
     assert note is not None
-    assert note.startswith("cpu-4t agrees with cpu-1t on 27 inputs of 3 lengths: 1 - cosine at most ")
+    assert note.startswith("cpu-4t agrees with cpu-1t on 29 inputs of 3 lengths: 1 - cosine at most ")
     assert note.endswith(", the same text for 3 of 3 (run)")
     answers = iter((["eins", "zwei", "drei"], ["eins", "drei", "drei"]))
     judge = Judge(answer=lambda *_: next(answers), score=lambda *_: {})
     monkeypatch.setattr(translation, "judge", lambda *_: judge)
     with pytest.raises(UnsupportedModelError, match="for 1 of 3 examples, such as 'drei' in place of 'zwei'"):
         compare_across(translation_package, other, (4, 9, 16))
+
+
+def test_a_package_that_goes_on_with_texts_is_compared_on_its_own(dense_writer: Package) -> None:
+    note = compare_across(dense_writer, load_devices()["cpu-4t"], (4, 9, 16))
+    assert note is not None
+    assert note.startswith("cpu-4t agrees with cpu-1t on 3 inputs of 3 lengths: 1 - cosine at most ")
 
 
 def other_weights(path: Path, folder: Path) -> Path:
