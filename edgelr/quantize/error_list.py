@@ -75,13 +75,7 @@ def list_errors(
         return ()
     probe = _Injected(graph, layers)
     first = probe.run(feeds[0])
-    calls, changed = affordable(layers, first, len(feeds))
-    if changed < len(layers):
-        progress.note(
-            f"{graph.name} is large: what a layer changes of the output is measured on {calls} of "
-            f"{len(feeds)} calls, for the worst {changed} of {len(layers)} layers"
-        )
-    few = [feeds[number * len(feeds) // calls] for number in range(calls)]
+    few, changed = _few(graph, layers, first, feeds, progress)
     session = open_probe(quantized, [layer.value for layer in layers])
     exact = [first, *(probe.run(given) for given in few[1:])]
     found = [run_values(session, [layer.value for layer in layers], given) for given in few]
@@ -109,6 +103,23 @@ def list_errors(
         )
         for layer in layers
     )
+
+
+def _few(
+    graph: Prepared,
+    layers: Sequence[Layer],
+    first: Mapping[str, Array],
+    feeds: Sequence[Feeds],
+    progress: Progress,
+) -> tuple[list[Feeds], int]:
+    """Calls to measure on, the first one of them, and how many layers to look at on the outputs."""
+    calls, changed = affordable(layers, first, len(feeds))
+    if changed < len(layers):
+        progress.note(
+            f"{graph.name} is large: what a layer changes of the output is measured on {calls} of "
+            f"{len(feeds)} calls, for the worst {changed} of {len(layers)} layers"
+        )
+    return [feeds[number * len(feeds) // calls] for number in range(calls)], changed
 
 
 def _change(

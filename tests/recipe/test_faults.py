@@ -52,7 +52,7 @@ def test_a_good_file_has_no_faults(tmp_path):
         ("finetune: {steps: 1, learning_rate: 1}", "finetune.learning_rate: must be less than 1, found 1"),
         ("finetune: {steps: 1, weight_decay: .inf}", "finetune.weight_decay: expected a finite number, found inf (number)"),
         ("finetune: 5", "finetune: expected a mapping (lines of 'key: value'), found 5 (whole number)"),
-        ("export: {tolerance: x}", "export.tolerance: expected a number (largest absolute difference of torch and ONNX outputs), found 'x' (text)"),
+        ("export: {tolerance: x}", "export.tolerance: expected a number (largest difference of torch and ONNX outputs, of their largest number where that is > 1), found 'x' (text)"),
         ("quantize: {scheme: int8-dynamc}", "quantize.scheme: expected one of int8-dynamic, int8-static, a16w8, weight-int8, weight-int4, fp16, auto, found 'int8-dynamc' (text); did you mean 'int8-dynamic'?"),
         ("quantize: {}", "quantize.scheme: missing (int8-dynamic: int8 weights and activations; int8-static: likewise, calibrated; a16w8: 16-bit activations, for NPUs; weight-int8, weight-int4: blocks of weights with a scale each, for what is bound by bytes, such as decoding; fp16: half precision; auto: for each layer, whichever of these (but fp16 and a16w8) or fp32 is measured as fastest on the first device that can be timed)"),
         ("quantize: {scheme: fp16, layers: {'a.*': weight-int}}", "quantize.layers['a.*']: expected one of int8-dynamic, int8-static, a16w8, weight-int8, weight-int4, fp16, fp32, found 'weight-int' (text); did you mean 'weight-int8'?"),
