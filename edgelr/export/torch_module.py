@@ -18,6 +18,7 @@ from edgelr.export.graphs import matrix_count, traced_form
 from edgelr.export.heads import cut_zero_channels
 from edgelr.export.in_place import keep_caches_in_place
 from edgelr.export.label import Label
+from edgelr.export.masked_attention import use_onnx_attention
 from edgelr.export.packed import pack_projections
 from edgelr.export.parity import check_parity
 from edgelr.export.pivot import pivot_graph
@@ -110,6 +111,8 @@ def _write_graph(
         progress.note(f"{path.name}: {writing} attentions write into their caches")
     if settings.operators == "plain":
         fused -= write_plainly(proto)
+    else:
+        use_onnx_attention(proto)  # everything above knows the other operator
     if isinstance(spec.module, LogMel):
         tabulate_waves(proto, spec.module.frame)  # no parameters: nothing is saved of these
     write_graph(proto, path)

@@ -17,7 +17,7 @@ _PRODUCTS = {
     f"{_OWN}MatMulNBits",
 }
 _CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv", "ConvTranspose", f"{_OWN}FusedConv"}
-_ATTENTIONS = {f"{_OWN}MultiHeadAttention", f"{_OWN}GroupQueryAttention"}
+_ATTENTIONS = {"Attention", f"{_OWN}MultiHeadAttention", f"{_OWN}GroupQueryAttention"}
 _WEIGHT_OF = {"QLinearMatMul": 3, "QLinearConv": 3}
 
 

@@ -18,10 +18,11 @@ from edgelr.quantize.quiet import quiet
 from edgelr.quantize.static import Feeds, Method, calibration_reader, calibrators
 
 _MASK = "attention_mask"
+_OTHERS = {"Attention", "QuantizeLinear", "DequantizeLinear"}  # of ONNX itself, and nothing for that
 
 
 def is_plain(proto: Any, products: Collection[str]) -> bool:  # noqa: ANN401 - onnx is not typed
-    """Whether a graph is of ONNX's own operators, in fp32, and all its products with a matrix are chosen.
+    """Whether a graph is of operators that NPUs take, in fp32, and all its products with a matrix are chosen.
 
     Args:
         proto: An ``onnx.ModelProto``.
@@ -29,7 +30,7 @@ def is_plain(proto: Any, products: Collection[str]) -> bool:  # noqa: ANN401 - o
     """
     constants = {tensor.name for tensor in proto.graph.initializer}
     for node in proto.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        if node.domain not in ("", "ai.onnx") or node.op_type in _OTHERS:
             return False
         if node.op_type == "MatMul" and constants & set(node.input) and node.name not in products:
             return False

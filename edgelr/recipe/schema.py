@@ -217,8 +217,8 @@ class Export(Section):
     )
     operators: Literal["fused", "plain"] = Field(
         "fused",
-        description="fused: attention is one operator of ONNX Runtime, fastest on CPUs; plain: ONNX's own "
-        "operators, which NPUs and phones take; a decoder gets a cache of one length; no language models",
+        description="fused: attention is one operator, fastest on CPUs; plain: products and a softmax, "
+        "which NPUs and phones take; a decoder gets a cache of one length; no language models",
     )
     shapes: Shapes = Shapes()  # type: ignore[call-arg]
     top: Count | None = Field(

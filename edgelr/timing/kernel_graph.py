@@ -20,8 +20,8 @@ from typing import Any
 
 _LARGE_PARAMETERS = 2**20  # 4 MiB of fp32: dozens of graphs are open at once
 _MOST_COPIES = 8
-_OPSET = 20
-_IR_VERSION = 10  # what opset 20 came with: later ones are refused by older runtimes
+_OPSET = 23  # the first with ONNX's own attention, which export writes
+_IR_VERSION = 11  # what came with it: later ones are refused by older runtimes
 
 
 # An output, and which of its numbers is kept: another for each, or ONNX Runtime joins those of a stub.
@@ -56,7 +56,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Attention:
-    """What is timed: ONNX Runtime's attention, from projected queries, keys and values to contexts.
+    """What is timed: attention under a mask, from projected queries, keys and values to contexts.
 
     Attributes:
         heads: Number of heads.
@@ -116,11 +116,11 @@ def _attentions(kernel: Attention, tokens: int) -> tuple[list[Any], list[Any], l
     mask = numpy_helper.from_array(np.zeros((1, 1, tokens, tokens), np.float32), "mask")
     nodes = [
         helper.make_node(
-            "MultiHeadAttention",
-            [f"q{copy}", f"k{copy}", f"v{copy}", "", "", "mask"],
+            "Attention",
+            [f"q{copy}", f"k{copy}", f"v{copy}", "mask"],
             [f"y{copy}"],
-            domain="com.microsoft",
-            num_heads=kernel.heads,
+            q_num_heads=kernel.heads,
+            kv_num_heads=kernel.heads,
         )
         for copy in range(kernel.copies)
     ]

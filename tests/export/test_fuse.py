@@ -26,10 +26,10 @@ def test_every_attention_of_a_factored_build_is_fused(built: Path):
     assert len(graphs) == 2  # the candidate and the dense baseline
     for graph in graphs:
         count = Counter(node.op_type for node in graph.graph.node)
-        assert count["MultiHeadAttention"] == 2
+        assert count["Attention"] == 2
         assert count["Softmax"] == 0
         # The mask is expanded once, not once a layer.
-        biases = {node.input[5] for node in graph.graph.node if node.op_type == "MultiHeadAttention"}
+        biases = {node.input[3] for node in graph.graph.node if node.op_type == "Attention"}
         assert len(biases) == 1
 
 

@@ -44,8 +44,10 @@ def test_a_graph_is_plain_when_all_of_it_can_be_quantized(proto: onnx.ModelProto
     assert not is_plain(proto, []), "its product is to stay as it is"
     proto.graph.node[0].domain = "com.microsoft"
     assert not is_plain(proto, [PRODUCT])
-    proto.graph.node[0].domain, proto.graph.node[0].op_type = "", "QuantizeLinear"
-    assert not is_plain(proto, [PRODUCT])
+    proto.graph.node[0].domain = ""
+    for operator in ("QuantizeLinear", "Attention"):
+        proto.graph.node[0].op_type = operator
+        assert not is_plain(proto, [PRODUCT])
 
 
 def test_splitting_a_table_changes_nothing(proto: onnx.ModelProto) -> None:
