@@ -11,6 +11,7 @@ from typing import Literal, assert_never
 from edgelr.quantize.a16w8 import quantize_wide
 from edgelr.quantize.choice import Choices
 from edgelr.quantize.dynamic import quantize_matrices
+from edgelr.quantize.gelu import use_tanh
 from edgelr.quantize.half import convert_to_half
 from edgelr.quantize.hqq import use_half_quadratic
 from edgelr.quantize.layers import Layer, prepare_layers
@@ -85,7 +86,9 @@ def quantize_layers(
                 continue
             last = after
         # Weights of what no scheme has touched are in a file of their own still.
-        write_graph(onnx.load(last), target)
+        proto = onnx.load(last)
+        use_tanh(proto)
+        write_graph(proto, target)
     return islands
 
 

@@ -2,9 +2,10 @@
 
 One scale serves a whole activation, and in transformers a few channels are ten times as wide as the rest: few
 of the 256 levels are left for these. Each channel is divided by a number before the product, and its row of
-the matrix multiplied by it: in fp32 nothing changes. The division costs a pass over the activation, so it
-is done where the expected error of the product at least halves. Channels are only narrowed: one that
-calibration data never wakes must not become wide when other data does.
+the matrix multiplied by it: in fp32 nothing changes. Where a product makes the value, its matrix and bias are
+divided, which costs nothing. Elsewhere the division costs a pass over the activation, so it is done where the
+expected error of the product at least halves. Channels are only narrowed: one that calibration data never
+wakes must not become wide when other data does.
 
 Source:
     Xiao et al., SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models
@@ -22,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelr.quantize.pairs import pair_scales
+from edgelr.quantize.producers import Producers
 from edgelr.quantize.static import Feeds
 from edgelr.runtime.probe import open_probe, run_values
 from edgelr.runtime.subgraphs import read_inside
 
 _EXPONENTS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_MOST_ERROR = 0.5  # of what the product loses as it is
+_MOST_ERROR = 0.5  # of what the product loses as it is, where a pass is added
 _LEVELS = 255
 
 Array = NDArray[Any]
@@ -72,29 +74,46 @@ class Smoothing:
             How many inputs were narrowed.
         """
         import onnx
-        from onnx import helper, numpy_helper
 
         proto = onnx.load(source)
         weights = {tensor.name: tensor for tensor in proto.graph.initializer}
         groups = _groups(proto.graph, set(nodes), set(weights))
         self._look(groups)
         made = {}
-        for name, products in groups.items():
-            matrices = [numpy_helper.to_array(weights[node.input[1]]) for node in products]
-            found = divisors(self._seen[name], np.hstack(matrices))
-            if found is None:
-                continue
-            factors = numpy_helper.from_array((1 / found).astype(np.float32), f"{name}.narrower")
-            proto.graph.initializer.append(factors)
-            narrow = f"{name}.narrow"
-            made[name] = helper.make_node("Mul", [name, factors.name], [narrow], name=narrow)
-            for node, matrix in zip(products, matrices, strict=True):
-                node.input[0] = narrow
-                wider = (matrix * found[:, None]).astype(np.float32)
-                weights[node.input[1]].CopyFrom(numpy_helper.from_array(wider, node.input[1]))
+        # All of them are found before any matrix changes: one that is divided for the next may be multiplied
+        # for its own input as well.
+        chosen = self._choose(proto.graph, nodes, groups, weights)
+        for name, (divisor, before) in chosen.items():
+            for node in groups[name]:
+                _multiply(weights[node.input[1]], divisor[:, None])
+            for constant in before:
+                _multiply(weights[constant], 1 / divisor)
+            if not before:
+                made[name] = _division(proto.graph, name, divisor)
+                for node in groups[name]:
+                    node.input[0] = made[name].output[0]
         _insert(proto.graph, made)
         onnx.save(proto, target, save_as_external_data=True, location=f"{target.name}.data")
-        return len(made)
+        return len(chosen)
+
+    def _choose(
+        self,
+        graph: Any,  # noqa: ANN401 - onnx is not typed
+        nodes: Sequence[str],
+        groups: Mapping[str, Sequence[Any]],
+        weights: Mapping[str, Any],
+    ) -> dict[str, tuple[Array, tuple[str, ...]]]:
+        """By input, what its channels are divided by, and the constants to do that in; none for a pass."""
+        from onnx import numpy_helper
+
+        producers, chosen = Producers(graph, nodes), {}
+        for name, products in groups.items():
+            matrix = np.hstack([numpy_helper.to_array(weights[node.input[1]]) for node in products])
+            before = producers.constants(name, len(products), len(matrix))
+            found = divisors(self._seen[name], matrix, 1.0 if before else _MOST_ERROR)
+            if found is not None:
+                chosen[name] = found, before
+        return chosen
 
     def _look(self, groups: Mapping[str, Sequence[Any]]) -> None:
         """Run the graph and note the channels of inputs that are not known yet."""
@@ -115,15 +134,16 @@ class Smoothing:
             self._seen[name] = Seen(high=high, low=low, energy=energy.mean(axis=0))
 
 
-def divisors(seen: Seen, weight: Array) -> Array | None:
+def divisors(seen: Seen, weight: Array, most_error: float = _MOST_ERROR) -> Array | None:
     """Choose what to divide each channel by.
 
     Args:
         seen: What the products read.
         weight: Their matrices side by side, ``[in, out]``.
+        most_error: Of the error that there is, what may be left for it to be worth it.
 
     Returns:
-        Numbers of at least 1 ``[in]``; None where the error would not halve.
+        Numbers of at least 1 ``[in]``; None where it is not worth it.
     """
     reach = np.maximum(seen.high.max(axis=0), -seen.low.min(axis=0))
     heights = np.abs(weight).max(axis=1)
@@ -136,7 +156,7 @@ def divisors(seen: Seen, weight: Array) -> Array | None:
         tried.append(np.maximum(shape / np.median(shape), 1.0))
     errors = [expected_error(seen, weight, each) for each in tried]
     best = int(np.argmin(errors))
-    worth = errors[best] < _MOST_ERROR * expected_error(seen, weight, np.ones(len(weight)))
+    worth = errors[best] < most_error * expected_error(seen, weight, np.ones(len(weight)))
     return tried[best] if worth else None
 
 
@@ -169,6 +189,23 @@ def _groups(graph: Any, nodes: set[str], weights: set[str]) -> dict[str, list[An
         if node.name in nodes and node.input[1] in weights - inside and readers[node.input[1]] == 1:
             groups.setdefault(node.input[0], []).append(node)
     return groups
+
+
+def _multiply(tensor: Any, factors: Array) -> None:  # noqa: ANN401 - onnx is not typed
+    """Multiply a constant in place."""
+    from onnx import numpy_helper
+
+    product = (numpy_helper.to_array(tensor) * factors).astype(np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(product, tensor.name))
+
+
+def _division(graph: Any, name: str, divisor: Array) -> Any:  # noqa: ANN401 - onnx is not typed
+    """The pass that divides a value; adds its constant to the graph."""
+    from onnx import helper, numpy_helper
+
+    factors = numpy_helper.from_array((1 / divisor).astype(np.float32), f"{name}.narrower")
+    graph.initializer.append(factors)
+    return helper.make_node("Mul", [name, factors.name], [f"{name}.narrow"], name=f"{name}.narrow")
 
 
 def _insert(graph: Any, made: Mapping[str, Any]) -> None:  # noqa: ANN401 - onnx is not typed
