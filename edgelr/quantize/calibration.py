@@ -11,7 +11,9 @@ from edgelr.artifacts import Graph, Package, Source
 from edgelr.errors import DataError
 from edgelr.examples import AnyExample
 from edgelr.kinds.kind import kind_of
+from edgelr.quantize.schemes import CALIBRATED
 from edgelr.quantize.static import Feeds
+from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.graph_inputs import check_inputs
 
 if TYPE_CHECKING:
@@ -109,3 +111,19 @@ def check_feeds(feeds: Sequence[Feeds], graph: Graph, where: str) -> None:
         raise DataError(f"{where}: no calibration data for {graph.file}", f"it needs arrays named {wanted}")
     for number, given in enumerate(feeds):
         check_inputs(given, graph, f"{where}: call {number}")
+
+
+def check_blind(settings: Quantize) -> None:
+    """Make sure that nothing looks at calibration data, where there is none.
+
+    Args:
+        settings: The recipe's section.
+
+    Raises:
+        DataError: Something does.
+    """
+    looking: list[str] = [scheme for scheme in settings.schemes if scheme in CALIBRATED]
+    if settings.activations == "relu":
+        looking.append("activations: relu")
+    if looking:
+        raise DataError(f"{', '.join(looking)} needs calibration data", "give some, or choose something else")

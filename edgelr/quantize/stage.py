@@ -14,7 +14,7 @@ from edgelr.errors import DataError, QuantizeError
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.quantize.bounds import affordable_examples
-from edgelr.quantize.calibration import Data, check_feeds
+from edgelr.quantize.calibration import Data, check_blind, check_feeds
 from edgelr.quantize.choice import Choice, check_globs, choose
 from edgelr.quantize.control import MOST_EVALUATIONS, Controlled, control
 from edgelr.quantize.drop import drop_of
@@ -24,13 +24,12 @@ from edgelr.quantize.fastest import SchemeTimes, fastest_choices, main_scheme
 from edgelr.quantize.graphs import (
     Prepared,
     prepare_graph,
-    prepared_graphs,
     quantize_prepared,
     quantized_graphs,
 )
 from edgelr.quantize.learned import Learned, learn
 from edgelr.quantize.left import Left, fp32_left, weight_bytes
-from edgelr.quantize.schemes import CALIBRATED
+from edgelr.quantize.rectify import prepared_for, rectified
 from edgelr.quantize.static import Feeds
 from edgelr.quantize.units import units_of
 from edgelr.recipe.quantize import LayerScheme, Quantize
@@ -122,7 +121,7 @@ def quantize(
         work = _Work(
             package=package,
             settings=settings,
-            graphs=prepared_graphs(package, Path(scratch)),
+            graphs=prepared_for(package, settings, data, Path(scratch), progress),
             data=data,
             times=times,
             tuned=tuned,
@@ -167,9 +166,11 @@ def quantize_graph(
             nothing is faster than fp32.
     """
     if not feeds:
-        _check_blind(settings)
+        check_blind(settings)
     with tempfile.TemporaryDirectory() as scratch:
         graph = prepare_graph(source, Path(scratch))
+        if settings.activations == "relu":
+            graph, _ = rectified(graph, feeds)
         check_globs([layer.name for layer in graph.layers], settings)
         fastest = None if times is None else fastest_choices(graph.layers, "model", times)
         choices = choose(graph.layers, settings, fastest)
@@ -188,15 +189,9 @@ def _check_package(package: Package, settings: Quantize, data: Data | None) -> N
         for role, graph in quantized_graphs(package).items():
             check_feeds(data.feeds.get(role, ()), graph, f"calibration data of {package.name}")
     else:
-        _check_blind(settings)
+        check_blind(settings)
     if settings.max_drop is not None and (data is None or not data.validation):
         raise DataError("quantize.max_drop needs validation examples", "give some, or leave it out")
-
-
-def _check_blind(settings: Quantize) -> None:
-    """Make sure that no scheme looks at data."""
-    if wanted := [scheme for scheme in settings.schemes if scheme in CALIBRATED]:
-        raise DataError(f"{', '.join(wanted)} needs calibration data", "give some, or choose another scheme")
 
 
 def _copy_others(package: Package, folder: Path) -> None:

@@ -54,6 +54,11 @@ class Quantize(Section):
     calibration: Literal["minmax", "entropy", "percentile"] = Field(
         "minmax", description="how int8-static and a16w8 find the range of an activation on calibration data"
     )
+    activations: Literal["kept", "relu"] = Field(
+        "kept",
+        description="relu: in place of GELU between two products, which are fitted to that on calibration "
+        "data; int8 products then are a larger part of the time",
+    )
     max_drop: MaxDrop | None = Field(
         None, description="keep the layers that cost most at higher precision until the loss is within this"
     )
@@ -84,6 +89,6 @@ class Quantize(Section):
 
 def needs_data(settings: Quantize) -> bool:
     """Whether quantization has to look at calibration data."""
-    if settings.scheme == "auto":  # how many rows a layer multiplies, data tells
-        return True
+    if settings.scheme == "auto" or settings.activations == "relu":
+        return True  # how many rows a layer multiplies, data tells
     return bool({"int8-static", "a16w8", "fp16"} & set(settings.schemes)) or settings.max_drop is not None

@@ -128,6 +128,7 @@ def test_data_that_is_needed(fp32, tmp_path):
     for settings, message in (
         ({"scheme": "int8-static"}, "int8-static needs calibration data"),
         ({"scheme": "int8-dynamic", "layers": {"*": "fp16"}}, "fp16 needs calibration data"),
+        ({"scheme": "weight-int8", "activations": "relu"}, "activations: relu needs calibration data"),
         (
             {"scheme": "int8-dynamic", "max_drop": {"metric": "cosine", "value": 0.1}},
             "needs validation examples",

@@ -59,3 +59,8 @@ def test_the_order_of_the_globs_stays():
 def test_what_cannot_be_meant(settings):
     with pytest.raises(ValidationError):
         section(**settings)
+
+
+def test_what_is_fitted_looks_at_data():
+    assert needs_data(section(scheme="weight-int8", activations="relu"))
+    assert not needs_data(section(scheme="weight-int8", activations="kept"))
