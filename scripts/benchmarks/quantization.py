@@ -1,7 +1,8 @@
 """What each quantization scheme costs and gains, on a dense and on a factored sentence encoder.
 
     python scripts/benchmarks/quantization.py make   # builds, quantizes and scores; half an hour on two cores
-    python scripts/benchmarks/quantization.py time   # times what was made; two minutes, on a host that rests
+    python scripts/benchmarks/quantization.py time   # times what was made, on a host that rests
+    ... time --piece 1 --pieces 4                    # the first quarter of the rows, a minute and a half
 
 all-MiniLM-L6-v2 and the data of ``recipes/docs-search.yaml``. Sides: the dense model with all of its tokens;
 the same with rows of its own only for tokens that the training text has; factored at each budget and tuned as
@@ -11,7 +12,9 @@ default. ``--olive`` and ``--optimum`` are interpreters of environments with the
 ``quantization_others.py``.
 
 Cosine is to the side's own fp32, over both texts of the 500 pairs of the test split; MRR@10 is on these.
-Times are medians on ``cpu-1t``, batch 1, a process each, interleaved. Prints a table, writes JSON.
+Times are medians on ``cpu-1t``, batch 1, a process each, interleaved; in every piece there is what a row is
+compared with: this project's dense int8, ``plain``, and that with its session tuned.
+Prints a table, writes JSON.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ LENGTHS = (1, 16, 128)
 DENSE, PLAIN, TUNED_PLAIN = "dense", "plain int8", "plain int8, tuned session"
 # What makes torch's export quicker on this processor (``validate.session_seconds`` finds it).
 TUNED = {"cpu-1t": {"optimization.disable_specified_optimizers": "SkipLayerNormFusion"}}
+YARDSTICKS = ("int8-dynamic", PLAIN, TUNED_PLAIN)  # of the dense side
 SMALLEST = {
     "weight-int4, int4 tokens": {"scheme": "weight-int4", "vocabulary": "int4"},
     "weight-int4 of 64, int4 tokens": {"scheme": "weight-int4", "vocabulary": "int4", "block_size": 64},
@@ -69,6 +73,7 @@ class Row:
     cosine: float | None = None
     mrr: float | None = None
     p50_ms: dict[int, float] = field(default_factory=dict)
+    speedups: dict[str, float] = field(default_factory=dict)  # at the longest, against each yardstick
     failed: str | None = None
 
 
@@ -82,7 +87,8 @@ def main() -> None:
 @click.option("--keep", "keeps", type=float, multiple=True, default=(0.5, 0.8), show_default=True)
 @click.option("--olive", help="An interpreter that has olive-ai.")
 @click.option("--optimum", help="An interpreter that has optimum-onnx.")
-def make(out: Path, keeps: tuple[float, ...], olive: str | None, optimum: str | None) -> None:
+@click.option("--score/--no-score", default=True, show_default=True, help="Without, there is only a time.")
+def make(out: Path, keeps: tuple[float, ...], olive: str | None, optimum: str | None, *, score: bool) -> None:
     """Build, quantize and score; packages go to OUT/quantization, scores to OUT/quantization.json."""
     progress = Progress()
     folder = out / "quantization"
@@ -90,8 +96,8 @@ def make(out: Path, keeps: tuple[float, ...], olive: str | None, optimum: str | 
     folder.mkdir(parents=True)
     rows: list[Row] = []
     for side, (job, source, fp32) in sides(out, keeps, progress).items():
-        vectors = {"fp32": answers(fp32.artifact)}
-        rows.append(scored(side, "fp32", fp32.artifact, vectors["fp32"], vectors["fp32"]))
+        exact = answers(fp32.artifact) if score else None
+        rows.append(scored(side, "fp32", fp32.artifact, exact))
         shutil.copytree(fp32.artifact.folder, folder / slug(side, "fp32"))
         feeds = data_of_source(fp32.artifact, source.artifact).feeds["model"]
         for scheme, settings in schemes(side).items():
@@ -101,10 +107,10 @@ def make(out: Path, keeps: tuple[float, ...], olive: str | None, optimum: str | 
             except EdgelrError as error:
                 rows.append(Row(side=side, scheme=scheme, failed=str(error)))
                 continue
-            rows.append(scored(side, scheme, package, answers(package), vectors["fp32"]))
+            rows.append(scored(side, scheme, package, exact))
             print(rows[-1], flush=True)
         if side == DENSE:
-            rows += others(job, fp32.artifact, folder, {"olive": olive, "optimum": optimum}, vectors["fp32"])
+            rows += others(job, fp32.artifact, folder, {"olive": olive, "optimum": optimum}, exact)
         write(out, rows)
     print(shown(rows))
 
@@ -112,29 +118,49 @@ def make(out: Path, keeps: tuple[float, ...], olive: str | None, optimum: str | 
 @main.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), show_default=True)
 @click.option("--seconds", default=75.0, show_default=True, help="Measuring time, all rows together.")
-def time(out: Path, seconds: float) -> None:
+@click.option("--piece", default=1, show_default=True, help="Which of them, from 1.")
+@click.option("--pieces", default=1, show_default=True, help="How many there are.")
+def time(out: Path, seconds: float, piece: int, pieces: int) -> None:
     """Time what ``make`` made; print the table, write the times into OUT/quantization.json."""
     rows = [Row(**each) for each in json.loads((out / "quantization.json").read_text(encoding="utf-8"))]
-    packages = {
-        f"{row.side} / {row.scheme}": open_package(out / "quantization" / slug(row.side, row.scheme))
-        for row in rows
-        if row.failed is None and row.side != used(DENSE)  # as long as with all tokens
-    }
-    tuned = f"{DENSE} / {TUNED_PLAIN}"
-    packages[tuned] = replace(packages[f"{DENSE} / {PLAIN}"], session=TUNED)
-    device = find_device("cpu-1t")
-    found, _ = measure_latency(packages, device, Progress(), lengths=LENGTHS, seconds=seconds)
+    if not any(row.scheme == TUNED_PLAIN for row in rows):
+        rows += [replace(row, scheme=TUNED_PLAIN) for row in rows if row.scheme == PLAIN]
+    standing = [row for row in rows if row.side == DENSE and row.scheme in YARDSTICKS]
+    # The dense model with fewer tokens takes as long as with all.
+    others = [row for row in rows if row.failed is None and row.side != used(DENSE) and row not in standing]
+    taken = [*standing, *others[piece - 1 :: pieces]]
+    packages = {named(row): opened(row, out) for row in taken}
+    found, _ = measure_latency(
+        packages, find_device("cpu-1t"), Progress(), lengths=LENGTHS, seconds=seconds, seed=piece
+    )
     times: dict[str, list[float]] = {}
     for each in found:
         times.setdefault(each.variant, []).append(each.p50_ms)
-    plain = next(row for row in rows if row.scheme == PLAIN)
-    rows = [row for row in rows if row.scheme != TUNED_PLAIN] + [replace(plain, scheme=TUNED_PLAIN)]
+    last = {row.scheme: times[named(row)][-1] for row in standing}
     rows = [
-        replace(row, p50_ms=dict(zip(LENGTHS, times.get(f"{row.side} / {row.scheme}", ()), strict=False)))
+        replace(
+            row,
+            p50_ms=dict(zip(LENGTHS, times[named(row)], strict=True)),
+            speedups={scheme: last[scheme] / times[named(row)][-1] for scheme in last},
+        )
+        if row in taken
+        else row
         for row in rows
     ]
     write(out, rows)
     print(shown(rows))
+
+
+def named(row: Row) -> str:
+    """What a row is called where all sides are measured together."""
+    return f"{row.side} / {row.scheme}"
+
+
+def opened(row: Row, out: Path) -> Package:
+    """The package of a row, with the session settings that it is timed with."""
+    if row.scheme == TUNED_PLAIN:
+        return replace(open_package(out / "quantization" / slug(DENSE, PLAIN)), session=TUNED)
+    return open_package(out / "quantization" / slug(row.side, row.scheme))
 
 
 def write(out: Path, rows: Sequence[Row]) -> None:
@@ -243,7 +269,7 @@ def others(
                 rows.append(Row(side=DENSE, scheme=name, failed=said))
                 continue
         package = sealed(dense, target, "int4" if kind != "dynamic" else "int8-dynamic")
-        rows.append(scored(DENSE, name, package, answers(package), exact))
+        rows.append(scored(DENSE, name, package, exact))
         print(rows[-1], flush=True)
     return rows
 
@@ -267,17 +293,14 @@ def export_plainly(job: Job, dense: Package, path: Path) -> None:
     write_graph(tidy(graph, spec, matrix_count(spec.module, spec.idle)), path)
 
 
-def scored(side: str, scheme: str, package: Package, vectors: Vectors, exact: Vectors) -> Row:
-    """Cosine to fp32, and how well texts are found."""
+def scored(side: str, scheme: str, package: Package, exact: Vectors | None) -> Row:
+    """Cosine to fp32, and how well texts are found; bytes only without the vectors of fp32."""
+    row = Row(side=side, scheme=scheme, megabytes=package.cost.bytes / 1e6)
+    if exact is None:
+        return row
     examples = folder_examples(package.folder, sentence_embedding.EXAMPLE)
-    found = sentence_embedding.judge(examples, package.folder).score(vectors, exact)
-    return Row(
-        side=side,
-        scheme=scheme,
-        megabytes=package.cost.bytes / 1e6,
-        cosine=found["cosine"].value,
-        mrr=found["mrr@10"].value,
-    )
+    found = sentence_embedding.judge(examples, package.folder).score(answers(package), exact)
+    return replace(row, cosine=found["cosine"].value, mrr=found["mrr@10"].value)
 
 
 def answers(package: Package) -> Vectors:
@@ -289,22 +312,26 @@ def answers(package: Package) -> Vectors:
 
 def shown(rows: Sequence[Row]) -> str:
     """The table; speeds at 128 tokens are against this project's dense int8, plain int8, and that tuned."""
-    times = {(row.side, row.scheme): row.p50_ms for row in rows if row.p50_ms}
-    yardsticks = [times.get((DENSE, scheme), {}) for scheme in ("int8-dynamic", PLAIN, TUNED_PLAIN)]
     lines: list[tuple[str, ...]] = []
     for row in rows:
         if row.failed is not None:
             lines.append((row.side, row.scheme, row.failed, *[""] * 8))
             continue
-        speeds = tuple(
-            f"x{base[128] / row.p50_ms[128]:.2f}" if base and row.p50_ms else "" for base in yardsticks
+        milliseconds = {int(length): f"{value:.2f}" for length, value in row.p50_ms.items()}
+        lines.append(
+            (
+                row.side,
+                row.scheme,
+                f"{row.megabytes:.1f}",
+                "" if row.cosine is None else f"{row.cosine:.4f}",
+                "" if row.mrr is None else f"{row.mrr:.4f}",
+                *(milliseconds.get(length, "") for length in LENGTHS),
+                *(f"x{row.speedups[each]:.2f}" if each in row.speedups else "" for each in YARDSTICKS),
+            )
         )
-        milliseconds = tuple(f"{row.p50_ms[length]:.2f}" if row.p50_ms else "" for length in LENGTHS)
-        figures = (f"{row.megabytes:.1f}", f"{row.cosine:.4f}", f"{row.mrr:.4f}")
-        lines.append((row.side, row.scheme, *figures, *milliseconds, *speeds))
     heading = ("side", "scheme", "MB", "cosine to its fp32", "MRR@10")
     lengths = tuple(f"ms at {length}" for length in LENGTHS)
-    return "\n".join(table((*heading, *lengths, "of dense int8", "of plain int8", "of it tuned"), lines))
+    return table((*heading, *lengths, "of dense int8", "of plain int8", "of it tuned"), lines)
 
 
 if __name__ == "__main__":
