@@ -51,8 +51,8 @@ class Finetune(Section):
     distill: Distill = Distill()  # type: ignore[call-arg]
     task_loss: Weight = Field(
         0.0,
-        description="weight of the task's own loss: contrastive on (query, passage) pairs; cross entropy of "
-        "the references",
+        description="weight of the task's own loss: contrastive on (query, passage) pairs, of which every "
+        "other step then is; cross entropy of the references",
     )
     mask_time: float = Field(
         0.0,

@@ -119,7 +119,10 @@ def losses(
     scratch: Path,
     progress: Progress,
 ) -> Loss:
-    """Distillation on all texts, and the contrastive loss on pairs where it has weight; see ``Task``.
+    """Distillation on all texts; see ``Task``.
+
+    Where the contrastive loss has weight, every other step is of pairs, which are distilled too: no text is
+    computed only for it.
 
     Raises:
         DataError: There is a task loss, and no pair to compute it on.
@@ -135,16 +138,14 @@ def losses(
         arrays = batch_tokens(tokenizer, chosen)
         return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
-    def pairs_of(number: int) -> tuple[Batch, Batch] | None:
-        if not pairs:
-            return None
-        chosen = [pairs[index] for index in batch_of_step(pair_lengths, settings.batch, seed, number)]
-        queries, passages = zip(*chosen, strict=True)
-        return batch(queries), batch(passages)
-
     def loss(model: nn.Module, number: int) -> Tensor:
-        chosen = [all_texts[index] for index in batch_of_step(lengths, settings.batch, seed, number)]
-        return step_loss(model, teacher, batch(chosen), pairs_of(number), settings)
+        turn, of_pairs = divmod(number, 2) if pairs else (number, 0)
+        if of_pairs:
+            chosen = [pairs[index] for index in batch_of_step(pair_lengths, settings.batch, seed, turn)]
+            queries, passages = zip(*chosen, strict=True)
+            return step_loss(model, teacher, batch(passages), batch(queries), settings)
+        own = [all_texts[index] for index in batch_of_step(lengths, settings.batch, seed, turn)]
+        return step_loss(model, teacher, batch(own), None, settings)
 
     return loss
 

@@ -66,7 +66,7 @@ def test_each_loss_alone_reaches_every_layer(
 ) -> None:
     perturb(student)
     settings = weights(**({} if kind == "task" else {kind: 1.0})).model_copy(update={"task_loss": 1.0})
-    step_loss(student, teacher, batch, (batch, batch) if kind == "task" else None, settings).backward()
+    step_loss(student, teacher, batch, batch if kind == "task" else None, settings).backward()
     layers = [parameter for name, parameter in student.named_parameters() if "layer." in name]
     silent = [parameter for parameter in layers if parameter.grad is None]
     assert layers
@@ -92,9 +92,22 @@ def test_the_task_loss_counts_with_its_weight(
     with torch.no_grad():
         alone = float(pair_loss(task.run(student, queries).result, task.run(student, passages).result))
         settings = weights().model_copy(update={"task_loss": 0.25})
-        assert float(step_loss(student, teacher, batch, (queries, passages), settings)) == (
+        assert float(step_loss(student, teacher, passages, queries, settings)) == (
             pytest.approx(0.25 * alone, rel=1e-5)
         )
+
+
+@pytest.mark.parametrize("kind", ["embedding", "similarity", "hidden"])
+def test_queries_are_distilled_as_if_they_were_in_the_batch(
+    kind: str, teacher: nn.Module, student: nn.Module, tiny_model: Path, batch: Batch
+) -> None:
+    perturb(student)
+    queries, passages, settings = TEXTS[:2], TEXTS[1:], weights(**{kind: 1.0})
+    with torch.no_grad():
+        together = step_loss(student, teacher, tokens(tiny_model, passages + queries), None, settings)
+        sides = tokens(tiny_model, passages), tokens(tiny_model, queries)
+        apart = step_loss(student, teacher, *sides, settings)
+    assert float(apart) == pytest.approx(float(together), rel=1e-4), "sums in another order"
 
 
 def test_padding_does_not_change_the_hidden_loss(
