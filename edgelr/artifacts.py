@@ -31,7 +31,9 @@ from edgelr.structure import Form, Group, LeftDense, Reduction, Site
 
 Split = Literal["train", "calibration", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "calibration", "validation", "test")
-Variant = Literal["dense-fp32", "dense-int8", "candidate"]
+# Names of the packages of a build; every other name is that of a variant of the candidate.
+BASELINES = ("dense-fp32", "dense-int8")
+CANDIDATE = "candidate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +204,8 @@ class Package:
         gates: The recipe's gates, so that a package can be validated anywhere.
         accuracy: As validated: metric -> value; empty before validation.
         files: File name -> sha256.
+        variants: Folder in it -> sha256 of the ``package.json`` there: packages of their own, for devices
+            that do not accept this one's precision. Such a device takes the first that it accepts.
         metric: ``FILE.py:FUNCTION`` that judges its outputs too, as a recipe or a command line names it.
             Never stored: a package brings no code.
         session: Device -> session setting -> value, as measured; None: as ``session.json`` says.
@@ -218,5 +222,6 @@ class Package:
     gates: tuple[dict[str, Any], ...]
     accuracy: dict[str, float]
     files: dict[str, str]
+    variants: dict[str, str] = field(default_factory=dict)
     metric: str | None = None
     session: dict[str, dict[str, str]] | None = None

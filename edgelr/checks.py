@@ -13,7 +13,7 @@ from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
 from edgelr.recipe.custom import Custom
 from edgelr.recipe.load import data_path, fault, metrics_named
-from edgelr.recipe.quantize import TIMED, LayerScheme
+from edgelr.recipe.quantize import TIMED, LayerScheme, Quantize
 from edgelr.recipe.recommend import InteractionsFile
 from edgelr.recipe.schema import Recipe
 from edgelr.recipe.tasks import (
@@ -30,29 +30,82 @@ from edgelr.recipe.tasks import (
 _BUILD = ("accelerate", "onnxscript", "safetensors", "torch", "transformers")
 _TRANSLATION = ("sacrebleu",)
 _SPEECH = ("jiwer", "soundfile", "soxr")
+_VARIANT = (
+    "; or add what it accepts to the recipe's section variants, for an NPU "
+    "npu: {export: {operators: plain}, quantize: {scheme: a16w8}}"
+)
 
 
-def check_accepts(device: Device, recipe: Recipe) -> None:
+def variant_of(device: Device, recipe: Recipe) -> str | None:
+    """Which variant of a recipe a device takes; None for the recipe's own package, which comes first.
+
+    Raises:
+        UsageError: It accepts neither that nor any variant.
+    """
+    if not _refused(device, recipe.quantize):
+        return None
+    fitting = (name for name, each in recipe.variants.items() if not _refused(device, each.quantize))
+    if (found := next(fitting, None)) is None:
+        check_accepts(device, recipe, instead=_VARIANT)
+    return found
+
+
+def check_accepts(device: Device, recipe: Recipe, *, instead: str = "") -> None:
     """Make sure that a device takes everything that a layer of the recipe's package may be.
+
+    Args:
+        device: The profile.
+        recipe: Checked.
+        instead: What else would help.
 
     Raises:
         UsageError: It does not.
     """
-    schemes = recipe.quantize.schemes if recipe.quantize else ("fp32",)
-    if recipe.quantize and recipe.quantize.scheme == "auto" and not set(timed_schemes([device])) - {"fp32"}:
+    if not (refused := _refused(device, recipe.quantize)):
+        return
+    accepts = ", ".join(device.accepts)
+    if refused == ("auto",):
         raise UsageError(
-            f"quantize.scheme: auto has nothing to choose from on '{device.name}', "
-            f"which accepts {', '.join(device.accepts)}",
-            "leave the section quantize out, name a scheme that the device accepts, or choose another device",
+            f"quantize.scheme: auto has nothing to choose from on '{device.name}', which accepts {accepts}",
+            "leave the section quantize out, name a scheme that the device accepts, or choose another device"
+            + instead,
         )
-    if refused := [scheme for scheme in schemes if scheme not in device.accepts]:
-        npu = "; NPUs take quantize: {scheme: a16w8} with export: {operators: plain}"
-        raise UsageError(
-            f"device '{device.name}' does not accept {', '.join(refused)} "
-            f"(it accepts {', '.join(device.accepts)})",
-            "choose another quantize.scheme, other quantize.layers, or another device"
-            + ("" if "fp32" in device.accepts else npu),
+    raise UsageError(
+        f"device '{device.name}' does not accept {', '.join(refused)} (it accepts {accepts})",
+        "choose another quantize.scheme, other quantize.layers, or another device" + instead,
+    )
+
+
+def _refused(device: Device, quantize: Quantize | None) -> tuple[str, ...]:
+    """What a layer may be, and the device does not accept."""
+    if quantize is None:
+        return () if "fp32" in device.accepts else ("fp32",)
+    if quantize.scheme == "auto" and not set(timed_schemes([device])) - {"fp32"}:
+        return ("auto",)
+    return tuple(scheme for scheme in quantize.schemes if scheme not in device.accepts)
+
+
+def takers(recipe: Recipe, recipe_path: Path, devices: Sequence[Device]) -> dict[str | None, list[Device]]:
+    """The devices of a build, by the variant that they take; None has those of the recipe's own package.
+
+    Args:
+        recipe: Checked.
+        recipe_path: Where it was read from.
+        devices: Those of the build.
+
+    Raises:
+        UsageError: One accepts neither, or none takes the recipe's own, which would be released untested.
+    """
+    found: dict[str | None, list[Device]] = {}
+    for device in devices:
+        found.setdefault(variant_of(device, recipe), []).append(device)
+    if None not in found:
+        message = (
+            f"every device of this build takes one ({', '.join(each.name for each in devices)}), and nothing "
+            "would test the recipe's own package: add a device that does, such as cpu-1t"
         )
+        raise fault(recipe_path, "variants", message)
+    return found
 
 
 def timed_schemes(devices: Sequence[Device]) -> tuple[LayerScheme, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from edgelr.checks import auto_device, budget_device, check_accepts, check_extras, check_own_metric
+from edgelr.checks import auto_device, budget_device, check_extras, check_own_metric, takers
 from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
@@ -98,6 +98,7 @@ class Job:
         out: Where package and report go.
         until: Last stage to run, or None.
         devices: The profiles to validate on.
+        takes: The same by the variant that they take; None has those of the recipe's own package.
         timed_on: The profile that kernels are timed on; None without a budget of latency.
         chosen_on: The profile that quantization is chosen on; None unless its scheme is auto.
         model_folder: The dense model; nowhere while it is yet to be trained.
@@ -113,6 +114,7 @@ class Job:
     out: Path
     until: str | None
     devices: tuple[Device, ...]
+    takes: Mapping[str | None, Sequence[Device]]
     timed_on: Device | None
     chosen_on: Device | None
     model_folder: Path
@@ -197,9 +199,9 @@ def open_job(
     devices = tuple(get_device(name, profiles) for name in (device_names or recipe.validation.devices))
     for device in devices:
         require(device)
-        check_accepts(device, recipe)
+    takes = takers(recipe, recipe_path, devices)
     timed_on = budget_device(recipe, recipe_path, profiles)
-    chosen_on = auto_device(recipe, recipe_path, devices)
+    chosen_on = auto_device(recipe, recipe_path, takes[None])
     check_extras(recipe.task)
     check_own_metric(recipe, recipe_path)
     try:
@@ -217,6 +219,7 @@ def open_job(
         out=folder,
         until=until,
         devices=devices,
+        takes=takes,
         timed_on=timed_on,
         chosen_on=chosen_on,
         model_folder=model_folder,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelr.artifact_files import read_sessions, read_verdict
-from edgelr.artifacts import Package, Source, Survey
+from edgelr.artifacts import Factored, Package, Source, Survey
 from edgelr.checks import timed_schemes
 from edgelr.data_identity import own_metric, scoring_libraries
 from edgelr.job import Depends, Job, Made, run_stage
@@ -75,7 +75,7 @@ def time_schemes(job: Job, package: Made[Package], source: Made[Source]) -> Made
     device, settings = job.chosen_on, job.recipe.quantize
     assert device is not None
     assert settings is not None
-    schemes = timed_schemes(job.devices)
+    schemes = timed_schemes(job.takes[None])
 
     def make(folder: Path, _: Path) -> None:
         from edgelr.quantize.calibration import data_of_source
@@ -121,6 +121,21 @@ def ort_format(job: Job, package: Made[Package]) -> Made[Package]:
         make=make,
         read=open_package,
     )
+
+
+def variants(job: Job, source: Made[Source], tuned: Made[Factored], macs: int) -> dict[str, Made[Package]]:
+    """The same tuned model for the devices of this build that do not accept the recipe's own package."""
+    made = {}
+    for name, variant in job.recipe.variants.items():
+        if name not in job.takes:
+            continue
+        devices = ", ".join(device.name for device in job.takes[name])
+        job.progress.note(f"variant {name}, for {devices}")
+        # What the tuning was aware of is the rounding of the recipe's own scheme.
+        sections = {"export": variant.export, "quantize": variant.quantize, "finetune": None}
+        its = replace(job, recipe=job.recipe.model_copy(update=sections))
+        made[name] = ort_format(its, quantize(its, export(its, source, tuned, macs), source))
+    return made
 
 
 def baselines(job: Job, source: Made[Source], survey: Made[Survey]) -> dict[str, Made[Package]]:

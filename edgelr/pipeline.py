@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgelr.artifacts import Package, Plan
+from edgelr.artifacts import CANDIDATE, Package, Plan
 from edgelr.budgets import measure_budget
 from edgelr.dense_model import train
 from edgelr.errors import GateError
 from edgelr.job import Job, ReachedEnd, open_job
 from edgelr.outcome import Report
-from edgelr.package_stages import baselines, ort_format, quantize, tune_sessions, validate
+from edgelr.package_stages import baselines, ort_format, quantize, tune_sessions, validate, variants
 from edgelr.progress import Progress
 from edgelr.release import release
 from edgelr.report.stage import write_report
 from edgelr.runners.ahead import compile_ahead
+from edgelr.runtime.variants import released
 from edgelr.session_rows import Sessions
 from edgelr.stages import compress, export, finetune, load, plan_ranks, survey_sites
 from edgelr.verdict import Verdict
@@ -61,7 +62,8 @@ def build(
         tuned = finetune(job, source, factored)
         fp32 = export(job, source, tuned, plan.artifact.candidate.macs)
         candidate = ort_format(job, quantize(job, fp32, source))
-        packages = {**baselines(job, source, survey), "candidate": candidate}
+        others = variants(job, source, tuned, plan.artifact.candidate.macs)
+        packages = {**baselines(job, source, survey), CANDIDATE: candidate, **others}
         sessions = tune_sessions(job, packages)
         verdict = validate(job, packages, sessions)
         artifacts = {name: made.artifact for name, made in packages.items()}
@@ -76,7 +78,7 @@ def plan(recipe: Path, out: Path | None = None, *, progress: Progress | None = N
     Raises:
         EdgelrError: Any expected failure, see ``errors.py``.
     """
-    from edgelr.report.plan import plan_document, print_plan, write_pictures
+    from edgelr.report.plan import plan_document, print_plan, print_variants, write_pictures
 
     job = replace(open_job(recipe, out, (), None, progress or Progress(quiet=True)), releases=False)
     job = train(job)
@@ -84,6 +86,7 @@ def plan(recipe: Path, out: Path | None = None, *, progress: Progress | None = N
     survey = survey_sites(job, source)
     chosen = plan_ranks(job, survey, measure_budget(job, source, survey))
     print_plan(chosen.artifact, survey.artifact, job.progress)
+    print_variants(job.recipe, job.progress)
     for picture in write_pictures(chosen.artifact, survey.artifact, job.out):
         job.progress.note(f"picture: {picture}")
     return Report(
@@ -101,10 +104,10 @@ def report(
     """
     passed = verdict.passed and not job.unevaluated(verdict)
     if passed:
-        for compiled in compile_ahead(packages["candidate"], job.devices, job.out):
+        for compiled in compile_ahead(packages, job.devices, job.out):
             job.progress.note(f"compiled for a chip: {compiled.relative_to(job.out)}")
     where = release(
-        replace(packages["candidate"], session=sessions.of("candidate")),
+        {name: replace(made, session=sessions.of(name)) for name, made in released(packages).items()},
         verdict,
         gates=[gate.model_dump(mode="json", exclude_none=True) for gate in job.validation.gates],
         recipe_hash=job.recipe_hash,

@@ -103,8 +103,10 @@ def _artifact(folder: Path) -> dict[str, Any]:
 def _package(folder: Path) -> dict[str, Any]:
     """A package, each file checked."""
     from edgelr.runtime.package import open_package
+    from edgelr.runtime.variants import with_variants
 
     package = open_package(folder)
+    others = [(name, each) for name, each in with_variants(package).items() if each is not package]
     rows = [
         ("name", package.name),
         ("task", package.task),
@@ -113,6 +115,7 @@ def _package(folder: Path) -> dict[str, Any]:
         ("parameters", f"{package.cost.parameters:,}"),
         *((f"source {name}", value) for name, value in package.source.items()),
         *((name, f"{value:.4f} (as validated)") for name, value in package.accuracy.items()),
+        *((f"variant {name}", f"{each.precision}, {_megabytes(each.cost.bytes)}") for name, each in others),
         ("files", f"{len(package.files)}, every sha256 is right"),
     ]
     _say(f"{folder}: a package", rows, _graph_rows(package))

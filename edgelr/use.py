@@ -22,7 +22,7 @@ def answer(folder: Path, inputs: Sequence[str], *, device: str, **options: Any) 
     """Run every input through a package, and print what comes out.
 
     Args:
-        folder: The package.
+        folder: The package; a device that takes a variant of it gets that one.
         inputs: Texts; ``-`` stands for the lines of standard input.
         device: Name or file of the profile to run as.
         options: Those of the package's kind, see its module in ``kinds/``; None or False is not given.
@@ -38,12 +38,14 @@ def answer(folder: Path, inputs: Sequence[str], *, device: str, **options: Any) 
     from edgelr.device.load import find_device
     from edgelr.kinds.kind import kind_of
     from edgelr.runtime.package import open_package
+    from edgelr.runtime.variants import package_for
 
-    package = open_package(folder)
+    profile = find_device(device)
+    package = package_for(open_package(folder), profile)
     kind = kind_of(package)
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     _check_options(package, kind.OPTIONS, given)
-    return kind.use(package, inputs, find_device(device), **given)
+    return kind.use(package, inputs, profile, **given)
 
 
 def _check_options(package: Package, known: Sequence[str], given: Mapping[str, object]) -> None:
@@ -84,10 +86,13 @@ def check(
     from edgelr.device.load import find_device
     from edgelr.progress import Progress
     from edgelr.runtime.package import open_package
+    from edgelr.runtime.variants import own_name, with_variants
     from edgelr.validate.stage import validate
 
     devices = [find_device(name) for name in dict.fromkeys(device_names)]
-    opened = {**_baselines(baseline_folders), "candidate": open_package(folder)}
+    there = with_variants(open_package(folder))
+    wanted = {"candidate", *(own_name(there, device) for device in devices)}
+    opened = {**_baselines(baseline_folders), **{name: there[name] for name in there if name in wanted}}
     packages = {variant: replace(package, metric=metric) for variant, package in opened.items()}
     settings = _settings(packages["candidate"], [device.name for device in devices], seconds)
     with tempfile.TemporaryDirectory(prefix="edgelr-") as scratch:

@@ -74,12 +74,14 @@ class PlacementRow:
 class DeviceRow:
     """What was done on one device, and so what is known of it.
 
-    ``placed`` is by whom: ``recorded`` by ONNX Runtime, by the provider's ``rules``, or not at all;
-    ``agreement`` is how far the candidate is from one CPU core, in words, None where that was not looked at.
+    ``variant`` is the package that it takes, the candidate or a variant of it; ``placed`` is by whom:
+    ``recorded`` by ONNX Runtime, by the provider's ``rules``, or not at all; ``agreement`` is how far that
+    package is from one CPU core, in words, None where that was not looked at.
     """
 
     device: str
     title: str
+    variant: str
     evidence: str
     scored: bool
     timed: bool

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,7 +141,13 @@ def write_files(folder: Path, device: Device, *, noise: float = 0.0, scale: floa
     write_index(folder, max_tokens=MAX_TOKENS, device=device)
 
 
-def seal(folder: Path, *, precision: str = "fp32", task: str = "sentence-embedding") -> Package:
+def seal(
+    folder: Path,
+    *,
+    precision: str = "fp32",
+    task: str = "sentence-embedding",
+    variants: tuple[str, ...] = (),
+) -> Package:
     return seal_package(
         folder,
         name="tiny",
@@ -152,6 +159,7 @@ def seal(folder: Path, *, precision: str = "fp32", task: str = "sentence-embeddi
         source={"title": "tiny", "fingerprint": "0" * 64},
         gates=({"metric": "mrr@10", "max_drop": 0.01},),
         accuracy={},
+        variants=variants,
     )
 
 
@@ -182,6 +190,20 @@ def make_package(tmp_path: Path, write_package: Callable[..., Package]) -> Calla
 def reseal() -> Callable[..., Package]:
     """Seal a package again after its files were changed on purpose."""
     return seal
+
+
+@pytest.fixture
+def varied(make_package: Callable[..., Package]) -> Package:
+    """A package for processors, and in its folder ``npu`` a variant for what takes 16-bit activations."""
+    folder = make_package("varied", precision="int8-dynamic").folder
+    make_package("varied/npu", precision="a16w8", noise=0.1)
+    return seal(folder, precision="int8-dynamic", variants=("npu",))
+
+
+@pytest.fixture
+def npu(cpu: Device) -> Device:
+    """A device that accepts the variant, and not the package that it is in."""
+    return replace(cpu, name="npu", accepts=("a16w8",))
 
 
 # --- a tiny real model and data of one's own, for the torch half and for whole builds -------------------

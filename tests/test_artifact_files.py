@@ -51,7 +51,14 @@ def verdict(folder, *rows):
         ),
         devices=(
             DeviceRow(
-                device="d", title="D", evidence="run", scored=True, timed=False, placed=None, agreement="all"
+                variant="candidate",
+                device="d",
+                title="D",
+                evidence="run",
+                scored=True,
+                timed=False,
+                placed=None,
+                agreement="all",
             ),
         ),
         fallbacks=(

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from edgelr.checks import auto_device, budget_device, check_accepts, check_extras, timed_schemes
+from edgelr.checks import (
+    auto_device,
+    budget_device,
+    check_accepts,
+    check_extras,
+    takers,
+    timed_schemes,
+    variant_of,
+)
 from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.errors import MissingRequirementError, UsageError
@@ -186,3 +194,37 @@ def test_auto_on_a_device_that_takes_no_scheme_is_told_before_anything_is_comput
     ):
         check_accepts(exact, load_recipe(tiny_recipe))
     check_accepts(cpu, load_recipe(tiny_recipe))
+
+
+NPU = "variants: {npu: {export: {operators: plain}, quantize: {scheme: a16w8}}, exact: {}}\n"
+
+
+def test_a_device_takes_the_first_variant_that_it_accepts(
+    tiny_recipe: Path, cpu: Device, npu: Device
+) -> None:
+    tiny_recipe.write_text(tiny_recipe.read_text() + NPU)
+    recipe = load_recipe(tiny_recipe)
+    exact = replace(cpu, name="exact", accepts=("fp32",))
+    both = replace(cpu, name="both", accepts=("fp32", "a16w8"))
+    assert [variant_of(device, recipe) for device in (cpu, npu, exact, both)] == [None, "npu", "exact", "npu"]
+    assert takers(recipe, tiny_recipe, [cpu, npu, both]) == {None: [cpu], "npu": [npu, both]}
+
+
+def test_without_a_variant_for_it_the_device_is_refused_and_the_hint_says_how(
+    tiny_recipe: Path, npu: Device
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"'npu' does not accept int8-dynamic \(it accepts a16w8\)"
+    ) as caught:
+        variant_of(npu, load_recipe(tiny_recipe))
+    assert "variants, for an NPU npu: {export: {operators: plain}, quantize:" in str(caught.value.hint)
+
+
+def test_auto_is_chosen_for_the_devices_of_the_recipes_own_package(
+    tiny_recipe: Path, tmp_path: Path, cpu: Device
+) -> None:
+    like_cpu(tmp_path, "npu", r"accepts:.*", "accepts: [a16w8]")
+    tiny_recipe.write_text(tiny_recipe.read_text().replace("int8-dynamic", "auto") + NPU)
+    job = open_job(tiny_recipe, tmp_path / "out", ("npu", "cpu-1t"), None, Progress(quiet=True))
+    assert job.chosen_on == cpu
+    assert timed_schemes(job.takes[None]) == timed_schemes([cpu])

@@ -16,10 +16,11 @@ def verdict() -> Verdict:
     )
 
 
-def put(package, out, *, passed):
+def put(package, out, *, passed, **variants):
     out.mkdir(exist_ok=True)
     gates = [{"metric": "cosine", "min": 0.5}]
-    return release(package, verdict(), gates=gates, recipe_hash="abc", passed=passed, out=out)
+    packages = {"candidate": package, **variants}
+    return release(packages, verdict(), gates=gates, recipe_hash="abc", passed=passed, out=out)
 
 
 def test_a_released_package_knows_its_accuracy_gates_and_recipe(make_package, tmp_path):
@@ -35,8 +36,9 @@ def test_what_was_compiled_becomes_part_of_the_package(make_package, tmp_path):
     out = tmp_path / "out"
     package = make_package()
     for passed in (False, True):
-        (out / "qnn" / "sm8550").mkdir(parents=True, exist_ok=True)
-        shutil.copy(package.folder / "model.onnx", out / "qnn" / "sm8550" / "model-1x8.onnx")
+        (out / "qnn" / "candidate" / "sm8550").mkdir(parents=True, exist_ok=True)
+        compiled = out / "qnn" / "candidate" / "sm8550" / "model-1x8.onnx"
+        shutil.copy(package.folder / "model.onnx", compiled)
         found = open_package(put(package, out, passed=passed))
         assert ("qnn/sm8550/model-1x8.onnx" in found.files) == passed
         assert found.cost == package.cost, "an app ships one in place of the graph"
@@ -61,3 +63,21 @@ def test_a_released_package_has_its_sounds(dense_speech, tmp_path):
     assert found.cost == dense_speech.cost, "sounds are not shipped"
     for file in found.files:
         assert (where / file).read_bytes() == (dense_speech.folder / file).read_bytes()
+
+
+def test_a_variant_is_sealed_first_and_with_its_own_accuracy(make_package, tmp_path):
+    out = tmp_path / "out"
+    compiled = out / "qnn" / "npu" / "sm8550" / "model-1x8.onnx"
+    compiled.parent.mkdir(parents=True)
+    package, variant = make_package(), make_package("other", precision="a16w8", noise=0.1)
+    shutil.copy(variant.folder / "model.onnx", compiled)
+    where = put(package, out, passed=True, npu=variant)
+    found, inner = open_package(where), open_package(where / "npu")
+    assert list(found.variants) == ["npu"]
+    assert found.cost == package.cost
+    assert "qnn/sm8550/model-1x8.onnx" in inner.files
+    assert (found.accuracy, inner.accuracy) == ({"cosine": 0.75}, {}), "nothing scored the variant"
+    assert inner.source["recipe"] == "abc"
+    assert not (out / "qnn").exists()
+    assert list(open_package(put(package, out, passed=True)).variants) == []
+    assert not (where / "npu").exists()

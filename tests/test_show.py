@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgelr.artifacts import Cost
+from edgelr.artifacts import Cost, Package
 from edgelr.errors import DamagedArtifactError, UsageError
 from edgelr.progress import Progress
 from edgelr.recipe.starter import write_starter
@@ -130,3 +130,11 @@ def test_devices_say_whether_they_run_here(capsys: pytest.CaptureFixture[str]) -
     assert heading.split() == ["name", "title", "provider", "evidence", "threads", "can", "run", "here"]
     assert first.split()[0] in devices
     assert os.linesep not in first
+
+
+def test_a_package_says_its_variants(varied: Package, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(explain(varied.folder)["variants"]) == ["npu"]
+    assert "variant npu         a16w8, 0." in capsys.readouterr().out
+    (varied.folder / "npu" / "model.onnx").write_bytes(b"another")
+    with pytest.raises(DamagedArtifactError, match=r"npu/model\.onnx was changed"):
+        explain(varied.folder)

@@ -163,3 +163,28 @@ def test_no_kind_of_package_needs_torch_or_pydantic_to_run() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_device_gets_its_variant_of_a_package(
+    varied: Package, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "devices" / "cpu-1t.yaml").read_text(encoding="utf-8").replace("cpu-1t", "npu")
+    profile = tmp_path / "npu.yaml"
+    profile.write_text(re.sub(r"accepts:.*", "accepts: [a16w8]", text), encoding="utf-8")
+    devices = (str(profile), "cpu-1t")
+    variant, package = (
+        answer(varied.folder, ["copy a file"], top=1, vectors=True, device=device) for device in devices
+    )
+    assert variant != package
+    assert variant == answer(varied.folder / "npu", ["copy a file"], top=1, vectors=True, device=devices[0])
+    set_gates(varied.folder, {"metric": "cosine", "min": 0.9})
+    document = check(varied.folder, devices, [], seconds=0.1)
+    assert [(row["device"], row["variant"]) for row in document["devices"]] == [
+        ("npu", "npu"),
+        ("cpu-1t", "candidate"),
+    ]
+    assert {(row["device"], row["variant"]) for row in document["accuracy"]} == {
+        ("npu", "npu"),
+        ("cpu-1t", "candidate"),
+    }
+    assert list(check(varied.folder, ["cpu-1t"], [], seconds=0.1)["sizes"]) == ["candidate"]

@@ -92,7 +92,7 @@ def compare_sides(  # noqa: PLR0913 - a command line
         limits=limits,
     )
     profile = _timed_device(device)
-    sides = _opened("base", base, progress), _opened("candidate", candidate, progress)
+    sides = _opened("base", base, profile, progress), _opened("candidate", candidate, profile, progress)
     setup = _setup(sides, profile, wanted, sizes)
     found = check_latency(setup, progress, limits=limits_for(*sides, wanted), seconds=wanted.budget_s)
     say(columns([outputs.HEADING, *outputs.rows(found)]))
@@ -134,8 +134,9 @@ def _setup(sides: tuple[Side, Side], device: Device, wanted: Compare, sizes: Map
     )
 
 
-def _opened(name: str, text: str, progress: Progress) -> Side:
-    return open_side(name, build_revision(text, progress) if names_revision(text) else Path(text))
+def _opened(name: str, text: str, device: Device, progress: Progress) -> Side:
+    path = build_revision(text, progress) if names_revision(text) else Path(text)
+    return open_side(name, path, device)
 
 
 def _error(found: Comparison, device: str, *, inconclusive_ok: bool) -> EdgelrError | None:

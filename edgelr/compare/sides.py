@@ -15,6 +15,7 @@ from edgelr.runtime.external_data import external_locations
 from edgelr.runtime.generation import GENERATION, read_generation
 from edgelr.runtime.graph import describe_graph, graph_bytes
 from edgelr.runtime.package import MANIFEST, open_package
+from edgelr.runtime.variants import package_for
 from edgelr.timing.inputs import made_up_inputs
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ class Side:
         return {**call, "entries": {**call.get("entries", {}), **_NO_SPINNING}}
 
 
-def open_side(name: str, path: Path) -> Side:
+def open_side(name: str, path: Path, device: Device | None = None) -> Side:
     """Open a package folder or an ONNX file.
 
     Args:
         name: ``base`` or ``candidate``.
         path: A folder with a ``package.json``, or an ``.onnx`` file.
+        device: Where it is to run: of a package with variants, the one that this device takes.
 
     Raises:
         UsageError: It is neither.
@@ -74,7 +76,8 @@ def open_side(name: str, path: Path) -> Side:
     """
     if path.is_dir() and (path / MANIFEST).is_file():
         package = open_package(path)
-        return Side(name=name, path=path, graphs=package.graphs, package=package)
+        package = package if device is None else package_for(package, device)
+        return Side(name=name, path=package.folder, graphs=package.graphs, package=package)
     if path.is_file():
         return Side(name=name, path=path, graphs={"": describe_graph(path)}, package=None)
     found = "a folder without a package.json" if path.is_dir() else "not there"

@@ -16,6 +16,7 @@ from edgelr.recipe.gates import BaselineName
 from edgelr.recipe.quantization import check_quantization
 from edgelr.recipe.schema import GRAPH_SUFFIX, Latency, Validation
 from edgelr.recipe.tasks import Generate, SentenceEmbedding
+from edgelr.recipe.variants import check_variants, places
 from edgelr.recipe.yaml_file import YamlFile, describe
 from edgelr.recipe.yaml_tree import Fault, KeyPath
 
@@ -66,6 +67,7 @@ def check_agreement(file: YamlFile, known_devices: Collection[str]) -> tuple[Fau
         *_check_lengths(file, measured),
         *_check_gates(file, measured),
         *check_quantization(file),
+        *check_variants(file),
     )
 
 
@@ -109,10 +111,11 @@ def _check_task(file: YamlFile) -> Iterator[Fault]:
     task = file.at(("task", "type"))
     if not isinstance(task, str) or not any(task in owners for owners in _OF_TASK.values()):
         return
-    for key, owners in _OF_TASK.items():
-        if task not in owners and file.at(key):
-            named = " and ".join(owners)
-            yield file.fault(key, f"is for the task {named}, and this one is {task}; take it out")
+    for wanted, owners in _OF_TASK.items():
+        for key in places(file, wanted):
+            if task not in owners and file.at(key):
+                named = " and ".join(owners)
+                yield file.fault(key, f"is for the task {named}, and this one is {task}; take it out")
     at: KeyPath = ("model", "train", "type")
     owner = _TRAINED.get(str(file.at(at)), task)
     if task in _OF_TASK["model", "train"] and owner != task:
@@ -142,19 +145,18 @@ def _check_graph(file: YamlFile) -> Iterator[Fault]:
         return
     if not path.endswith(GRAPH_SUFFIX):
         yield file.fault(("model", "path"), f"the task {_GRAPH} needs a file that ends with {GRAPH_SUFFIX}")
-    for key, (values, reason) in _NEEDS_TORCH.items():
-        found = file.at(key)
-        if found is not None and (values is None or found in values):
-            yield file.fault(key, reason)
+    for wanted, (values, reason) in _NEEDS_TORCH.items():
+        for key in places(file, wanted):
+            found = file.at(key)
+            if found is not None and (values is None or found in values):
+                yield file.fault(key, reason)
 
 
 def _check_budget(file: YamlFile, measured: _Measured) -> Iterator[Fault]:
-    quality = file.at(("compress", "keep", "quality"))
-    if isinstance(quality, dict) and "metric" in quality:
-        yield from _check_metric(file, ("compress", "keep", "quality"), quality, measured)
-    control = file.at(("quantize", "max_drop"))
-    if isinstance(control, dict) and "metric" in control:
-        yield from _check_metric(file, ("quantize", "max_drop"), control, measured)
+    for place in (("compress", "keep", "quality"), *places(file, ("quantize", "max_drop"))):
+        limits = file.at(place)
+        if isinstance(limits, dict) and "metric" in limits:
+            yield from _check_metric(file, place, limits, measured)
     key: KeyPath = ("compress", "keep", "latency")
     latency = file.at(key)
     if not isinstance(latency, dict):
@@ -226,7 +228,7 @@ def _check_metric(
 
 # Of a gate or a budget on an error.
 _OTHER = "take a metric such as agreement"
-_INSTEAD = {"validate": "set max_rise", "compress": _OTHER, "quantize": _OTHER}
+_INSTEAD = {"validate": "set max_rise", "compress": _OTHER, "quantize": _OTHER, "variants": _OTHER}
 
 
 def _check_latency(

@@ -55,8 +55,11 @@ def metrics_named(recipe: Recipe) -> dict[str, str]:
     }
     if recipe.compress.keep.quality is not None:
         found["compress.keep.quality.metric"] = recipe.compress.keep.quality.metric
-    if recipe.quantize is not None and recipe.quantize.max_drop is not None:
-        found["quantize.max_drop.metric"] = recipe.quantize.max_drop.metric
+    quantized = {"": recipe.quantize}
+    quantized |= {f"variants.{name}.": variant.quantize for name, variant in recipe.variants.items()}
+    for where, quantize in quantized.items():
+        if quantize is not None and quantize.max_drop is not None:
+            found[f"{where}quantize.max_drop.metric"] = quantize.max_drop.metric
     return found
 
 

@@ -232,6 +232,15 @@ class Export(Section):
     )
 
 
+class Variant(Section):
+    """The same tuned model, written and quantized in another way, for devices that need that."""
+
+    export: Export = Field(Export(), description="in place of the recipe's section")  # type: ignore[call-arg]
+    quantize: Quantize | None = Field(
+        None, description="in place of the recipe's section; left out: fp32. Its scheme may not be auto"
+    )
+
+
 # --- validate -------------------------------------------------------------------------------------
 
 
@@ -277,5 +286,11 @@ class Recipe(Section):
     finetune: Finetune | None = None
     export: Export = Export()  # type: ignore[call-arg]
     quantize: Quantize | None = None
+    variants: dict[str, Variant] = Field(
+        default_factory=dict,
+        description="name -> sections export and quantize of another package, a folder of this name in the "
+        "first. A device that does not accept what the recipe's own quantize gives takes the first variant "
+        "that it accepts; a variant that no device of a build takes is not built",
+    )
     validation: Validation = Field(Validation(), alias="validate")  # type: ignore[call-arg]
     compare: Compare = Compare()  # type: ignore[call-arg]

@@ -67,6 +67,11 @@ quantize:                    # leave the section out to keep fp32
   scheme: int8-dynamic       # int8 weights; activations are quantized as they come
   min_cosine: 0.98           # mean cosine to the fp32 graph, or the build fails
 
+variants:                    # the same model, built for devices that do not accept int8-dynamic
+  npu:                       # a phone's neural processor, such as --device qnn-htp-emulator
+    export: {{operators: plain, shapes: {{tokens: [32]}}}}
+    quantize: {{scheme: a16w8}}
+
 validate:
   devices: [cpu-1t]          # `edgelr devices` lists them; your own go into devices/ next to this recipe
   baselines: [dense-fp32, dense-int8]   # measured next to the candidate, in the same run

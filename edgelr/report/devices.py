@@ -23,6 +23,7 @@ def devices_markdown(document: Row) -> str:
         (
             f"{row['device']} ({row['evidence']})",
             row["title"],
+            row.get("variant", "candidate"),
             "yes" if row["scored"] else "no",
             "yes" if row["timed"] else "no",
             _PLACED[row["placed"]],
@@ -33,6 +34,7 @@ def devices_markdown(document: Row) -> str:
     columns = (
         "device (evidence)",
         "what it is",
+        "package",
         "scored",
         "timed",
         "placement",

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgelr.artifacts import BASELINES, CANDIDATE
 from edgelr.report.devices import devices_markdown
 from edgelr.report.placement import placement_markdown
 from edgelr.report.quantization import quantization_markdown
 from edgelr.report.sessions import sessions_markdown
+from edgelr.report.sizes import sizes_markdown, variant_sizes
 from edgelr.report.tables import table
 
 Row = dict[str, Any]
-VARIANTS = ("dense-fp32", "dense-int8", "candidate")
+VARIANTS = (*BASELINES, CANDIDATE)
 
 
 def report_markdown(document: Row) -> str:
@@ -31,7 +33,7 @@ def report_markdown(document: Row) -> str:
         f"# {document['recipe']['name']}",
         verdict_line(document),
         *_section("Gates", _gates(document["gates"])),
-        *_section("Size", _sizes(document)),
+        *_section("Size", sizes_markdown(document)),
         *_section("Devices", devices_markdown(document)),
         *_section("Accuracy", _accuracy(document)),
         *_section("Latency", _latency(document["latency"], _ratios(document, "p50_ms"))),
@@ -61,7 +63,8 @@ def verdict_line(document: Row) -> str:
     parts = [f"{passed} of {len(gates)} gates" if gates else "the recipe has no gates"]
     size = f"{_megabytes(document['model']['candidate']['bytes'])} MB"
     shares = [f"{row['share']:.2f} of {row['baseline']}" for row in _ratios(document, "bytes")]
-    parts.append(", ".join([size, *shares]))
+    others = [f"{name} {_megabytes(count)} MB" for name, count in variant_sizes(document).items()]
+    parts.append(", ".join([size, *shares, *others]))
     for row in _longest_shapes(_ratios(document, "p50_ms")):
         gain = f"×{_number(row['speedup'], 2)} against {row['baseline']}"
         parts.append(f"{gain} on {row['device']} ({row['shape']}, p50, {row['evidence']})")
@@ -115,22 +118,6 @@ def _gates(gates: Sequence[Row]) -> str:
     return table(("gate", "limit", "measured", ""), rows)
 
 
-def _sizes(document: Row) -> str:
-    shares = {row["baseline"]: row["share"] for row in _ratios(document, "bytes")}
-    rows = [
-        (variant, _megabytes(count), _number(shares.get(variant), 3))
-        for variant, count in sorted(document["sizes"].items(), key=lambda item: _rank(item[0]))
-    ]
-    costs = [
-        (name, f"{cost['parameters']:,}", f"{cost['macs']:,}") for name, cost in document["model"].items()
-    ]
-    packages = table(("package", "MB", "candidate as a share of it"), rows)
-    models = table(("model", "parameters", f"multiply-accumulates a {document['plan']['unit']}"), costs)
-    own = [(f"`{file}`", _megabytes(count)) for file, count in document.get("ort_bytes", {}).items()]
-    other = table(("in ONNX Runtime's own format, in place of the ONNX files", "MB"), own)
-    return "\n\n".join(part for part in (packages, models, other) if part)
-
-
 def _accuracy(document: Row) -> str:
     """One line a metric and device, the variants side by side, each with its 95 % interval."""
     accuracy = document["accuracy"]
@@ -151,7 +138,7 @@ def _accuracy(document: Row) -> str:
 def _latency(latency: Sequence[Row], ratios: Sequence[Row]) -> str:
     """One line a device and shape: percentiles of every variant, then the candidate's speedups."""
     variants = _variants(latency)
-    baselines = [variant for variant in variants if variant != "candidate"]
+    baselines = [variant for variant in variants if variant in BASELINES]
     speedups = {(row["device"], row["shape"], row["baseline"]): row["speedup"] for row in ratios}
     rows = []
     for (device, shape), found in _side_by_side(latency).items():
@@ -216,7 +203,11 @@ def _times(row: Row) -> str:
 
 
 def _speedup(speedup: float | None, found: dict[str, Row]) -> str:
-    return "–" if speedup is None else f"×{speedup:.2f} ({found['candidate']['evidence']})"
+    """With the variant, where the device takes one in place of the candidate."""
+    if speedup is None:
+        return "–"
+    own = next(name for name in found if name not in BASELINES)
+    return f"×{speedup:.2f} ({found[own]['evidence']}{'' if own == CANDIDATE else f', {own}'})"
 
 
 def _memory(latency: Sequence[Row]) -> str:

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 INK = "#1c2733"
 FACTORED, DENSE = "#2563ad", "#b9c2cc"
-VARIANT_COLORS = {"candidate": FACTORED, "dense-int8": "#8a97a6", "dense-fp32": DENSE}
+BASELINE_COLORS = {"dense-int8": "#8a97a6", "dense-fp32": DENSE}
 ROW_HEIGHT, LABEL_WIDTH, BAR_WIDTH, VALUE_WIDTH = 18, 330, 320, 160
 
 
@@ -58,7 +58,7 @@ def latency_picture(latency: Sequence[dict[str, Any]]) -> str:
     for row in latency:
         time = "not measured" if row["p50_ms"] is None else f"{row['p50_ms']:.2f} ms ({row['evidence']})"
         label = f"{row['device']}, {row['shape']}: {row['variant']}"
-        color = VARIANT_COLORS.get(row["variant"], DENSE)
+        color = BASELINE_COLORS.get(row["variant"], FACTORED)
         bars.append(Bar(label=label, value=row["p50_ms"] or 0.0, text=time, color=color))
     return bar_chart("Median latency (ms, shorter is better)", bars)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from edgelr.artifacts import BASELINES
 from edgelr.report.tables import table
 
 Row = dict[str, Any]
@@ -41,11 +42,11 @@ def placement_markdown(document: Row) -> str:
 
 
 def _fallbacks(document: Row) -> str:
-    """Nodes that the candidate leaves to the CPU, those of the same operator and reason in one line."""
+    """Nodes that a device's own package leaves to the CPU, those of one operator and reason in one line."""
     words = {row["device"]: row["evidence"] for row in document["placement"]}
     groups: dict[tuple[str, str, str], list[float]] = {}
     for row in document.get("fallbacks", []):
-        if row["variant"] == "candidate":
+        if row["variant"] not in BASELINES:
             device = f"{row['device']} ({words[row['device']]})"
             key = (device, row["operator"], _without_names(row["reason"]))
             groups.setdefault(key, []).append(row["macs_share"] or 0.0)
@@ -54,7 +55,7 @@ def _fallbacks(document: Row) -> str:
     if not body:
         return ""
     more = f"\n\n{len(lines) - MOST} more are in report.json." if len(lines) > MOST else ""
-    return f"Of the candidate, left to the CPU:\n\n{body}{more}"
+    return f"Of the device's own package, left to the CPU:\n\n{body}{more}"
 
 
 def _without_names(reason: str) -> str:

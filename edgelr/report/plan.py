@@ -8,6 +8,7 @@ from typing import Any
 
 from edgelr.artifacts import Plan, Survey
 from edgelr.progress import Progress
+from edgelr.recipe.schema import Recipe
 from edgelr.report.lines import curve_picture, spectra_picture
 from edgelr.report.markdown import found_line
 from edgelr.report.pictures import layers_picture
@@ -50,6 +51,14 @@ def print_plan(plan: Plan, survey: Survey, progress: Progress) -> None:
     progress.note(f"predicted change of the output before tuning: {plan.predicted_loss:.4f}")
     if line := found_line(plan.found):
         progress.note(line)
+
+
+def print_variants(recipe: Recipe, progress: Progress) -> None:
+    """Say of every variant of a recipe what it is, and for whom."""
+    own = "fp32" if recipe.quantize is None else recipe.quantize.scheme
+    for name, variant in recipe.variants.items():
+        scheme = "fp32" if variant.quantize is None else variant.quantize.scheme
+        progress.note(f"variant {name}: {scheme}, built for devices that accept that and not {own}")
 
 
 def _print_curve(plan: Plan, progress: Progress) -> None:

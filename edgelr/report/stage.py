@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgelr.artifacts import Cost, Package, Plan
+from edgelr.artifacts import BASELINES, CANDIDATE, Cost, Package, Plan
 from edgelr.outcome import Report, StageRow
 from edgelr.recipe.schema import Recipe
 from edgelr.report.evidence import with_evidence
@@ -18,6 +18,7 @@ from edgelr.report.markdown import report_markdown
 from edgelr.report.pictures import latency_picture, layers_picture
 from edgelr.report.quantization import PICTURE, errors_picture, read_quantization
 from edgelr.runtime.package import ORT
+from edgelr.runtime.variants import released
 from edgelr.session_rows import Sessions
 from edgelr.verdict import LatencyRow, Verdict
 from edgelr.writing import atomic_write_text
@@ -44,7 +45,7 @@ def write_report(  # noqa: PLR0913 - the report is of everything
     Args:
         recipe: What was asked for.
         plan: The rank of every site.
-        packages: By variant: ``candidate``, and the baselines that were built.
+        packages: By variant: ``candidate``, the baselines that were built, and variants of the candidate.
         sessions: Settings that made a variant faster.
         verdict: What validation measured.
         passed: Whether every gate is met.
@@ -114,8 +115,9 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         DamagedArtifactError: What the candidate says of its quantization cannot be read.
     """
     costs = {variant: package.cost for variant, package in packages.items()}
-    quantization = read_quantization(packages.get("candidate"))
-    told = (quantization or {}).get("warnings", ())
+    quantization = read_quantization(packages.get(CANDIDATE))
+    found = [read_quantization(package) for package in released(packages).values()]
+    told = [warning for each in found if each is not None for warning in each.get("warnings", ())]
     latency = sorted(verdict.latency, key=lambda row: (row.device, _sizes_in(row.shape)))
     document = {
         "edgelr": FORMAT,
@@ -123,7 +125,7 @@ def report_document(  # noqa: PLR0913 - the report is of everything
         "passed": passed,
         "model": {
             "dense": asdict(costs.get("dense-fp32", plan.dense)),
-            "candidate": asdict(costs.get("candidate", plan.candidate)),
+            "candidate": asdict(costs.get(CANDIDATE, plan.candidate)),
         },
         **_sizes(packages),
         "ratios": [*_size_shares(costs), *_speedups(latency)],
@@ -146,7 +148,7 @@ def _sizes(packages: Mapping[str, Package]) -> dict[str, Any]:
         file: (package.folder / file).stat().st_size
         for variant, package in packages.items()
         for file in package.files
-        if variant == "candidate" and file.startswith(ORT)
+        if variant == CANDIDATE and file.startswith(ORT)
     }
     sizes = {variant: package.cost.bytes for variant, package in packages.items()}
     return {"sizes": sizes, "ort_bytes": own}
@@ -154,23 +156,23 @@ def _sizes(packages: Mapping[str, Package]) -> dict[str, Any]:
 
 def _size_shares(costs: Mapping[str, Cost]) -> list[dict[str, Any]]:
     """Bytes of the candidate's package as a share of each baseline's."""
-    candidate = costs.get("candidate")
+    candidate = costs.get(CANDIDATE)
     if candidate is None:
         return []
     return [
         {"figure": "bytes", "baseline": variant, "share": candidate.bytes / cost.bytes}
         for variant, cost in costs.items()
-        if variant != "candidate"
+        if variant in BASELINES
     ]
 
 
 def _speedups(rows: Sequence[LatencyRow]) -> list[dict[str, Any]]:
-    """Median latency of each baseline over the candidate's, device by device and shape by shape."""
-    candidates = {(row.device, row.shape): row for row in rows if row.variant == "candidate"}
+    """Median latency of each baseline over the device's own package, device by device, shape by shape."""
+    own = {(row.device, row.shape): row for row in rows if row.variant not in BASELINES}
     found = []
     for row in rows:
-        candidate = candidates.get((row.device, row.shape))
-        if row.variant == "candidate" or candidate is None:
+        candidate = own.get((row.device, row.shape))
+        if row.variant not in BASELINES or candidate is None:
             continue
         found.append(
             {
@@ -179,6 +181,7 @@ def _speedups(rows: Sequence[LatencyRow]) -> list[dict[str, Any]]:
                 "evidence": row.evidence,
                 "shape": row.shape,
                 "baseline": row.variant,
+                "variant": candidate.variant,
                 "speedup": row.p50_ms / candidate.p50_ms if candidate.p50_ms else None,
             }
         )

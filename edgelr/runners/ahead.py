@@ -5,28 +5,29 @@ An app on that chip then loads them at once; it still needs the tokenizer and se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from edgelr.artifacts import Package
+from edgelr.artifacts import CANDIDATE, Package
 from edgelr.device.schema import Device
 from edgelr.device.session import session_options
 from edgelr.runtime.package import COMPILED, model_path
 from edgelr.runtime.shapes import fixed_sizes, sizes_of_axes
+from edgelr.runtime.variants import own_name
 from edgelr.writing import remove, writing
 
 
-def compile_ahead(package: Package, devices: Sequence[Device], out: Path) -> list[Path]:
-    """Write one file for each chip, graph and size, to be released with the package.
+def compile_ahead(packages: Mapping[str, Package], devices: Sequence[Device], out: Path) -> list[Path]:
+    """Write one file for each chip, graph and size, to be released with the package that the chip takes.
 
     Args:
-        package: The candidate.
+        packages: By name: the candidate, its variants, and baselines.
         devices: Of the build; those that are no chip of Qualcomm's are passed over.
         out: The build's output folder; an earlier ``qnn/`` in it goes.
 
     Returns:
-        The files, in ``out/qnn/``.
+        The files, in ``out/qnn/<package>/<chip>/``.
 
     Raises:
         MissingRequirementError: The compiler does not start.
@@ -40,11 +41,13 @@ def compile_ahead(package: Package, devices: Sequence[Device], out: Path) -> lis
     chips = {chip_name(device): device for device in devices if device.runner == "qnn"}
     written = []
     for chip, device in chips.items():
+        name = own_name(packages, device) or CANDIDATE
+        package = packages[name]
         for role, graph in package.graphs.items():
             axes = {axis for entry in graph.inputs for axis in entry.shape if isinstance(axis, str)}
             for sizes in sizes_of_axes(fixed_sizes(package), axes):
                 shape = "x".join(str(size) for size in sizes.values())
-                target = out / COMPILED / chip / f"{role}-{shape}.onnx"
+                target = out / COMPILED / name / chip / f"{role}-{shape}.onnx"
                 with writing(out):
                     options = partial(session_options, device)
                     write_context(model_path(package, role), device, options, sizes, target)

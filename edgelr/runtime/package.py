@@ -5,15 +5,16 @@ a rebuild may change), and ``manifest.json`` (the store writes it, and it never 
 ``cost.bytes`` is the sum of the files that an app has to ship: those listed but the sounds in ``audio/`` and
 the arrays in ``arrays/``, which only ``edgelr validate`` needs, ``ort/``, the same graphs in another format,
 and what is compiled for chips in ``qnn/``, which an app takes in place of the graphs. These folders may be
-deleted; the manifest itself takes a few KiB.
+deleted; the manifest itself takes a few KiB. So may a variant, a folder that is a package of its own, which
+other devices take in place of all this: the manifest has the sha256 of the variant's, which has its files'.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ class _Manifest:
     gates: tuple[dict[str, Any], ...]
     accuracy: dict[str, float]
     files: dict[str, str]
+    variants: dict[str, str] = field(default_factory=dict)
 
 
 def precisions(package: Package) -> tuple[str, ...]:
@@ -86,6 +88,7 @@ def seal_package(  # noqa: PLR0913 - the package is of everything
     source: Mapping[str, str],
     gates: Sequence[Mapping[str, Any]],
     accuracy: Mapping[str, float],
+    variants: Sequence[str] = (),
 ) -> Package:
     """Write ``package.json`` over the files that are in ``folder``; the same input gives the same bytes.
 
@@ -100,12 +103,13 @@ def seal_package(  # noqa: PLR0913 - the package is of everything
         source: Model title, fingerprint, recipe hash.
         gates: The recipe's gates.
         accuracy: As validated: metric -> value.
+        variants: Folders in it that are sealed packages of their own, in the order that devices look.
 
     Raises:
         DamagedArtifactError: A graph is missing, or its external data is elsewhere, or there is a link.
         StorageError: The manifest cannot be written.
     """
-    files = {file: _sha256(path) for file, path in _content(folder).items()}
+    files = {file: _sha256(path) for file, path in _content(folder, variants).items()}
     package = Package(
         folder=folder,
         name=name,
@@ -118,10 +122,13 @@ def seal_package(  # noqa: PLR0913 - the package is of everything
         gates=tuple(dict(gate) for gate in gates),
         accuracy=dict(accuracy),
         files=files,
+        variants={variant: _sha256(folder / variant / MANIFEST) for variant in variants},
     )
     _check_graphs(package)
     said = asdict(package)
     del said["folder"], said["metric"], said["session"]
+    if not variants:  # what has none is what it was before there were any
+        del said["variants"]
     atomic_write_text(folder / MANIFEST, _json({"edgelr": FORMAT, **said}))
     return package
 
@@ -142,7 +149,8 @@ def open_package(folder: Path) -> Package:
     package = Package(folder=folder, **said)
     for file in package.files:
         _check_name(folder, file)
-    content = _content(folder)
+    _check_variants(package)
+    content = _content(folder, package.variants)
     for file in package.files:
         if file not in content and _shipped(file):
             raise DamagedArtifactError(f"{folder / file} is missing", AGAIN)
@@ -238,6 +246,15 @@ def _check_name(folder: Path, file: str) -> None:
         )
 
 
+def _check_variants(package: Package) -> None:
+    """Their manifests are those that were sealed in; what these list is checked when one is opened."""
+    for variant, sha256 in package.variants.items():
+        _check_name(package.folder, f"{variant}/{MANIFEST}")
+        path = package.folder / variant / MANIFEST
+        if path.is_file() and _sha256(path) != sha256:
+            raise DamagedArtifactError(f"{path} was changed: its sha256 is not that of {MANIFEST}", AGAIN)
+
+
 def _shipped(file: str) -> bool:
     return not file.startswith((SOUNDS, ARRAYS, ORT, COMPILED))
 
@@ -256,10 +273,11 @@ def _check_graphs(package: Package) -> None:
             check_external_data(package.folder / file, beside)
 
 
-def _content(folder: Path) -> dict[str, Path]:
+def _content(folder: Path, variants: Collection[str]) -> dict[str, Path]:
     """Every file that the manifest has to list, sorted; links and pipes are refused wherever they are."""
     found = {path.relative_to(folder).as_posix(): path for path in plain_files(folder)}
-    return {file: found[file] for file in sorted(found) if file not in UNLISTED}
+    own = (file for file in sorted(found) if file.partition("/")[0] not in variants)
+    return {file: found[file] for file in own if file not in UNLISTED}
 
 
 def _sha256(path: Path) -> str:

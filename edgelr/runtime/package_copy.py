@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgelr.artifacts import Package
@@ -23,12 +23,13 @@ def copy_files(package: Package, folder: Path, files: Iterable[str] | None = Non
         shutil.copyfile(package.folder / file, folder / file)
 
 
-def seal_again(package: Package, folder: Path) -> Package:
+def seal_again(package: Package, folder: Path, variants: Sequence[str] = ()) -> Package:
     """Write ``package.json`` over the files in a folder, with all else as a package says.
 
     Args:
-        package: Says it; its own folder and list of files do not count.
+        package: Says it; its own folder, list of files and variants do not count.
         folder: Holds every file of the new package.
+        variants: Folders in it that are sealed packages of their own.
 
     Returns:
         The new package.
@@ -48,4 +49,5 @@ def seal_again(package: Package, folder: Path) -> Package:
         source=package.source,
         gates=package.gates,
         accuracy=package.accuracy,
+        variants=variants,
     )

@@ -12,7 +12,7 @@ from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
-from edgelr.runtime.package import precisions
+from edgelr.runtime.variants import measured_on
 from edgelr.session_rows import SessionRow, Sessions
 from edgelr.sessions.search import Off, Times, choose_rewrites, entries_of
 from edgelr.timing.lengths import shape_text
@@ -28,14 +28,13 @@ def tune_sessions(
     folder: Path,
     progress: Progress,
 ) -> Sessions:
-    """Measure session settings of every variant on every device that can be timed.
+    """Measure session settings of every package on every device that is measured with it and can be timed.
 
     Baselines too: what helps them is no merit of the candidate.
 
     Args:
         packages: By variant.
-        devices: The profiles; those that are not timed in this process are left out, and those that do not
-            take a variant's precision.
+        devices: The profiles; those that are not timed in this process are left out.
         lengths: Of inputs, in the kind's unit.
         seconds: Measuring time a variant and device.
         folder: Where ``sessions.json`` is written.
@@ -49,8 +48,7 @@ def tune_sessions(
         row
         for device in devices
         if device.timed
-        for variant, package in packages.items()
-        if set(precisions(package)) <= set(device.accepts)
+        for variant, package in measured_on(packages, device).items()
         for row in _rows(variant, replace(package, session={}), device, lengths, seconds, progress)
     ]
     sessions = Sessions(folder=folder, rows=tuple(rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from edgelr.artifacts import Package
+from edgelr.artifacts import BASELINES, Package
 from edgelr.kinds.kind import kind_of
 from edgelr.metrics.bootstrap import difference, interval
 from edgelr.runtime.examples import folder_examples
@@ -98,7 +98,7 @@ def accuracy_rows(scores: Mapping[str, Scores], *, variant: str, device: str) ->
 
 
 def difference_notes(scores: Mapping[str, Mapping[str, Scores]], *, device: str) -> tuple[str, ...]:
-    """Say of every metric how far the candidate is from the dense model, on the same examples.
+    """Say of every metric how far what is released is from the dense model, on the same examples.
 
     The paired interval is much tighter than what the two intervals of their own suggest.
 
@@ -106,13 +106,13 @@ def difference_notes(scores: Mapping[str, Mapping[str, Scores]], *, device: str)
         scores: By variant and metric name.
         device: What the notes name.
     """
-    candidate, dense = scores.get("candidate"), scores.get("dense-fp32")
-    if candidate is None or dense is None:
+    dense = scores.get("dense-fp32")
+    if dense is None:
         return ()
     notes = []
-    for metric, found in candidate.items():
-        change, low, high = difference(found, dense[metric])
-        notes.append(
-            f"{metric}, candidate less dense-fp32: {change:+.4f} [{low:+.4f}, {high:+.4f}] ({device}, paired)"
-        )
+    for variant in (name for name in scores if name not in BASELINES):
+        for metric, found in scores[variant].items():
+            change, low, high = difference(found, dense[metric])
+            found_there = f"{change:+.4f} [{low:+.4f}, {high:+.4f}] ({device}, paired)"
+            notes.append(f"{metric}, {variant} less dense-fp32: {found_there}")
     return tuple(notes)

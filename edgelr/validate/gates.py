@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from edgelr.artifacts import BASELINES, CANDIDATE
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
 from edgelr.recipe.gates import Gate, LatencyGate, MetricGate, PlacementGate, SizeGate
 from edgelr.timing.lengths import shape_text
 from edgelr.verdict import AccuracyRow, GateRow, LatencyRow, PlacementRow
 
-CANDIDATE = "candidate"
 DENSE = "dense-fp32"
 MB = 1e6
 
@@ -54,7 +54,8 @@ def evaluate_gates(
         measured: What was found.
 
     Returns:
-        Rows of the gates that could be evaluated (a metric gate has one a device), a note for each other one.
+        Rows of the gates that could be evaluated (of a metric, one a device and package), a note for each
+        other gate.
     """
     rows: list[GateRow] = []
     notes = []
@@ -120,13 +121,21 @@ def scores(device: Device) -> bool:
 
 
 def _metric_rows(gate: MetricGate, measured: Measurements) -> list[GateRow]:
-    values = {row.device: row.value for row in _rows(gate.metric, measured) if row.variant == CANDIDATE}
+    """A row a device and released package that was scored there; each of these has to be scored somewhere."""
+    found = [row for row in _rows(gate.metric, measured) if row.variant not in BASELINES]
+    values = {(row.device, row.variant): row.value for row in found}
     if not values:
         known = ", ".join(dict.fromkeys(row.metric for row in measured.accuracy)) or "none"
         raise _NotMeasuredError(f"the metric was not measured; measured were: {known}")
+    if unknown := [
+        name
+        for name in measured.sizes
+        if name not in BASELINES and name not in {row.variant for row in found}
+    ]:
+        raise _NotMeasuredError(f"{', '.join(unknown)} was scored on no device")
     rows = []
-    for device, value in values.items():
-        text = f"{_words(gate)} ({device})"
+    for (device, variant), value in values.items():
+        text = f"{_words(gate)} ({_where(device, variant)})"
         if gate.max_drop is not None:
             rows.append(_at_most(text, gate.max_drop, _dense_value(gate.metric, device, measured) - value))
         elif gate.max_rise is not None:
@@ -161,7 +170,8 @@ def _size_row(gate: SizeGate, measured: Measurements) -> GateRow:
 
 def _latency_row(gate: LatencyGate, measured: Measurements) -> GateRow:
     """The gate's row at the shape where it is furthest from being met."""
-    candidate = _times(gate, CANDIDATE, measured)
+    own = {row.variant for row in measured.latency if row.device == gate.device} - set(BASELINES)
+    candidate = _times(gate, next(iter(own), CANDIDATE), measured)
     if not candidate:
         raise _NotMeasuredError(f"{CANDIDATE} was not timed there")
     if gate.max is not None:
@@ -182,18 +192,19 @@ def _latency_row(gate: LatencyGate, measured: Measurements) -> GateRow:
 def _placement_rows(gate: PlacementGate, measured: Measurements) -> list[GateRow]:
     """A row a device whose provider it is: its share of the work, and its parts where they are limited."""
     name, limit = f"{gate.placement.provider}ExecutionProvider".lower(), gate.placement.max_partitions
-    of_candidate = [row for row in measured.placement if row.variant == CANDIDATE]
-    own = {row.device: row for row in of_candidate if row.provider.lower() == name}
+    released = [row for row in measured.placement if row.variant not in BASELINES]
+    own = {row.device: row for row in released if row.provider.lower() == name}
     if not own:
         raise _NotMeasuredError(f"no device that was measured gives {gate.placement.provider} a node")
     rows = []
     for device, row in own.items():
         share = row.share if row.macs_share is None else row.macs_share
         least = gate.placement.min_share
-        text = f"{_words(gate)} ({device})"
+        where = _where(device, row.variant)
+        text = f"{_words(gate)} ({where})"
         rows.append(GateRow(gate=text, limit=least, value=share, passed=share >= least))
         if limit is not None:
-            text = f"partitions of {gate.placement.provider} <= {limit} ({device})"
+            text = f"partitions of {gate.placement.provider} <= {limit} ({where})"
             if row.partitions is None and share > 0:
                 raise _NotMeasuredError(f"parts of {gate.placement.provider} are not known on {device}")
             rows.append(_at_most(text, limit, row.partitions or 0))
@@ -214,6 +225,11 @@ def _shape_of(gate: LatencyGate) -> str | None:
     if gate.audio_s is not None:
         return shape_text(gate.audio_s, "s")
     return None if gate.tokens is None else shape_text(gate.tokens)
+
+
+def _where(device: str, variant: str) -> str:
+    """A device, and the variant that it takes."""
+    return device if variant == CANDIDATE else f"{device}, {variant}"
 
 
 def _at_most(text: str, limit: float, value: float) -> GateRow:

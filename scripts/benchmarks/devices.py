@@ -1,6 +1,6 @@
 r"""What a package is on every device that this host can simulate or analyze: who runs it, and how right.
 
-    python scripts/benchmarks/devices.py build/docs-search-npu/package --fp32 build/.store/export/KEY \
+    python scripts/benchmarks/devices.py build/docs-search/package/npu --fp32 build/.store/export/KEY \
         --device qnn-htp-emulator --device arm64-cortex-a76
 
 Of each device: its share of the work and the parts it gets, the largest 1 - cosine to one CPU core from the

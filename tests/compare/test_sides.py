@@ -94,3 +94,9 @@ def test_what_is_neither_a_package_nor_a_graph(tmp_path):
     (tmp_path / "text.onnx").write_text("no graph", encoding="utf-8")
     with pytest.raises(DamagedArtifactError, match=r"text\.onnx"):
         open_side("base", tmp_path / "text.onnx")
+
+
+def test_of_a_package_with_variants_a_side_is_the_one_of_the_device(varied, cpu, npu):
+    variant = open_side("base", varied.folder, npu)
+    assert (variant.path, variant.package.precision) == (varied.folder / "npu", "a16w8")
+    assert open_side("base", varied.folder, cpu).path == varied.folder

@@ -124,6 +124,7 @@ def findings() -> dict[str, Any]:
             DeviceRow(
                 device="cpu-1t",
                 title="One core",
+                variant="candidate",
                 evidence="run",
                 scored=True,
                 timed=True,
@@ -133,6 +134,7 @@ def findings() -> dict[str, Any]:
             DeviceRow(
                 device="web-wasm",
                 title="Browser",
+                variant="candidate",
                 evidence="emulated",
                 scored=False,
                 timed=False,

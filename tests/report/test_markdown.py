@@ -1,10 +1,12 @@
 """report.md: the verdict first, every figure with its evidence."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edgelr.report.markdown import found_line, report_markdown, verdict_line
+from edgelr.report.stage import report_document
 
 
 @pytest.mark.parametrize(
@@ -144,3 +146,23 @@ def test_what_costs_are_counted_by_is_told(document: dict[str, Any]) -> None:
     assert "| multiply-accumulates a token |" in report_markdown(document)
     document["plan"]["unit"] = "window and its transcript"
     assert "| multiply-accumulates a window and its transcript |" in report_markdown(document)
+
+
+def test_a_variant_is_told_with_its_size_and_where_it_is_timed(findings: dict[str, Any]) -> None:
+    verdict, packages = findings["verdict"], findings["packages"]
+    rows = [replace(row, device="gpu", evidence="run") for row in verdict.latency if "128" in row.shape]
+    rows = [replace(row, variant="half") if row.variant == "candidate" else row for row in rows]
+    document = report_document(
+        **{
+            **findings,
+            "packages": {**packages, "half": packages["candidate"]},
+            "verdict": replace(verdict, latency=(*verdict.latency, *rows)),
+        }
+    )
+    assert "0.80 of dense-int8, half 16.00 MB; ×2.00" in verdict_line(document)
+    latency = section(report_markdown(document), "Latency").splitlines()
+    assert latency[0].startswith("| device | shape | dense-fp32 | dense-int8 | candidate | half |")
+    (line,) = [line for line in latency if line.startswith("| gpu | 1x128 |")]
+    assert line.endswith("| – | 32.00 / 48.00 / 64.00 (run, 200) | ×2.00 (run, half) | ×1.25 (run, half) |")
+    ratios = [row["variant"] for row in document["ratios"] if row.get("device") == "gpu"]
+    assert ratios == ["half", "half"]

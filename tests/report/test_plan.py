@@ -1,6 +1,7 @@
 from edgelr.artifact_files import read_plan, read_survey
 from edgelr.progress import Progress
-from edgelr.report.plan import plan_document, print_plan, write_pictures
+from edgelr.recipe.load import load_recipe
+from edgelr.report.plan import plan_document, print_plan, print_variants, write_pictures
 
 
 def artifacts(built):
@@ -46,3 +47,11 @@ def test_the_pictures_show_every_layer_and_kind(built, tmp_path):
     assert all(site.name in layers for site in plan.sites)
     assert "kept share" in curve
     assert "attention.self.query (64 x 64)" in spectra
+
+
+def test_variants_are_told_before_any_is_built(tiny_recipe, capsys):
+    text = tiny_recipe.read_text() + "variants: {npu: {quantize: {scheme: a16w8}}}\n"
+    tiny_recipe.write_text(text)
+    print_variants(load_recipe(tiny_recipe), Progress(plain=True))
+    shown = capsys.readouterr().err
+    assert "variant npu: a16w8, built for devices that accept that and not int8-dynamic" in shown

@@ -22,7 +22,7 @@ CHIP = load_devices()["qnn-sm8550"]
 def test_other_devices_have_nothing_to_compile(
     make_package: Callable[..., Package], cpu: Device, tmp_path: Path
 ) -> None:
-    assert compile_ahead(make_package(), [cpu, load_devices()["ios-coreml"]], tmp_path) == []
+    assert compile_ahead({"candidate": make_package()}, [cpu, load_devices()["ios-coreml"]], tmp_path) == []
     assert list(tmp_path.glob("qnn")) == []
 
 
@@ -30,13 +30,14 @@ def test_other_devices_have_nothing_to_compile(
 def test_every_size_is_compiled_and_computes_the_same(
     make_package: Callable[..., Package], tmp_path: Path
 ) -> None:
-    package = make_package()
+    package = make_package(precision="a16w8")
     package = replace(package, settings={**package.settings, SHAPES: "8"})
-    written = compile_ahead(package, [CHIP], tmp_path / "out")
+    packages = {"dense-fp32": make_package("dense"), "candidate": make_package("other"), "npu": package}
+    written = compile_ahead(packages, [CHIP], tmp_path / "out")
     longest = package.settings["max_tokens"]
     assert [path.relative_to(tmp_path / "out").as_posix() for path in written] == [
-        "qnn/sm8550/model-1x8.onnx",
-        f"qnn/sm8550/model-1x{longest}.onnx",
+        "qnn/npu/sm8550/model-1x8.onnx",
+        f"qnn/npu/sm8550/model-1x{longest}.onnx",
     ]
     feeds = {"input_ids": np.arange(4, 12)[None], "attention_mask": np.ones((1, 8), np.int64)}
     right = open_session(model_path(package), CHIP, sizes=({"batch": 1, "tokens": 8},)).run(None, feeds)

@@ -281,3 +281,46 @@ def test_layers_may_have_precisions_of_their_own(package: Package, reseal: Make)
         path.write_text(content, encoding="utf-8")
         with pytest.raises(DamagedArtifactError, match=r"quantization.json"):
             precisions(mixed)
+
+
+# --- variants ---------------------------------------------------------------------------------------
+
+
+def test_a_variant_is_named_and_no_part_of_what_a_device_downloads(varied: Package, package: Package) -> None:
+    opened = open_package(varied.folder)
+    assert opened == varied
+    assert list(opened.variants) == ["npu"]
+    assert opened.files == package.files
+    assert opened.cost == package.cost
+    assert open_package(varied.folder / "npu").precision == "a16w8", "it is a package like any other"
+
+
+def test_without_variants_a_manifest_is_what_it_always_was(package: Package) -> None:
+    assert "variants" not in json.loads((package.folder / "package.json").read_text())
+
+
+def test_the_seal_of_a_package_is_over_that_of_its_variant(varied: Package) -> None:
+    variant = varied.folder / "npu"
+    (variant / "session.json").write_text("{}")
+    assert open_package(varied.folder) == varied, "that one file may change"
+    (variant / "model.onnx").write_bytes(b"another")
+    with pytest.raises(DamagedArtifactError, match=r"npu/model\.onnx was changed"):
+        open_package(variant)
+    manifest = variant / "package.json"
+    manifest.write_text(manifest.read_text().replace('"a16w8"', '"fp32"'))
+    with pytest.raises(DamagedArtifactError, match=r"npu/package\.json was changed"):
+        open_package(varied.folder)
+
+
+def test_a_variant_may_be_deleted_but_not_added(varied: Package) -> None:
+    (varied.folder / "npu").rename(varied.folder / "gpu")
+    with pytest.raises(DamagedArtifactError, match=r"gpu/.* is not in package\.json"):
+        open_package(varied.folder)
+    shutil.rmtree(varied.folder / "gpu")
+    assert open_package(varied.folder) == varied
+
+
+def test_a_variant_is_inside_its_package(varied: Package) -> None:
+    change_manifest(varied, lambda document: document.update(variants={"..": "0" * 64}))
+    with pytest.raises(DamagedArtifactError, match="names a file outside its folder"):
+        open_package(varied.folder)

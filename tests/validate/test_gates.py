@@ -276,3 +276,36 @@ def test_a_provider_that_no_device_has_is_not_passed() -> None:
         (),
         ("not evaluated: share of work on NNAPI >= 0.1: no device that was measured gives NNAPI a node",),
     )
+
+
+# --- variants ---------------------------------------------------------------------------------------
+
+
+def test_a_metric_holds_for_every_package_that_is_released() -> None:
+    gate = MetricGate(metric="mrr@10", max_drop=0.1)
+    sizes = {**MEASURED.sizes, "npu": 30_000_000}
+    rows = (*MEASURED.accuracy, accuracy("npu", 0.60))
+    found, notes = evaluate_gates([gate], replace(MEASURED, accuracy=rows, sizes=sizes))
+    assert notes == ()
+    assert [(row.gate.partition(" (")[2], row.passed) for row in found] == [
+        ("cpu-1t)", True),
+        ("cpu-4t)", True),
+        ("cpu-1t, npu)", False),
+    ]
+    assert evaluate_gates([gate], replace(MEASURED, sizes=sizes)) == (
+        (),
+        ("not evaluated: mrr@10 drop to dense <= 0.1: npu was scored on no device",),
+    )
+
+
+def test_a_device_is_gated_by_the_package_that_it_takes() -> None:
+    rows = (*MEASURED.latency, latency("half", 16, 3.0, "gpu"))
+    placement = (replace(placed("gpu", 1.0, 1.0, 1), variant="half"),)
+    gates = (
+        LatencyGate(latency="p90_ms", device="gpu", max=2.0),
+        PlacementGate.model_validate({"placement": {"provider": "QNN", "min_share": 1.0}}),
+        size(max=20.0),
+    )
+    found, _ = evaluate_gates(gates, replace(MEASURED, latency=rows, placement=placement))
+    assert [row.value for row in found] == [3.0, 1.0, 20.0], "size is that of the candidate"
+    assert found[1].gate == "share of work on QNN >= 1 (gpu, half)"

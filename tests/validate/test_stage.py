@@ -195,7 +195,7 @@ def test_no_device_is_measured_when_another_one_refuses(
 ) -> None:
     measured: list[str] = []
     monkeypatch.setattr(
-        "edgelr.validate.stage._measure", lambda packages, device, *_: measured.append(device.name)
+        "edgelr.validate.stage._measure", lambda taken, *_: measured.append(taken.device.name)
     )
     npu = replace(cpu, name="npu", accepts=("a16w8",))
     with pytest.raises(UsageError, match="npu accepts a16w8"):
@@ -204,33 +204,6 @@ def test_no_device_is_measured_when_another_one_refuses(
 
 
 # --- faults -----------------------------------------------------------------------------------------
-
-
-def test_an_unknown_variant_and_no_candidate_are_named(
-    make_package: Make, cpu: Device, tmp_path: Path
-) -> None:
-    package = make_package()
-    with pytest.raises(UsageError, match=r"unknown variant 'dense-fp16'(.|\n)*known are dense-fp32"):
-        validate(
-            {"candidate": package, "dense-fp16": package}, [cpu], settings(), tmp_path / "verdict", QUIET
-        )
-    with pytest.raises(UsageError, match="no candidate"):
-        validate({"dense-fp32": package}, [cpu], settings(), tmp_path / "verdict", QUIET)
-
-
-def test_packages_that_cannot_be_compared_are_named(make_package: Make, cpu: Device, tmp_path: Path) -> None:
-    package, other = make_package("one"), make_package("two")
-    others = replace(other, files={**other.files, "examples.jsonl": "0" * 64})
-    with pytest.raises(UsageError, match=r"two \(dense-fp32\) and .*one have different examples"):
-        validate({"candidate": package, "dense-fp32": others}, [cpu], settings(), tmp_path / "verdict", QUIET)
-    with pytest.raises(UsageError, match="dense-fp32 is for the task translation"):
-        validate(
-            {"candidate": package, "dense-fp32": replace(other, task="translation")},
-            [cpu],
-            settings(),
-            tmp_path / "verdict",
-            QUIET,
-        )
 
 
 def test_lengths_the_package_would_cut_are_left_out(make_package: Make, cpu: Device, tmp_path: Path) -> None:
@@ -258,3 +231,33 @@ def test_a_layer_with_a_precision_that_the_device_does_not_take(
     npu = replace(cpu, accepts=("a16w8",))
     with pytest.raises(UsageError, match="the candidate is fp32, cpu-1t accepts a16w8"):
         validate({"candidate": mixed}, (npu,), Validation(seconds=0.1), tmp_path, Progress(quiet=True))
+
+
+# --- variants ---------------------------------------------------------------------------------------
+
+
+def test_each_device_is_measured_with_its_own_package(
+    variants: dict[str, Package], make_package: Make, cpu: Device, tmp_path: Path
+) -> None:
+    phone = replace(load_devices()["ios-coreml"], accepts=("a16w8",))
+    gates = ({"metric": "cosine", "min": 0.5}, {"placement": {"provider": "CoreML", "min_share": 0.9}})
+    packages = {**variants, "npu": make_package("npu", precision="a16w8", noise=0.1)}
+    found = validate(packages, [cpu, phone], settings(*gates, tokens=(4,)), tmp_path / "verdict", QUIET)
+    assert [(row.device, row.variant) for row in found.devices] == [
+        ("cpu-1t", "candidate"),
+        ("ios-coreml", "npu"),
+    ]
+    assert {row.variant for row in found.placement if row.device == "ios-coreml"} == {"npu"}
+    assert {row.variant for row in found.placement if row.device == "cpu-1t"} == set(variants)
+    assert {row.variant for row in found.latency} == set(variants), (
+        "no time is spent on it where none is needed"
+    )
+    assert {row.variant for row in found.accuracy} == set(packages)
+    assert [(row.gate, row.passed) for row in found.gates] == [
+        ("cosine >= 0.5 (cpu-1t)", True),
+        ("cosine >= 0.5 (cpu-1t, npu)", True),
+        ("share of work on CoreML >= 0.9 (ios-coreml, npu)", True),
+    ]
+    assert list(found.sizes)[-1] == "npu"
+    assert "npu is scored here, as its own devices score nothing (cpu-1t)" in found.notes
+    assert any(note.startswith("cosine, npu less dense-fp32: -") for note in found.notes)
