@@ -102,7 +102,7 @@ def takers(recipe: Recipe, recipe_path: Path, devices: Sequence[Device]) -> dict
     if None not in found:
         message = (
             f"every device of this build takes one ({', '.join(each.name for each in devices)}), and nothing "
-            "would test the recipe's own package: add a device that does, such as cpu-1t"
+            "would test the recipe's own package: add a device that takes that, such as cpu-1t"
         )
         raise fault(recipe_path, "variants", message)
     return found

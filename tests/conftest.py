@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -290,6 +291,28 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, pairs_file
     recipe.write_text(TINY_RECIPE.format(model=tiny_model, pairs=pairs_file), encoding="utf-8")
     build(recipe, home / "tiny")
     return home
+
+
+VARIANT = """\
+variants:
+  npu:
+    export: {operators: plain, shapes: {tokens: [8]}}
+    quantize: {scheme: a16w8, min_cosine: 0.5}
+"""
+
+
+@pytest.fixture(scope="session")
+def add_variant() -> Callable[[Path], None]:
+    """Give a recipe the variant ``npu``, and a profile next to it that takes it on any host: ``phone``."""
+
+    def add(recipe: Path) -> None:
+        recipe.write_text(recipe.read_text(encoding="utf-8") + VARIANT, encoding="utf-8")
+        text = (Path(__file__).parents[1] / "devices" / "ios-coreml.yaml").read_text(encoding="utf-8")
+        profile = re.sub(r"accepts:.*", "accepts: [a16w8]", text.replace("name: ios-coreml", "name: phone"))
+        (recipe.parent / "devices").mkdir()
+        (recipe.parent / "devices" / "phone.yaml").write_text(profile, encoding="utf-8")
+
+    return add
 
 
 @pytest.fixture

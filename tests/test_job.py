@@ -38,3 +38,15 @@ def test_a_precision_that_the_device_does_not_take_is_told(tiny_recipe, tmp_path
     (tmp_path / "devices" / "exact.yaml").write_text(profile)
     with pytest.raises(UsageError, match=r"'exact' does not accept int8-dynamic \(it accepts fp32\)"):
         job(tiny_recipe, tmp_path / "out", ("exact",))
+
+
+def test_a_recipes_own_package_is_never_released_untested(tiny_recipe, add_variant, tmp_path):
+    add_variant(tiny_recipe)
+    words = r"tiny\.yaml:22: variants: every device of this build takes one \(phone\), and nothing would test"
+    with pytest.raises(UsageError, match=words):
+        job(tiny_recipe, tmp_path / "out", ("phone",))
+    takes = job(tiny_recipe, tmp_path / "out", ("phone", "cpu-1t")).takes
+    assert {name: [each.name for each in devices] for name, devices in takes.items()} == {
+        "npu": ["phone"],
+        None: ["cpu-1t"],
+    }

@@ -47,3 +47,23 @@ def test_onnx_runtimes_own_format_is_written_compared_and_told(rebuilt):
     assert report.document["ort_bytes"]["ort/model.ort"] > 0
     assert any(warning.startswith("ort/ computes") for warning in report.document["warnings"])
     assert "| `ort/model.ort` |" in (report.out / "report.md").read_text()
+
+
+def test_a_variant_is_made_by_its_own_sections_for_a_device_that_takes_it(rebuilt, add_variant, monkeypatch):
+    add_variant(rebuilt / "tiny.yaml")
+    seen = []
+
+    def export(job, source, tuned, macs):
+        seen.append((tuned, job.recipe.export.operators))
+        return "fp32"
+
+    def quantize(job, package, source):
+        seen.append((package, job.recipe.quantize.scheme))
+        return "small"
+
+    monkeypatch.setattr(package_stages, "export", export)
+    monkeypatch.setattr(package_stages, "quantize", quantize)
+    for devices, made in ((("cpu-1t", "phone"), {"npu": "small"}), (("cpu-1t",), {})):
+        job = open_job(rebuilt / "tiny.yaml", rebuilt / "tiny", devices, None, Progress(quiet=True))
+        assert package_stages.variants(job, "source", "tuned", 1) == made
+    assert seen == [("tuned", "plain"), ("fp32", "a16w8")], "whatever the recipe's own are"

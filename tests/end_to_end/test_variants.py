@@ -1,41 +1,27 @@
 """One recipe and one tuned model: a package for processors, and in it a variant for an NPU."""
 
 import json
-import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgelr.device.load import load_devices
 from edgelr.device.prepared import missing
-from edgelr.errors import UsageError
 from edgelr.outcome import Report
 from edgelr.pipeline import build
 from edgelr.runtime.package import open_package
 
 CHIP = load_devices()["qnn-sm8550"]
-VARIANT = """\
-variants:
-  npu:
-    export: {operators: plain, shapes: {tokens: [8]}}
-    quantize: {scheme: a16w8, min_cosine: 0.5}
-"""
-PHONE = re.sub(
-    r"accepts:.*",
-    "accepts: [a16w8]",
-    (Path(__file__).parents[2] / "devices" / "ios-coreml.yaml").read_text().replace("ios-coreml", "phone"),
-)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def home(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(built: Path, add_variant: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built recipe, with a variant, and a profile that takes it wherever these tests run."""
     home = Path(shutil.copytree(built, tmp_path_factory.mktemp("variants") / "built"))
-    recipe = home / "tiny.yaml"
-    recipe.write_text(recipe.read_text() + VARIANT)
-    (home / "devices").mkdir()
-    (home / "devices" / "phone.yaml").write_text(PHONE)
+    add_variant(home / "tiny.yaml")
     return home
 
 
@@ -87,12 +73,6 @@ def test_where_no_device_takes_it_there_is_none(report: Report, home: Path) -> N
     assert json.loads((again.package / "package.json").read_text()).get("variants") is None
     assert list(again.document["sizes"]) == ["dense-fp32", "dense-int8", "candidate"]
     assert all(row["reused"] for row in again.document["stages"] if row["stage"] != "validate")
-
-
-def test_the_package_itself_is_never_released_untested(home: Path) -> None:
-    words = r"tiny\.yaml:22: variants: every device of this build takes one \(phone\), and nothing would test"
-    with pytest.raises(UsageError, match=words):
-        build(home / "tiny.yaml", home / "tiny", devices=("phone",))
 
 
 @pytest.mark.skipif(missing(CHIP) is not None, reason="pip install onnxruntime-qnn")
