@@ -42,7 +42,7 @@ def test_a_precision_that_the_device_does_not_take_is_told(tiny_recipe, tmp_path
 
 def test_a_recipes_own_package_is_never_released_untested(tiny_recipe, add_variant, tmp_path):
     add_variant(tiny_recipe)
-    words = r"tiny\.yaml:22: variants: every device of this build takes one \(phone\), and nothing would test"
+    words = r"tiny\.yaml:21: variants: every device of this build takes one \(phone\), and nothing would test"
     with pytest.raises(UsageError, match=words):
         job(tiny_recipe, tmp_path / "out", ("phone",))
     takes = job(tiny_recipe, tmp_path / "out", ("phone", "cpu-1t")).takes

@@ -62,10 +62,7 @@ def validate(
     folder: Path,
     progress: Progress,
 ) -> Verdict:
-    """Measure every package on every device, evaluate the gates; a failed one is in the verdict, not raised.
-
-    A device is measured with the package that is meant for it. A variant whose own devices score nothing, as
-    a simulated NPU, is scored on the first other device that accepts it.
+    """Measure devices with their packages, evaluate gates; one that failed is in the verdict, not raised.
 
     Args:
         packages: By name: ``candidate``, the baselines there are, and the candidate's variants.
