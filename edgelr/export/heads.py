@@ -18,6 +18,8 @@ from onnx import helper, numpy_helper
 
 Array = NDArray[Any]
 
+_PAST_KEY = 6  # of MultiHeadAttention's inputs; the past values follow
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Constant:
@@ -104,7 +106,8 @@ def cut_zero_channels(proto: onnx.ModelProto) -> int:
     graph = _Graph(proto.graph)
     cut = 0
     for node in proto.graph.node:
-        if node.op_type == "MultiHeadAttention":
+        # Keys and values that are kept have the size that is declared of them: tasks/narrow_caches.py.
+        if node.op_type == "MultiHeadAttention" and not any(node.input[_PAST_KEY:]):
             heads = next(attribute.i for attribute in node.attribute if attribute.name == "num_heads")
             cut += _cut_query_key(graph, node, heads) + _cut_value_output(graph, node, heads)
     return cut

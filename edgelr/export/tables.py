@@ -39,6 +39,33 @@ def turn_heads(proto: onnx.ModelProto) -> int:
     return len(turning)
 
 
+def flatten_biases(proto: onnx.ModelProto) -> int:
+    """Store a bias of the logits as ``[tokens]`` where it is ``[1, tokens]``.
+
+    A runtime adds only a flat one in the product itself, and not in a pass of its own over all logits.
+
+    Args:
+        proto: A graph with its weights as initializers, whose outputs have their shapes.
+
+    Returns:
+        How many biases were changed.
+    """
+    graph = proto.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    products = {node.output[0] for node in graph.node if node.op_type == "MatMul"}
+    # Sums that have more axes than the bias: these do not come from it.
+    deep = {value.name for value in graph.output if len(value.type.tensor_type.shape.dim) > 2}
+    changed = 0
+    for node in graph.node:
+        bias = constants.get(next((name for name in node.input if name in constants), ""))
+        read = [name for each in graph.node for name in each.input]
+        fits = node.op_type == "Add" and node.output[0] in deep and bool(products & set(node.input))
+        if fits and bias is not None and list(bias.dims)[:-1] == [1] and read.count(bias.name) == 1:
+            del bias.dims[0]
+            changed += 1
+    return changed
+
+
 def share_tables(proto: onnx.ModelProto) -> int:
     """Look up in the transpose of an equal matrix, in place of each table that has one.
 

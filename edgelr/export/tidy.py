@@ -9,7 +9,7 @@ import onnx
 from edgelr.errors import ExportError
 from edgelr.export.convert import OUTPUT_PREFIX
 from edgelr.export.names import name_layers
-from edgelr.export.tables import turn_heads
+from edgelr.export.tables import flatten_biases, turn_heads
 from edgelr.tasks.task import GraphSpec
 
 
@@ -34,6 +34,7 @@ def tidy(model: Any, spec: GraphSpec, expected_matrices: int) -> onnx.ModelProto
     passes.RemoveUnusedNodesPass()(model)
     proto = onnx_ir.to_proto(model)
     turn_heads(proto)
+    flatten_biases(proto)
     _check_matrices(proto, expected_matrices, spec)
     _name_outputs(proto, spec)
     proto.producer_name, proto.producer_version = "edgelr", ""

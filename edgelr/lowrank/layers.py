@@ -71,22 +71,25 @@ class IntoHeads(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """``[..., in]`` to ``[..., heads * head_size]``."""
         channels = self.narrow(input)
-        return self._padded(channels.reshape(*input.shape[:-1], self.heads, self.size)).flatten(-2)
+        split = channels.reshape(*input.shape[:-1], self.heads, self.size)
+        return _padded(split, self.head_size).flatten(-2)
 
-    def widened(self) -> nn.Linear:
-        """The same layer as a plain linear with rows of zeros, ``weight [heads * head_size, in]``."""
-        wide = nn.Linear(self.in_features, self.out_features, bias=self.narrow.bias is not None)
+    def widened(self, head_size: int | None = None) -> nn.Linear:
+        """The same layer as a plain linear with rows of zeros, ``weight [heads * head_size, in]``.
+
+        Args:
+            head_size: Channels of a head, ``size`` at least; those that the attention code expects when None.
+        """
+        head_size = head_size or self.head_size
+        wide = nn.Linear(self.in_features, self.heads * head_size, bias=self.narrow.bias is not None)
         wide = wide.to(self.narrow.weight)
         with torch.no_grad():
             rows = self.narrow.weight.T.reshape(self.in_features, self.heads, self.size)
-            wide.weight.copy_(self._padded(rows).flatten(-2).T)
+            wide.weight.copy_(_padded(rows, head_size).flatten(-2).T)
             if self.narrow.bias is not None:
-                wide.bias.copy_(self._padded(self.narrow.bias.reshape(self.heads, self.size)).flatten())
+                bias = self.narrow.bias.reshape(self.heads, self.size)
+                wide.bias.copy_(_padded(bias, head_size).flatten())
         return wide
-
-    def _padded(self, channels: Tensor) -> Tensor:
-        """``[..., heads, size]`` to ``[..., heads, head_size]``."""
-        return nn.functional.pad(channels, [0, self.head_size - self.size])
 
 
 class OutOfHeads(nn.Module):
@@ -112,17 +115,26 @@ class OutOfHeads(nn.Module):
         narrow: Tensor = self.narrow(channels.flatten(-2))
         return narrow
 
-    def widened(self) -> nn.Linear:
-        """The same layer as a plain linear with columns of zeros, ``weight [out, heads * head_size]``."""
-        wide = nn.Linear(self.in_features, self.out_features, bias=self.narrow.bias is not None)
+    def widened(self, head_size: int | None = None) -> nn.Linear:
+        """The same layer as a plain linear with columns of zeros, ``weight [out, heads * head_size]``.
+
+        Args:
+            head_size: As of ``IntoHeads.widened``.
+        """
+        head_size = head_size or self.head_size
+        wide = nn.Linear(self.heads * head_size, self.out_features, bias=self.narrow.bias is not None)
         wide = wide.to(self.narrow.weight)
         with torch.no_grad():
             columns = self.narrow.weight.reshape(self.out_features, self.heads, self.size)
-            padded = nn.functional.pad(columns, [0, self.head_size - self.size])
-            wide.weight.copy_(padded.flatten(1))
+            wide.weight.copy_(_padded(columns, head_size).flatten(1))
             if self.narrow.bias is not None:
                 wide.bias.copy_(self.narrow.bias)
         return wide
+
+
+def _padded(channels: Tensor, head_size: int) -> Tensor:
+    """``[..., heads, size]`` to ``[..., heads, head_size]``."""
+    return nn.functional.pad(channels, [0, head_size - channels.shape[-1]])
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> nn.Module:

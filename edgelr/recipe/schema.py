@@ -268,8 +268,9 @@ class Validation(Section):
         ge=0,
         le=600,
         description="time to find out whether a variant is faster on a device with other session settings, "
-        "which its package then has in session.json, such as 6; 0: ONNX Runtime's own. Graphs that edgelr "
-        "exports are fused already and gain nothing on x86; ONNX files from elsewhere may",
+        "which its package then has in session.json, such as 6; 0: ONNX Runtime's own. Decoders gain on "
+        "several threads, which sleep between small products if they are not told to wait a little; ONNX "
+        "files from elsewhere may gain by other rewrites of the graph",
     )
     gates: tuple[Gate, ...] = ()
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from edgelr.artifact_files import write_json
 from edgelr.artifacts import Package
+from edgelr.device.host import threads_used
 from edgelr.device.schema import Device
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.runtime.variants import measured_on
 from edgelr.session_rows import SessionRow, Sessions
-from edgelr.sessions.search import Off, Times, choose_rewrites, entries_of
+from edgelr.sessions.search import Choice, Times, choose_settings, entries_of, names_for
 from edgelr.timing.lengths import shape_text
 from edgelr.timing.rounds import Case, measure_rounds
 from edgelr.writing import writing
@@ -68,18 +69,20 @@ def _rows(
 ) -> Iterator[SessionRow]:
     label = f"session settings of {variant}"
 
-    def measure(choices: Sequence[Off]) -> Times:
+    def measure(choices: Sequence[Choice]) -> Times:
         return _measure(package, device, choices, lengths, seconds / 2, progress, label)
 
-    off, times = choose_rewrites(measure)
-    if off:
-        progress.note(f"{variant} is faster on {device.name} without {', '.join(off)}")
-    for length, default_ms, tuned_ms in zip(lengths, times[()], times[off], strict=True):
+    choice, times = choose_settings(measure, names_for(threads_used(device)))
+    entries = entries_of(choice)
+    if entries:
+        told = ", ".join(f"{name}={value}" for name, value in entries.items())
+        progress.note(f"{variant} is faster on {device.name} with {told}")
+    for length, default_ms, tuned_ms in zip(lengths, times[()], times[choice], strict=True):
         yield SessionRow(
             variant=variant,
             device=device.name,
             shape=shape_text(length, kind_of(package).UNIT),
-            entries=entries_of(off),
+            entries=entries,
             default_ms=default_ms,
             tuned_ms=tuned_ms,
         )
@@ -88,7 +91,7 @@ def _rows(
 def _measure(
     package: Package,
     device: Device,
-    choices: Sequence[Off],
+    choices: Sequence[Choice],
     lengths: Sequence[int],
     seconds: float,
     progress: Progress,

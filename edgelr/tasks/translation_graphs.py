@@ -20,6 +20,7 @@ from edgelr.tasks.encoder_decoder import (
     next_token,
     step_arguments,
 )
+from edgelr.tasks.narrow_caches import with_narrow_caches
 from edgelr.tasks.task import Batch, GraphSpec
 
 _MASKED = -1.0e9  # added to the scores of padding; finite, so that a fully masked row is no NaN
@@ -89,6 +90,7 @@ def graph_specs(model: nn.Module, cases: Sequence[tuple[Batch, Tensor]]) -> list
         cases: Source batches of several shapes, and tokens of the decoder for each ``[batch, target]``, start
             token first, one more than the largest of ``encoder_decoder.STEPS`` at least.
     """
+    model = with_narrow_caches(model)
     encoder, decoder = EncoderGraph(model), DecoderGraph(model)
     sources = [batch for batch, _ in cases]
     crossing = cross_projections(encoder, sources[0])

@@ -17,11 +17,10 @@ from edgelr.device.schema import Device
 from edgelr.kinds.kind import kind_of
 from edgelr.progress import Progress
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
+from edgelr.timing.spinning import calmed
 
 ROUNDS = 10
 WARM_SHARE = 0.25  # of a case's time, at most, for its warm-up; on top of it
-# Threads of the session that ran last would burn the cores that the next one is timed on.
-_NO_SPINNING = {"session.intra_op.allow_spinning": "0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +119,8 @@ def _run(worker: Worker, do: str, case: Case, seconds: float) -> dict[str, Any]:
 
 
 def _entries(case: Case) -> dict[str, str]:
-    return {**case.opens.get("entries", {}), **case.entries, **_NO_SPINNING}
+    # Threads of the session that ran last would burn the cores that the next one is timed on.
+    return calmed({**case.opens.get("entries", {}), **case.entries})
 
 
 def _session(case: Case) -> str:

@@ -3,16 +3,19 @@ r"""How fast translation packages write, next to CTranslate2's int8, which is wh
     python scripts/benchmarks/translation.py --speed-shape --out build/benchmarks     # OPUS-MT's shape
     python scripts/benchmarks/translation.py convert build/benchmarks/opus-shape build/benchmarks/opus-ct2
     python scripts/benchmarks/translation.py plain build/benchmarks/opus-shape build/mine/package build/plain
+    python scripts/benchmarks/translation.py heads build/benchmarks/opus-shape build/mine/package build/heads
+    python scripts/benchmarks/translation.py tune build/dense/package build/heads     # settings of each side
     python scripts/benchmarks/translation.py --package dense-int8=build/dense/package \
-        --package candidate=build/mine/package --ctranslate2 build/benchmarks/opus-ct2
+        --package candidate=build/heads --ctranslate2 build/benchmarks/opus-ct2
 
 Every side has a process of its own, with the same number of threads, and gets the same source ids. It writes
 greedily, exactly as many tokens as the source has, whether or not it would have ended sooner. In each round
-every side is timed once at every length, the sides of a length one after the other in a random order. The
-ratio to CTranslate2 is the geometric mean over rounds of that of a round's medians, with the bootstrap over
-rounds. Threads do not spin while they wait (``--spinning`` lets them, on all sides). The time to the first
-token is, for CTranslate2, that of a call that writes only one. The host should do nothing else meanwhile.
-Prints tables, writes JSON.
+every side is timed once at every length, the sides of a length one after the other in a random order. A ratio
+is the geometric mean over rounds of that of a round's medians, with the bootstrap over rounds. Threads do not
+spin while they wait (``--spinning`` lets them, on all sides) but as ``tune`` has found best for a package at
+a number of threads, by the search of stage sessions. The time to the first token is, for CTranslate2, that of
+a call that writes only one. The host should do nothing else meanwhile; ``--append`` adds to the last table,
+so that it can be made in pieces. Prints tables, writes JSON.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from edgelr.report.markdown import table
 from edgelr.timing.process import PATIENCE_SECONDS, Worker, ask, running_worker
 
 CTRANSLATE2 = "ctranslate2-int8"
+BASES = (CTRANSLATE2, "dense-int8")  # what the others are held against
 WORKER = (sys.executable, "-P", str(Path(__file__).with_name("translation_worker.py")))
 LENGTHS = (8, 20, 60)
 FIRST_ID = 8  # those before are special in every vocabulary there is
@@ -73,7 +77,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One side at one length; milliseconds are of one sentence, of the first token those of the batch."""
+    """One side at one length; milliseconds are of one sentence, of the first token those of the batch.
+
+    ``ratios`` are to the sides of ``BASES``, each with its 95 % interval.
+    """
 
     threads: int
     tokens: int
@@ -84,8 +91,7 @@ class Row:
     p90_ms: float
     first_token_ms: float
     calls: int
-    ratio: float | None
-    ratio_ci95: tuple[float, float] | None
+    ratios: dict[str, tuple[float, float, float]]
     round_tokens_per_s: list[float]
 
 
@@ -113,7 +119,7 @@ Times = dict[tuple[str, Shape], list[dict[str, list[float]]]]
 @click.option("--ctranslate2", type=click.Path(path_type=Path, exists=True), help="As `convert` writes it.")
 @click.option("--threads", type=int, multiple=True, default=(1, 2), show_default=True)
 @click.option("--length", "lengths", type=int, multiple=True, default=LENGTHS, show_default=True)
-@click.option("--batch", is_flag=True, help="Also eight sentences a call.")
+@click.option("--batch", "batches", type=int, multiple=True, default=(1,), help="Sentences a call.")
 @click.option("--beams", default=1, show_default=True, help="More than one: beam search, on all sides.")
 @click.option("--rounds", default=15, show_default=True)
 @click.option("--seconds", default=1.0, show_default=True, help="Of a block; it has at least one call.")
@@ -121,9 +127,16 @@ Times = dict[tuple[str, Shape], list[dict[str, list[float]]]]
 @click.option("--eos", default=0, show_default=True, help="The id that ends a source.")
 @click.option("--spinning", is_flag=True, help="Threads spin while they wait, on all sides.")
 @click.option("--speed-shape", is_flag=True, help="Only write OUT/opus-shape, a model with random weights.")
+@click.option("--append", is_flag=True, help="To what OUT/translation.json holds.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), show_default=True)
 @click.pass_context
-def main(context: click.Context, out: Path, packages: tuple[str, ...], **given: Any) -> None:  # noqa: ANN401
+def main(  # noqa: ANN201
+    context: click.Context,
+    out: Path,
+    packages: tuple[str, ...],
+    append: bool,
+    **given: Any,  # noqa: ANN401
+):
     """Time every side, print the tables, write OUT/translation.json."""
     if context.invoked_subcommand is not None:
         return
@@ -136,24 +149,26 @@ def main(context: click.Context, out: Path, packages: tuple[str, ...], **given: 
         print(f"written to {out / 'opus-shape'}")
         return
     sides, threads = sides_of(packages, given.pop("ctranslate2")), given.pop("threads")
-    settings = Settings(batches=(1, 8) if given.pop("batch") else (1,), **given)
+    settings = Settings(**given)
     rows, processes = [], []
     for count in threads:
         found, started = measure(sides, count, settings, Progress())
         rows += found
         processes += started
-    print(table_of_speeds(rows), table_of_processes(processes), sep="\n\n")
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "translation.json"
-    document = {
+    run = {
         "host": {**describe_host(), **host_state()},
         "sides": {side.name: str(side.folder) for side in sides},
         "settings": asdict(settings),
         "rows": [asdict(row) for row in rows],
         "processes": [asdict(process) for process in processes],
     }
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(f"\nwritten to {path}")
+    path = out / "translation.json"
+    runs = [*(json.loads(path.read_text(encoding="utf-8"))["runs"] if append else []), run]
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
+    rows = [Row(**row) for each in runs for row in each["rows"]]
+    processes = [Process(**process) for process in runs[-1]["processes"]]
+    print(table_of_speeds(rows), table_of_processes(processes), f"written to {path}", sep="\n\n")
 
 
 @main.command()
@@ -177,6 +192,33 @@ def plain(folder: Path, package: Path, out: Path) -> None:
 
     translation_models.write_plain_int8(folder, package, out)
     print(f"written to {out}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("package", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.Path(path_type=Path))
+def heads(folder: Path, package: Path, out: Path) -> None:
+    """A package of FOLDER's shape with smaller heads and two factors elsewhere, like PACKAGE, in OUT."""
+    import translation_models
+
+    translation_models.write_small_heads(folder, package, out)
+    print(f"written to {out}")
+
+
+@main.command()
+@click.argument("packages", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--threads", type=int, multiple=True, default=(1, 2), show_default=True)
+@click.option("--length", "lengths", type=int, multiple=True, default=LENGTHS, show_default=True)
+@click.option("--seconds", default=12.0, show_default=True, help="Measuring time a package and device.")
+def tune(
+    packages: tuple[Path, ...], threads: tuple[int, ...], lengths: tuple[int, ...], seconds: float
+) -> None:
+    """Write the session settings into PACKAGES that are best at each number of threads."""
+    import translation_models
+
+    for folder in packages:
+        print(folder, translation_models.tune(folder, threads, lengths, seconds))
 
 
 def sides_of(packages: Sequence[str], ctranslate2: Path | None) -> list[Side]:
@@ -269,7 +311,7 @@ def rows_of(sides: Sequence[Side], shapes: Sequence[Shape], threads: int, times:
         for name, found in speeds.items():
             calls = np.concatenate([block["total_ms"] for block in times[name, shape]]) / batch
             firsts = np.concatenate([block["first_ms"] for block in times[name, shape]])
-            ratio = None if CTRANSLATE2 not in speeds else ratio_of(found, speeds[CTRANSLATE2])
+            ratios = {base: ratio_of(found, speeds[base]) for base in BASES if base in speeds}
             rows.append(
                 Row(
                     threads=threads,
@@ -281,8 +323,7 @@ def rows_of(sides: Sequence[Side], shapes: Sequence[Shape], threads: int, times:
                     p90_ms=float(np.percentile(calls, 90)),
                     first_token_ms=float(np.median(firsts)),
                     calls=len(calls),
-                    ratio=None if ratio is None else ratio[0],
-                    ratio_ci95=None if ratio is None else ratio[1:],
+                    ratios=ratios,
                     round_tokens_per_s=found,
                 )
             )
@@ -300,11 +341,13 @@ def table_of_speeds(rows: Sequence[Row]) -> str:
     columns = ("threads", "tokens", "batch", "side", "tokens/s", "ms p50", "ms p90", "first token ms")
     cells = []
     for row in rows:
-        low, high = row.ratio_ci95 or (math.nan, math.nan)
-        ratio = "-" if row.ratio is None else f"{row.ratio:.2f} [{low:.2f}, {high:.2f}]"
+        told = (
+            "{:.2f} [{:.2f}, {:.2f}]".format(*row.ratios[base]) if base in row.ratios else "-"
+            for base in BASES
+        )
         times = (f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.first_token_ms))
-        cells.append((row.threads, row.tokens, row.batch, row.side, f"{row.tokens_per_s:.0f}", *times, ratio))
-    return table((*columns, f"× {CTRANSLATE2}"), cells)
+        cells.append((row.threads, row.tokens, row.batch, row.side, f"{row.tokens_per_s:.0f}", *times, *told))
+    return table((*columns, *(f"× {base}" for base in BASES)), cells)
 
 
 def table_of_processes(processes: Sequence[Process]) -> str:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 VOCABULARY = 58101
+# As many numbers as uniform ranks leave at ``keep: {parameters: 0.35}``: every attention has 24 of its 64
+# channels a head, where two factors of rank 96 would have been.
+HEAD_CHANNELS, FEED_FORWARD_RANK, VOCABULARY_RANK = 24, 128, 160
+IN_INT8 = {  # what runs on all tokens of a text at once
+    "encoder.layers.*": "int8-dynamic",
+    "decoder.layers.*.encoder_attn.[kv]_proj*": "int8-dynamic",
+}
 SPECIAL = ("</s>", "<unk>")  # the first ids, as OPUS-MT has them; <pad> is the last
 
 
@@ -141,6 +148,116 @@ def write_plain_int8(folder: Path, package: Path, out: Path) -> None:
         gates=(),
         accuracy={},
     )
+
+
+def write_small_heads(folder: Path, package: Path, out: Path) -> None:
+    """A package whose attention heads are smaller, with two factors for all else, of random numbers.
+
+    Which heads a plan makes smaller depends on what a model has learned; how fast they are does not.
+
+    Args:
+        folder: The dense model, in Hugging Face's layout.
+        package: A package of the same model: its texts are taken.
+        out: A new folder.
+    """
+    import tempfile
+
+    import torch
+
+    from edgelr.artifacts import SPLITS, Source
+    from edgelr.examples import Translation, write_examples
+    from edgelr.export.label import Label
+    from edgelr.export.stage import export
+    from edgelr.lowrank.checkpoint import save_factored
+    from edgelr.lowrank.reduce import restructure
+    from edgelr.progress import Progress
+    from edgelr.quantize.stage import quantize
+    from edgelr.recipe.quantize import Quantize
+    from edgelr.recipe.schema import Export
+    from edgelr.recipe.tasks import Translate
+    from edgelr.runtime.examples import folder_examples
+    from edgelr.tasks import translation
+
+    model = translation.load_model(folder)
+    reductions = _small_heads(model)
+    restructure(model, reductions)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in (each for each in model.parameters() if each.ndim == 2):
+            parameter.normal_(0, parameter.shape[1] ** -0.5)
+    examples = folder_examples(package, Translation)
+    data = {"source": "file", "path": "opus-shape.tsv"}
+    task = Translate.model_validate({"type": "translation", "data": data, "max_tokens": 64})
+    out.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        for split in SPLITS:
+            write_examples(home / "data" / f"{split}.jsonl", examples)
+        source = Source(
+            folder=home,
+            model_folder=folder,
+            fingerprint="0" * 64,
+            title=folder.name,
+            license=None,
+            counts={split: len(examples) for split in SPLITS},
+        )
+        factored = save_factored(model, home / "factored", reductions=reductions, method="random")
+        (home / "fp32").mkdir()
+        label, progress = Label(name=out.name, task=task, macs=0), Progress()
+        written = export(source, factored, label, Export(), home / "fp32", progress)
+        settings = {"scheme": "weight-int4", "layers": IN_INT8, "vocabulary": "int4", "min_cosine": 0.01}
+        quantize(written, Quantize.model_validate(settings), out, progress)
+
+
+def _small_heads(model):  # noqa: ANN001, ANN202 - torch and transformers are imported inside
+    from edgelr.structure import Reduction
+
+    config, table = model.config, "model.shared"
+    tied = ("model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head")
+    found = [Reduction(form="low-rank", sites=(table,), rank=VOCABULARY_RANK, shared=tied)]
+    for name, _ in model.named_modules():
+        if name.endswith(("self_attn", "encoder_attn")):
+            q, k, v, out = (f"{name}.{part}_proj" for part in ("q", "k", "v", "out"))
+            size = {"rank": HEAD_CHANNELS, "heads": config.decoder_attention_heads}
+            found.append(Reduction(form="query-key", sites=(q, k), **size))
+            found.append(Reduction(form="value-output", sites=(v, out), **size))
+        elif name.endswith((".fc1", ".fc2")):
+            found.append(Reduction(form="low-rank", sites=(name,), rank=FEED_FORWARD_RANK))
+    return found
+
+
+def tune(
+    folder: Path, threads: tuple[int, ...], lengths: tuple[int, ...], seconds: float
+) -> dict[str, dict[str, str]]:
+    """Find the session settings that make a package fastest, and write them into it, by stage sessions.
+
+    Args:
+        folder: The package.
+        threads: Each a device of its own, as ``translation_worker.py`` calls them.
+        lengths: Tokens of the sentences.
+        seconds: Measuring time a device.
+
+    Returns:
+        Device -> setting -> value.
+    """
+    import tempfile
+
+    from translation_worker import device_with
+
+    from edgelr.artifact_files import read_json, write_json
+    from edgelr.progress import Progress
+    from edgelr.runtime.package import SESSION, open_package
+    from edgelr.sessions.stage import tune_sessions
+
+    devices = [device_with(count, spinning=False) for count in threads]
+    with tempfile.TemporaryDirectory() as home:
+        packages = {"candidate": open_package(folder)}
+        found = tune_sessions(packages, devices, lengths, seconds, Path(home) / "s", Progress())
+    tuned = {device.name for device in devices}
+    known = read_json(folder / SESSION) if (folder / SESSION).is_file() else {}
+    others = {name: entries for name, entries in known.items() if name not in tuned}
+    write_json(folder / SESSION, {**others, **found.of("candidate")})
+    return found.of("candidate")
 
 
 def _tokenizer():  # noqa: ANN202 - transformers is imported inside

@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from edgelr.device.schema import Device
 from edgelr.errors import DataError, EdgelrError
 from edgelr.timing.memory import peak_resident_bytes
 
@@ -71,14 +72,10 @@ def opened(request: dict[str, Any]) -> tuple[Translate, dict[str, Any]]:
 
 def open_edgelr(folder: Path, threads: int, spinning: bool) -> tuple[Translate, dict[str, Any]]:
     """An edgelr package, in ONNX Runtime."""
-    from edgelr.device.load import load_devices
     from edgelr.runtime import translate as runtime
     from edgelr.runtime.package import open_package
 
-    profile = load_devices()["cpu-1t"]
-    entries = {**profile.session.entries, "session.intra_op.allow_spinning": str(int(spinning))}
-    session = replace(profile.session, entries=entries)
-    device = replace(profile, name=f"cpu-{threads}t", threads=threads, session=session)
+    device = device_with(threads, spinning=spinning)
     start = time.perf_counter()
     translator = runtime.open_translator(open_package(folder), device)
     load_ms = (time.perf_counter() - start) * 1e3
@@ -95,6 +92,16 @@ def open_edgelr(folder: Path, threads: int, spinning: bool) -> tuple[Translate, 
         return spent, spent  # no token is known before the search is over
 
     return translate, {"load_ms": load_ms, "vocabulary": None, "compute_type": None}
+
+
+def device_with(threads: int, *, spinning: bool) -> Device:
+    """The profile ``cpu-1t`` with another number of threads; ``session.json`` of a package knows its name."""
+    from edgelr.device.load import load_devices
+
+    profile = load_devices()["cpu-1t"]
+    entries = {**profile.session.entries, "session.intra_op.allow_spinning": str(int(spinning))}
+    session = replace(profile.session, entries=entries)
+    return replace(profile, name=f"cpu-{threads}t", threads=threads, session=session)
 
 
 def open_ctranslate2(folder: Path, threads: int, spinning: bool) -> tuple[Translate, dict[str, Any]]:

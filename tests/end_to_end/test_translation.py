@@ -38,7 +38,7 @@ model: {{path: {model}}}
 compress:
   keep: {{parameters: 0.5}}
   vocabulary: true
-  groups: [joint]
+  groups: [joint, query-key, value-output]
   rank_multiple: 4
   calibration: {{examples: 24, sensitivity_examples: 8}}
 finetune:

@@ -75,7 +75,7 @@ def cut(model: nn.Module, spec: GraphSpec) -> tuple[onnx.ModelProto, int]:
 
 
 def attentions(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [node for node in proto.graph.node if node.op_type == "MultiHeadAttention"]
+    return [node for node in proto.graph.node if node.op_type in {"MultiHeadAttention", "Attention"}]
 
 
 def widths(proto: onnx.ModelProto) -> list[tuple[int, ...]]:

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgelr.export.tables import share_tables, store_rows_once, turn_heads
+from edgelr.export.tables import flatten_biases, share_tables, store_rows_once, turn_heads
 from edgelr.quantize.dynamic import quantize_matrices, unquantized_matrices
 from edgelr.quantize.vocabulary import quantize_tables
 
@@ -130,3 +130,34 @@ def test_a_turned_table_is_stored_as_it_is_multiplied_by_and_then_shared() -> No
     ids = np.array([3, 39])
     (scores,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"ids": ids})
     np.testing.assert_allclose(scores, table[ids] @ table.T, rtol=1e-5)
+
+
+def biased(
+    shape: tuple[int, ...], *, logits: tuple[str | int, ...] = ("batch", "tokens", 300)
+) -> onnx.ModelProto:
+    """A head with a bias of its logits."""
+    model = tied()
+    graph = model.graph
+    graph.node[1].output[0] = "product"
+    graph.node.append(helper.make_node("Add", ["product", "bias"], ["logits"]))
+    bias = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    graph.initializer.append(numpy_helper.from_array(bias, "bias"))
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("logits", TensorProto.FLOAT, logits))
+    return model
+
+
+def test_a_bias_of_one_row_is_flat_and_the_graph_computes_the_same() -> None:
+    before, after = biased((1, 300)), biased((1, 300))
+    assert flatten_biases(after) == 1
+    onnx.checker.check_model(after, full_check=True)
+    assert [list(each.dims) for each in after.graph.initializer if each.name == "bias"] == [[300]]
+    np.testing.assert_array_equal(logits(after), logits(before))
+
+
+def test_a_bias_that_is_flat_or_may_give_an_axis_stays() -> None:
+    flat, read, shallow = biased((300,)), biased((1, 300)), biased((1, 300), logits=("tokens", 300))
+    read.graph.node.append(helper.make_node("Identity", ["bias"], ["other"]))
+    for model in (flat, read, shallow, tied()):
+        before = model.SerializeToString()
+        assert flatten_biases(model) == 0
+        assert model.SerializeToString() == before

@@ -1,20 +1,32 @@
-"""Which rewrites are switched off, by times that are made up."""
+"""Which settings are chosen, by times that are made up."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from edgelr.sessions.search import ENTRY, Off, Times, choose_rewrites, entries_of, speedup
+from edgelr.sessions.search import (
+    ENTRY,
+    REWRITES,
+    WAITS,
+    Choice,
+    Times,
+    choose_settings,
+    entries_of,
+    names_for,
+    speedup,
+)
+from edgelr.timing.spinning import SPIN_US, SPINNING
 
-REWRITES = ("a", "b", "c")
+NAMES = ("a", "b", "c")
 
 
-def machine(cost: dict[str, float], asked: list[Sequence[Off]]) -> Callable[[Sequence[Off]], Times]:
+def machine(cost: dict[str, float], asked: list[Sequence[Choice]]) -> Callable[[Sequence[Choice]], Times]:
     """Every rewrite that is left on costs some share of the time, at both lengths."""
 
-    def measure(choices: Sequence[Off]) -> Times:
+    def measure(choices: Sequence[Choice]) -> Times:
         asked.append(choices)
-        shares = {choice: sum(cost[each] for each in REWRITES if each not in choice) for choice in choices}
+        shares = {choice: sum(cost[each] for each in NAMES if each not in choice) for choice in choices}
         return {choice: [1.0 + share, 10.0 * (1.0 + share)] for choice, share in shares.items()}
 
     return measure
@@ -29,8 +41,8 @@ def machine(cost: dict[str, float], asked: list[Sequence[Off]]) -> Callable[[Seq
         ({"a": 0.01, "b": 0.01, "c": 0.01}, ()),
     ],
 )
-def test_what_costs_time_is_off(cost: dict[str, float], off: Off) -> None:
-    found, times = choose_rewrites(machine(cost, []), REWRITES)
+def test_what_costs_time_is_off(cost: dict[str, float], off: Choice) -> None:
+    found, times = choose_settings(machine(cost, []), NAMES)
     assert found == off
     assert off in times
     assert speedup(times, off) >= 1.0
@@ -38,23 +50,23 @@ def test_what_costs_time_is_off(cost: dict[str, float], off: Off) -> None:
 
 def test_a_second_run_has_to_confirm_it() -> None:
     """What wins among several wins by luck too."""
-    asked: list[Sequence[Off]] = []
+    asked: list[Sequence[Choice]] = []
 
-    def measure(choices: Sequence[Off]) -> Times:
-        lucky = {"a": 0.2, "b": 0.0, "c": 0.0} if not asked else dict.fromkeys(REWRITES, 0.0)
+    def measure(choices: Sequence[Choice]) -> Times:
+        lucky = {"a": 0.2, "b": 0.0, "c": 0.0} if not asked else dict.fromkeys(NAMES, 0.0)
         return machine(lucky, asked)(choices)
 
-    found, _ = choose_rewrites(measure, REWRITES)
+    found, _ = choose_settings(measure, NAMES)
     assert found == ()
     assert asked == [[(), ("a",), ("b",), ("c",)], [(), ("a",)]]
 
 
 def test_two_that_help_apart_and_not_together() -> None:
-    def measure(choices: Sequence[Off]) -> Times:
+    def measure(choices: Sequence[Choice]) -> Times:
         times = {(): 1.0, ("a",): 0.8, ("b",): 0.9, ("c",): 1.0, ("a", "b"): 1.2}
         return {choice: [times[choice]] for choice in choices}
 
-    assert choose_rewrites(measure, REWRITES)[0] == ("a",)
+    assert choose_settings(measure, NAMES)[0] == ("a",)
 
 
 def test_lengths_count_alike() -> None:
@@ -62,6 +74,25 @@ def test_lengths_count_alike() -> None:
     assert speedup(times, ("a",)) == pytest.approx(1.0)
 
 
+def test_there_is_one_wait_at_a_time() -> None:
+    gains = {"a": 0.9, WAITS[0]: 0.8, WAITS[1]: 0.7}
+    asked: list[Sequence[Choice]] = []
+
+    def measure(choices: Sequence[Choice]) -> Times:
+        asked.append(choices)
+        return {choice: [math.prod(gains[each] for each in choice)] for choice in choices}
+
+    found, _ = choose_settings(measure, tuple(gains))
+    assert found == ("a", WAITS[1])
+    assert asked[1] == [(), (WAITS[1],), ("a", WAITS[1]), ("a", WAITS[0])]
+
+
+def test_a_single_thread_has_nobody_to_wait_for() -> None:
+    assert names_for(1) == REWRITES
+    assert set(names_for(2)) - set(names_for(1)) == set(WAITS)
+
+
 def test_entries_are_those_of_onnx_runtime() -> None:
     assert entries_of(()) == {}
-    assert entries_of(("a", "b")) == {ENTRY: "a;b"}
+    assert entries_of(REWRITES[:2]) == {ENTRY: ";".join(REWRITES[:2])}
+    assert entries_of((REWRITES[0], WAITS[1])) == {ENTRY: REWRITES[0], SPINNING: "1", SPIN_US: "100"}

@@ -11,7 +11,7 @@ from edgelr.device.session import open_session
 from edgelr.progress import Progress
 from edgelr.runtime.package import model_path, session_entries
 from edgelr.sessions import stage
-from edgelr.sessions.search import REWRITES, Off, Times, entries_of
+from edgelr.sessions.search import REWRITES, Choice, Times, entries_of
 
 QUIET = Progress(quiet=True)
 Make = Callable[..., Package]
@@ -37,7 +37,7 @@ def slow_fusion(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which one rewrite costs a third of the time."""
 
     def measure(
-        package: Package, device: Device, choices: Sequence[Off], lengths: Sequence[int], *_: object
+        package: Package, device: Device, choices: Sequence[Choice], lengths: Sequence[int], *_: object
     ) -> Times:
         assert package.session == {}, "settings of an earlier build are no part of it"
         times = {choice: 2.0 if "SkipLayerNormFusion" in choice else 3.0 for choice in choices}

@@ -49,7 +49,7 @@ def other(model: nn.Module) -> nn.Module:
 def test_the_task_is_this_module_for_translations() -> None:
     assert get_task("translation") is task
     assert task.EXAMPLE is Translation
-    assert task.SHRINKS_HEADS == ""
+    assert task.SHRINKS_HEADS == "*_proj"
 
 
 def test_a_reading_is_what_the_recipe_says(tmp_path: Path) -> None:

@@ -417,7 +417,7 @@ def test_a_decoder_of_two_layers_has_one_node_for_each_attention(dense_translato
     assert "Softmax" not in {*kinds["encoder"], *kinds["decoder"]}
     assert kinds["decoder"].count("Transpose") == 1, "of the table, which the head reads too"
     of_tokens = [list(each.dims) for each in graphs["decoder"].initializer if 87 in each.dims]
-    assert of_tokens == [[1, 87], [32, 87]], "the bias of the logits, and the table once"
+    assert of_tokens == [[87], [32, 87]], "the bias of the logits, and the table once"
 
 
 def test_query_key_and_value_are_one_product_where_tokens_come_one_by_one(dense_translator: Package) -> None:
