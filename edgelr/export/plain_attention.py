@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from edgelr.errors import ExportError
+from edgelr.export.builder import Builder, attribute, replace_nodes
+from edgelr.export.distances import bias_of_buffer
 from edgelr.export.in_place import KEPT_ATTENTION
 from edgelr.runtime.caches import PASTS, TOTAL
 from edgelr.runtime.masked_caches import PAST_MASK
@@ -26,37 +28,12 @@ MASKED = np.float32(-100.0)
 _OPERATOR = "MultiHeadAttention"
 _BIAS = 5  # the input that is added to the scores
 _KNOWN = {0, 1, 2, _BIAS}
-_KEPT_KNOWN = range(7)  # query, key, value, past key, past value, and two counters
+_KEPT_BIAS = 10
+_KEPT_KNOWN = {*range(7), _KEPT_BIAS}  # query, key, value, past key, past value, two counters, and that
 _HIDDEN = "past_hidden"
 
-
-class Builder:
-    """Names and constants of the operators that one node becomes.
-
-    Args:
-        graph: Gets the constants.
-        node: Gives the names.
-    """
-
-    def __init__(self, graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-        self.graph, self.name = graph, node.name or node.output[0]
-        self.nodes: list[onnx.NodeProto] = []
-
-    def constant(self, what: str, values: Any) -> str:  # noqa: ANN401 - whatever numpy takes
-        """Add a constant; its name."""
-        name = f"{self.name}/{what}"
-        self.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-    def add(self, operator: str, what: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401
-        """Add a node; the name of its output."""
-        name = f"{self.name}/{what}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        return name
-
-    def give(self, operator: str, output: str, *inputs: str) -> None:
-        """Add a node whose output has the name that others read."""
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=f"{self.name}/{operator}"))
+_Bias = tuple[str, str | None]
+"""What is added to the scores of a buffer, and to that of the token itself."""
 
 
 def unfuse_attention(proto: onnx.ModelProto) -> int:
@@ -79,22 +56,29 @@ def unfuse_attention(proto: onnx.ModelProto) -> int:
             "set export.operators: fused",
         )
     nodes = _past_hidden(graph) if kept else []
+    biases: dict[str, _Bias] = {"": (_HIDDEN, None)}
+    for bias in sorted({_bias(node) for node in kept} - {""}):
+        *added, made = bias_of_buffer(graph, bias, _HIDDEN)
+        biases[bias] = (added[0], added[1])
+        nodes += made
     count = 0
     for node in list(graph.node):
-        write = {_OPERATOR: _plain, KEPT_ATTENTION: _over_buffer}.get(node.op_type)
-        nodes += [node] if write is None else write(node, Builder(graph, node))
-        count += write is not None
+        count += node.op_type in (_OPERATOR, KEPT_ATTENTION)
+        if node.op_type == _OPERATOR:
+            nodes += _plain(node, Builder(graph, node))
+        elif node.op_type == KEPT_ATTENTION:
+            nodes += _over_buffer(node, Builder(graph, node), biases[_bias(node)])
+        else:
+            nodes.append(node)
     replace_nodes(graph, nodes)
     if kept:
         _take_mask(graph, {name for node in kept for name in node.output[1:]})
     return count
 
 
-def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Give a graph other nodes, some of which may be its own."""
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+def _bias(node: onnx.NodeProto) -> str:
+    """What a step adds to its scores; "" for nothing."""
+    return node.input[_KEPT_BIAS] if len(node.input) > _KEPT_BIAS else ""
 
 
 def _plain(node: onnx.NodeProto, make: Builder) -> list[onnx.NodeProto]:
@@ -124,7 +108,7 @@ def _split(make: Builder, what: str, value: str, heads: str, order: Sequence[int
     return make.add("Transpose", f"{what}.heads", apart, perm=order)
 
 
-def _over_buffer(node: onnx.NodeProto, make: Builder) -> list[onnx.NodeProto]:
+def _over_buffer(node: onnx.NodeProto, make: Builder, bias: _Bias) -> list[onnx.NodeProto]:
     """The same of one token, ``[batch, 1, dim]``, which sees what is in a buffer and itself."""
     _check_inputs(node, make, _KEPT_KNOWN)
     past_key, past_value = node.input[3:5]
@@ -142,8 +126,10 @@ def _over_buffer(node: onnx.NodeProto, make: Builder) -> list[onnx.NodeProto]:
         make.add("Transpose", f"{what}.turned", key, perm=[0, 1, 3, 2])
         for what, key in (("past", past_key), ("own", node.output[1]))
     )
-    before = make.add("Add", "masked", make.add("MatMul", "past.scores", query, before), _HIDDEN)
+    before = make.add("Add", "masked", make.add("MatMul", "past.scores", query, before), bias[0])
     own = make.add("MatMul", "own.scores", query, own)
+    if bias[1] is not None:
+        own = make.add("Add", "own.biased", own, bias[1])
     weights = make.add("Softmax", "weights", make.add("Concat", "scores", before, own, axis=-1), axis=-1)
     values = make.add("Concat", "values", past_value, node.output[2], axis=2)
     return _joined(node, make, make.add("MatMul", "mixed", weights, values))
@@ -199,11 +185,6 @@ def _check_inputs(node: onnx.NodeProto, make: Builder, known: Any) -> None:  # n
             f"attention {make.name} reads {', '.join(odd)}, which plain operators are not written for",
             "set export.operators: fused",
         )
-
-
-def attribute(node: onnx.NodeProto, name: str) -> Any:  # noqa: ANN401 - a number
-    """An attribute of a node; None without it."""
-    return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), None)
 
 
 def _heads(graph: onnx.GraphProto, cache: str) -> tuple[int, int]:

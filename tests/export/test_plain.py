@@ -97,6 +97,7 @@ def test_what_only_bounds_numbers_is_no_mask() -> None:
     proto = attention(scale=None, mask=True)
     proto.graph.initializer.append(numpy_helper.from_array(np.float32(-3e38), "least"))
     proto.graph.node.append(helper.make_node("Max", ["x", "least"], ["bounded"]))
+    proto.graph.output.append(helper.make_tensor_value_info("bounded", TensorProto.FLOAT, [2, 5, WIDTH]))
     write_plainly(proto)
     (least,) = (each for each in proto.graph.initializer if each.name == "least")
     assert numpy_helper.to_array(least) == np.float32(-3e38)
