@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.errors import ExportError
 from edgelr.export.builder import Builder, attribute, replace_nodes
@@ -93,7 +93,7 @@ def _plain(node: onnx.NodeProto, make: Builder) -> list[onnx.NodeProto]:
     else:
         key = _split(make, "key", key, split, [0, 2, 3, 1])
         value = _split(make, "value", value, split, [0, 2, 1, 3])
-    scale = attribute(node, "scale") or (_width(make.graph, node.input[0]) / heads) ** -0.5
+    scale = attribute(node, "scale") or _Sizes(make.graph).of_head(node.input[0], heads) ** -0.5
     scores = make.add("Mul", "scaled", query, make.constant("scale", np.float32(scale)))
     scores = make.add("MatMul", "scores", scores, key)
     if len(node.input) > _BIAS and node.input[_BIAS]:
@@ -194,16 +194,65 @@ def _heads(graph: onnx.GraphProto, cache: str) -> tuple[int, int]:
     return sizes[1], sizes[3]
 
 
-def _width(graph: onnx.GraphProto, value: str) -> int:
-    """Size of the last axis of a value that a projection makes."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    made_by = {output: node for node in graph.node for output in node.output}
-    node = made_by.get(value)
-    while node is not None:
-        if node.op_type == "Concat":
-            return sum(_width(graph, name) for name in node.input)
-        weights = [constants[name] for name in node.input if name in constants]
-        if node.op_type in ("MatMul", "Add") and weights and weights[0].dims:
-            return int(weights[0].dims[-1])
-        node = made_by.get(node.input[0])
-    raise ExportError(f"no projection makes {value}, the width of its heads is not known", "report this")
+class _Sizes:
+    """Sizes of last axes, as far as the constants of a graph tell."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self._made_by = {output: node for node in graph.node for output in node.output}
+
+    def of_head(self, query: str, heads: int) -> int:
+        """Size of a head of a query ``[batch, tokens, dim]``.
+
+        Raises:
+            ExportError: Neither a projection nor heads that were split before say it.
+        """
+        join = self._made_by.get(query)
+        turn = None if join is None or join.op_type != "Reshape" else self._made_by.get(join.input[0])
+        if turn is not None and turn.op_type == "Transpose":
+            found = self._last(turn.input[0])
+        else:
+            whole = self._last(query)
+            found = None if whole is None else whole // heads
+        if found is None:
+            raise ExportError(f"no projection makes {query}, the size of its heads is not known", "report this")
+        return found
+
+    def _last(self, value: str) -> int | None:
+        """Of a value; None where it is not known."""
+        if value in self._constants:
+            shape = self._constants[value].shape
+            return shape[-1] if shape and shape[-1] > 1 else None
+        node = self._made_by.get(value)
+        match None if node is None else node.op_type:
+            case "MatMul" | "Add" | "Sub" | "Mul" | "Div":  # what is broadcast is of 1, or a constant of none
+                return next((size for name in reversed(node.input) if (size := self._last(name))), None)
+            case "Concat" if attribute(node, "axis") == -1:
+                sizes = [self._last(name) for name in node.input]
+                return None if None in sizes else sum(size for size in sizes if size)
+            case "Slice":
+                return self._sliced(node)
+            case "Reshape":
+                return self._reshaped(node.input[1])
+            case _:
+                return None
+
+    def _sliced(self, node: onnx.NodeProto) -> int | None:
+        """Of one step along the last of four axes."""
+        start, end, axis, step = (self._constants.get(name) for name in node.input[1:5])
+        whole = self._last(self._before(node.input[0]))
+        if whole is None or start is None or end is None or axis is None or step is None or axis != [3]:
+            return None
+        return len(range(whole)[int(start[0]) : int(end[0]) : int(step[0])])
+
+    def _before(self, value: str) -> str:
+        """What a value was before its axes changed places, all but the last."""
+        node = self._made_by.get(value)
+        turned = node is not None and node.op_type == "Transpose" and list(attribute(node, "perm"))[-1] == 3
+        return node.input[0] if node is not None and turned else value
+
+    def _reshaped(self, shape: str) -> int | None:
+        """What a shape says of its last axis."""
+        node = self._made_by.get(shape)
+        last = self._constants.get(shape if node is None else node.input[-1])
+        return int(last[-1]) if last is not None and last.ndim and last[-1] > 0 else None

@@ -135,7 +135,7 @@ def fused(*inputs: str) -> onnx.ModelProto:
             step(packed=True, tokens=4),
             r"attention takes several tokens a call, .*\n.*export\.operators: fused",
         ),
-        (fused("x", "q", "q"), "no projection makes x"),
+        (fused("x", "q", "q"), "no projection makes x, the size"),
     ],
 )
 def test_what_is_not_known_is_refused(proto: onnx.ModelProto, words: str) -> None:
