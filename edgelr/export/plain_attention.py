@@ -215,16 +215,18 @@ class _Sizes:
             whole = self._last(query)
             found = None if whole is None else whole // heads
         if found is None:
-            raise ExportError(f"no projection makes {query}, the size of its heads is not known", "report this")
+            raise ExportError(f"no projection makes {query}, the size of its heads is unknown", "report this")
         return found
 
-    def _last(self, value: str) -> int | None:
+    def _last(self, value: str) -> int | None:  # noqa: PLR0911 - one a kind of node
         """Of a value; None where it is not known."""
         if value in self._constants:
             shape = self._constants[value].shape
             return shape[-1] if shape and shape[-1] > 1 else None
         node = self._made_by.get(value)
-        match None if node is None else node.op_type:
+        if node is None:
+            return None
+        match node.op_type:
             case "MatMul" | "Add" | "Sub" | "Mul" | "Div":  # what is broadcast is of 1, or a constant of none
                 return next((size for name in reversed(node.input) if (size := self._last(name))), None)
             case "Concat" if attribute(node, "axis") == -1:
