@@ -14,6 +14,7 @@ from edgelr.device.host import describe_host, host_fingerprint, require
 from edgelr.device.load import get_device, load_devices
 from edgelr.device.schema import Device
 from edgelr.errors import UsageError
+from edgelr.fixed_sizes import check_fixed_sizes
 from edgelr.load.model_folder import find_model, fingerprint
 from edgelr.outcome import Report, StageRow
 from edgelr.progress import Progress
@@ -209,6 +210,7 @@ def open_job(
         model_folder = find_model(recipe.model, recipe_path.parent) if trained else Path()
     except UsageError as error:
         raise fault(recipe_path, "model.path", error.found.removeprefix("model.path: ")) from error
+    check_fixed_sizes(recipe, recipe_path, devices, model_folder)
     folder = (out or Path("build") / recipe.name).resolve()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,8 @@ KEPT_ATTENTION = "GroupQueryAttention"
 """The operator of an attention that writes into its cache."""
 
 _MICROSOFT = "com.microsoft"
-_HEAD_MULTIPLE = 8
+HEAD_MULTIPLE = 8
+"""The size of a head is a multiple of it where ONNX Runtime runs the operator."""
 _Q, _K, _V, _BIAS, _PAST_KEY, _PAST_VALUE = 0, 1, 2, 5, 6, 7  # of MultiHeadAttention
 _NOT_TAKEN = (
     3,
@@ -30,11 +31,12 @@ _NOT_TAKEN = (
 )  # biases of the projections and a mask of padding, which have no place in the other operator
 
 
-def keep_caches_in_place(proto: onnx.ModelProto) -> int:
+def keep_caches_in_place(proto: onnx.ModelProto, head_multiple: int = HEAD_MULTIPLE) -> int:
     """Let every attention over a cache write into it, in place.
 
     Args:
         proto: A decoder whose attentions are fused, with the shapes of its inputs and outputs.
+        head_multiple: What the size of a head has to be a multiple of, for what runs the operator.
 
     Returns:
         How many attentions there are; 0, and nothing is changed, where a cache is also kept in another way.
@@ -52,7 +54,7 @@ def keep_caches_in_place(proto: onnx.ModelProto) -> int:
     # A present that is read inside would have room for tokens that are not there.
     present = {name for node in caching for name in node.output[1:]}
     alone = not (kept | present) & others and present <= {value.name for value in graph.output}
-    fit = kept <= inputs and alone and _whole_sizes(graph, kept)
+    fit = kept <= inputs and alone and _whole_sizes(graph, kept, head_multiple)
     if not (caching and fit and all(map(_is_length, sized))):
         return 0
     for node in caching:
@@ -82,10 +84,10 @@ def _keeps_cache(node: onnx.NodeProto) -> bool:
     )
 
 
-def _whole_sizes(graph: onnx.GraphProto, kept: set[str]) -> bool:
-    """Whether the operator takes the heads: keys and values of one size, a multiple of 8."""
+def _whole_sizes(graph: onnx.GraphProto, kept: set[str], multiple: int) -> bool:
+    """Whether the operator takes the heads: keys and values of one size, a multiple of that."""
     sizes = {value.type.tensor_type.shape.dim[3].dim_value for value in graph.input if value.name in kept}
-    return len(sizes) == 1 and sizes.pop() % _HEAD_MULTIPLE == 0
+    return len(sizes) == 1 and sizes.pop() % multiple == 0
 
 
 def _is_length(node: onnx.NodeProto) -> bool:

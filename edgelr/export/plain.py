@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelr.export.plain_attention import MASKED, Builder, replace_nodes, unfuse_attention
+from edgelr.export.builder import Builder, drop_idle, replace_nodes
+from edgelr.export.distances import tabulate_distances
+from edgelr.export.plain_attention import MASKED, unfuse_attention
 
 _LOWEST = -1e4  # no score of a model is lower than this
 _MASKING = {"Add", "Expand", "Mul", "Sub", "Where"}  # what a mask is made with
@@ -29,10 +31,12 @@ def write_plainly(proto: onnx.ModelProto) -> int:
     Raises:
         ExportError: One has inputs that are not known here, such as a bias together with a cache.
     """
+    tabulate_distances(proto.graph)
     replaced = unfuse_attention(proto)
     _write_norms(proto.graph)
     _soften_masks(proto.graph)
     _drop_expansions(proto.graph)
+    drop_idle(proto.graph)
     return replaced
 
 

@@ -16,6 +16,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.errors import ExportError
+from edgelr.export.builder import Builder, attribute, replace_nodes
+from edgelr.export.distances import bias_of_buffer
 from edgelr.export.in_place import KEPT_ATTENTION
 from edgelr.runtime.caches import PASTS, TOTAL
 from edgelr.runtime.masked_caches import PAST_MASK
@@ -26,37 +28,12 @@ MASKED = np.float32(-100.0)
 _OPERATOR = "MultiHeadAttention"
 _BIAS = 5  # the input that is added to the scores
 _KNOWN = {0, 1, 2, _BIAS}
-_KEPT_KNOWN = range(7)  # query, key, value, past key, past value, and two counters
+_KEPT_BIAS = 10
+_KEPT_KNOWN = {*range(7), _KEPT_BIAS}  # query, key, value, past key, past value, two counters, and that
 _HIDDEN = "past_hidden"
 
-
-class Builder:
-    """Names and constants of the operators that one node becomes.
-
-    Args:
-        graph: Gets the constants.
-        node: Gives the names.
-    """
-
-    def __init__(self, graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-        self.graph, self.name = graph, node.name or node.output[0]
-        self.nodes: list[onnx.NodeProto] = []
-
-    def constant(self, what: str, values: Any) -> str:  # noqa: ANN401 - whatever numpy takes
-        """Add a constant; its name."""
-        name = f"{self.name}/{what}"
-        self.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-    def add(self, operator: str, what: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401
-        """Add a node; the name of its output."""
-        name = f"{self.name}/{what}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        return name
-
-    def give(self, operator: str, output: str, *inputs: str) -> None:
-        """Add a node whose output has the name that others read."""
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=f"{self.name}/{operator}"))
+_Bias = tuple[str, str | None]
+"""What is added to the scores of a buffer, and to that of the token itself."""
 
 
 def unfuse_attention(proto: onnx.ModelProto) -> int:
@@ -79,22 +56,29 @@ def unfuse_attention(proto: onnx.ModelProto) -> int:
             "set export.operators: fused",
         )
     nodes = _past_hidden(graph) if kept else []
+    biases: dict[str, _Bias] = {"": (_HIDDEN, None)}
+    for bias in sorted({_bias(node) for node in kept} - {""}):
+        *added, made = bias_of_buffer(graph, bias, _HIDDEN)
+        biases[bias] = (added[0], added[1])
+        nodes += made
     count = 0
     for node in list(graph.node):
-        write = {_OPERATOR: _plain, KEPT_ATTENTION: _over_buffer}.get(node.op_type)
-        nodes += [node] if write is None else write(node, Builder(graph, node))
-        count += write is not None
+        count += node.op_type in (_OPERATOR, KEPT_ATTENTION)
+        if node.op_type == _OPERATOR:
+            nodes += _plain(node, Builder(graph, node))
+        elif node.op_type == KEPT_ATTENTION:
+            nodes += _over_buffer(node, Builder(graph, node), biases[_bias(node)])
+        else:
+            nodes.append(node)
     replace_nodes(graph, nodes)
     if kept:
         _take_mask(graph, {name for node in kept for name in node.output[1:]})
     return count
 
 
-def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Give a graph other nodes, some of which may be its own."""
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+def _bias(node: onnx.NodeProto) -> str:
+    """What a step adds to its scores; "" for nothing."""
+    return node.input[_KEPT_BIAS] if len(node.input) > _KEPT_BIAS else ""
 
 
 def _plain(node: onnx.NodeProto, make: Builder) -> list[onnx.NodeProto]:
@@ -109,7 +93,7 @@ def _plain(node: onnx.NodeProto, make: Builder) -> list[onnx.NodeProto]:
     else:
         key = _split(make, "key", key, split, [0, 2, 3, 1])
         value = _split(make, "value", value, split, [0, 2, 1, 3])
-    scale = attribute(node, "scale") or (_width(make.graph, node.input[0]) / heads) ** -0.5
+    scale = attribute(node, "scale") or _Sizes(make.graph).of_head(node.input[0], heads) ** -0.5
     scores = make.add("Mul", "scaled", query, make.constant("scale", np.float32(scale)))
     scores = make.add("MatMul", "scores", scores, key)
     if len(node.input) > _BIAS and node.input[_BIAS]:
@@ -124,7 +108,7 @@ def _split(make: Builder, what: str, value: str, heads: str, order: Sequence[int
     return make.add("Transpose", f"{what}.heads", apart, perm=order)
 
 
-def _over_buffer(node: onnx.NodeProto, make: Builder) -> list[onnx.NodeProto]:
+def _over_buffer(node: onnx.NodeProto, make: Builder, bias: _Bias) -> list[onnx.NodeProto]:
     """The same of one token, ``[batch, 1, dim]``, which sees what is in a buffer and itself."""
     _check_inputs(node, make, _KEPT_KNOWN)
     past_key, past_value = node.input[3:5]
@@ -142,8 +126,10 @@ def _over_buffer(node: onnx.NodeProto, make: Builder) -> list[onnx.NodeProto]:
         make.add("Transpose", f"{what}.turned", key, perm=[0, 1, 3, 2])
         for what, key in (("past", past_key), ("own", node.output[1]))
     )
-    before = make.add("Add", "masked", make.add("MatMul", "past.scores", query, before), _HIDDEN)
+    before = make.add("Add", "masked", make.add("MatMul", "past.scores", query, before), bias[0])
     own = make.add("MatMul", "own.scores", query, own)
+    if bias[1] is not None:
+        own = make.add("Add", "own.biased", own, bias[1])
     weights = make.add("Softmax", "weights", make.add("Concat", "scores", before, own, axis=-1), axis=-1)
     values = make.add("Concat", "values", past_value, node.output[2], axis=2)
     return _joined(node, make, make.add("MatMul", "mixed", weights, values))
@@ -201,11 +187,6 @@ def _check_inputs(node: onnx.NodeProto, make: Builder, known: Any) -> None:  # n
         )
 
 
-def attribute(node: onnx.NodeProto, name: str) -> Any:  # noqa: ANN401 - a number
-    """An attribute of a node; None without it."""
-    return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), None)
-
-
 def _heads(graph: onnx.GraphProto, cache: str) -> tuple[int, int]:
     """How many heads a buffer has, and the size of one."""
     (value,) = (each for each in graph.input if each.name == cache)
@@ -213,16 +194,67 @@ def _heads(graph: onnx.GraphProto, cache: str) -> tuple[int, int]:
     return sizes[1], sizes[3]
 
 
-def _width(graph: onnx.GraphProto, value: str) -> int:
-    """Size of the last axis of a value that a projection makes."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    made_by = {output: node for node in graph.node for output in node.output}
-    node = made_by.get(value)
-    while node is not None:
-        if node.op_type == "Concat":
-            return sum(_width(graph, name) for name in node.input)
-        weights = [constants[name] for name in node.input if name in constants]
-        if node.op_type in ("MatMul", "Add") and weights and weights[0].dims:
-            return int(weights[0].dims[-1])
-        node = made_by.get(node.input[0])
-    raise ExportError(f"no projection makes {value}, the width of its heads is not known", "report this")
+class _Sizes:
+    """Sizes of last axes, as far as the constants of a graph tell."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self._made_by = {output: node for node in graph.node for output in node.output}
+
+    def of_head(self, query: str, heads: int) -> int:
+        """Size of a head of a query ``[batch, tokens, dim]``.
+
+        Raises:
+            ExportError: Neither a projection nor heads that were split before say it.
+        """
+        join = self._made_by.get(query)
+        turn = None if join is None or join.op_type != "Reshape" else self._made_by.get(join.input[0])
+        if turn is not None and turn.op_type == "Transpose":
+            found = self._last(turn.input[0])
+        else:
+            whole = self._last(query)
+            found = None if whole is None else whole // heads
+        if found is None:
+            raise ExportError(f"no projection makes {query}, the size of its heads is unknown", "report this")
+        return found
+
+    def _last(self, value: str) -> int | None:  # noqa: PLR0911 - one a kind of node
+        """Of a value; None where it is not known."""
+        if value in self._constants:
+            shape = self._constants[value].shape
+            return shape[-1] if shape and shape[-1] > 1 else None
+        node = self._made_by.get(value)
+        if node is None:
+            return None
+        match node.op_type:
+            case "MatMul" | "Add" | "Sub" | "Mul" | "Div":  # what is broadcast is of 1, or a constant of none
+                return next((size for name in reversed(node.input) if (size := self._last(name))), None)
+            case "Concat" if attribute(node, "axis") == -1:
+                sizes = [self._last(name) for name in node.input]
+                return None if None in sizes else sum(size for size in sizes if size)
+            case "Slice":
+                return self._sliced(node)
+            case "Reshape":
+                return self._reshaped(node.input[1])
+            case _:
+                return None
+
+    def _sliced(self, node: onnx.NodeProto) -> int | None:
+        """Of one step along the last of four axes."""
+        start, end, axis, step = (self._constants.get(name) for name in node.input[1:5])
+        whole = self._last(self._before(node.input[0]))
+        if whole is None or start is None or end is None or axis is None or step is None or axis != [3]:
+            return None
+        return len(range(whole)[int(start[0]) : int(end[0]) : int(step[0])])
+
+    def _before(self, value: str) -> str:
+        """What a value was before its axes changed places, all but the last."""
+        node = self._made_by.get(value)
+        turned = node is not None and node.op_type == "Transpose" and list(attribute(node, "perm"))[-1] == 3
+        return node.input[0] if node is not None and turned else value
+
+    def _reshaped(self, shape: str) -> int | None:
+        """What a shape says of its last axis."""
+        node = self._made_by.get(shape)
+        last = self._constants.get(shape if node is None else node.input[-1])
+        return int(last[-1]) if last is not None and last.ndim and last[-1] > 0 else None

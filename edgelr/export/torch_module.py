@@ -16,7 +16,7 @@ from edgelr.export.convert import convert
 from edgelr.export.fuse import fuse_attention
 from edgelr.export.graphs import matrix_count, traced_form
 from edgelr.export.heads import cut_zero_channels
-from edgelr.export.in_place import keep_caches_in_place
+from edgelr.export.in_place import HEAD_MULTIPLE, keep_caches_in_place
 from edgelr.export.label import Label
 from edgelr.export.masked_attention import use_onnx_attention
 from edgelr.export.packed import pack_projections
@@ -37,6 +37,7 @@ from edgelr.progress import Progress
 from edgelr.recipe.schema import Export
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
+from edgelr.runtime.masked_caches import PAST_MASK
 from edgelr.runtime.package import seal_package
 from edgelr.runtime.shapes import shapes_setting
 from edgelr.tasks.log_mel import LogMel
@@ -107,10 +108,12 @@ def _write_graph(
         saved += store_rows_once(proto)
     if spec.one_token:
         _pack(proto, path.name, progress)
-        writing = keep_caches_in_place(proto)
+        # The operator stays only where ONNX Runtime runs it.
+        writing = keep_caches_in_place(proto, HEAD_MULTIPLE if settings.operators == "fused" else 1)
         progress.note(f"{path.name}: {writing} attentions write into their caches")
     if settings.operators == "plain":
         fused -= write_plainly(proto)
+        _check_cache(proto, spec)
     else:
         use_onnx_attention(proto)  # everything above knows the other operator
     if isinstance(spec.module, LogMel):
@@ -146,6 +149,15 @@ def _pivot(proto: onnx.ModelProto, name: str, progress: Progress) -> int:
     saved = sum(chain.saved for chain in chains)
     progress.note(f"{name}: {count} of {len(chains)} low-rank layers pivoted, {saved} numbers saved")
     return saved
+
+
+def _check_cache(proto: onnx.ModelProto, spec: GraphSpec) -> None:
+    """A decoder whose attention was not recognized would be right, and of another size at every step."""
+    if spec.one_token and PAST_MASK not in {value.name for value in proto.graph.input}:
+        raise ExportError(
+            f"{spec.role}: its attention keeps a cache in a way that is not known and cannot become plain",
+            "set export.operators: fused",
+        )
 
 
 def _pack(proto: onnx.ModelProto, name: str, progress: Progress) -> None:

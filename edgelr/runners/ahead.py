@@ -12,6 +12,7 @@ from pathlib import Path
 from edgelr.artifacts import CANDIDATE, Package
 from edgelr.device.schema import Device
 from edgelr.device.session import session_options
+from edgelr.runtime.open_graphs import runs_on
 from edgelr.runtime.package import COMPILED, model_path
 from edgelr.runtime.shapes import fixed_sizes, sizes_of_axes
 from edgelr.runtime.variants import own_name
@@ -44,6 +45,8 @@ def compile_ahead(packages: Mapping[str, Package], devices: Sequence[Device], ou
         name = own_name(packages, device) or CANDIDATE
         package = packages[name]
         for role, graph in package.graphs.items():
+            if runs_on(role, device) is not device:
+                continue
             axes = {axis for entry in graph.inputs for axis in entry.shape if isinstance(axis, str)}
             for sizes in sizes_of_axes(fixed_sizes(package), axes):
                 shape = "x".join(str(size) for size in sizes.values())

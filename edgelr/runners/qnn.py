@@ -6,6 +6,7 @@ place is looked at, whatever ONNX Runtime lists.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +166,8 @@ def _npus() -> list[Any]:
     import onnxruntime
     import onnxruntime_qnn
 
+    _load_sound_library()
+
     def found() -> list[Any]:
         return [each for each in onnxruntime.get_ep_devices() if each.ep_name == PROVIDER]
 
@@ -176,3 +179,9 @@ def _npus() -> list[Any]:
                 f"{PROVIDER} does not start: {error}", "pip install --force-reinstall onnxruntime-qnn"
             ) from error
     return found()
+
+
+def _load_sound_library() -> None:
+    """Before the simulator: loaded after it, libsndfile ends the process at the first sound that it opens."""
+    with contextlib.suppress(ImportError, OSError):  # whoever reads a sound will say that it is not there
+        import soundfile  # noqa: F401

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
-from edgelr.device.session import open_session
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
 from edgelr.runtime.ctc import Letters, check_letters, likeliest, prefix_beam_search, read_letters
 from edgelr.runtime.decode import SourceDecoder, beam_search, greedy
@@ -17,8 +16,8 @@ from edgelr.runtime.generation import Generation, check_tokens, read_generation,
 from edgelr.runtime.graph import run_graph
 from edgelr.runtime.logits import log_softmax
 from edgelr.runtime.long_audio import Pcm, Window, join_texts, padded_window, windows_of
-from edgelr.runtime.package import FEATURES, MANIFEST, model_path, session_entries
-from edgelr.runtime.shapes import fixed_sizes
+from edgelr.runtime.open_graphs import open_graphs
+from edgelr.runtime.package import FEATURES, MANIFEST
 from edgelr.runtime.silence import Listening
 from edgelr.runtime.timestamps import Phrase, phrases_of, with_times, words_of
 from edgelr.runtime.tokens import Codec, check_codec, open_codec
@@ -111,12 +110,8 @@ def open_transcriber(package: Package, device: Device) -> AnyTranscriber:
             not belong together.
         MissingRequirementError: The device's provider is not here.
     """
-    entries, sizes = session_entries(package, device.name), fixed_sizes(package)
     roles = (FEATURES, MODEL) if MODEL in package.graphs else ROLES
-    sessions = {
-        role: open_session(model_path(package, role), device, entries=entries, sizes=sizes) for role in roles
-    }
-    return transcriber_of(package, sessions)
+    return transcriber_of(package, open_graphs(package, device, roles))
 
 
 def transcriber_of(package: Package, sessions: Mapping[str, InferenceSession]) -> AnyTranscriber:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
-from edgelr.device.session import open_session
 from edgelr.runtime.decode import SourceDecoder, beam_search, greedy, greedy_steps
 from edgelr.runtime.decoder_graph import GraphDecoder
 from edgelr.runtime.generation import Generation, check_tokens, read_generation
 from edgelr.runtime.long_text import pieces_of
-from edgelr.runtime.package import model_path, session_entries
-from edgelr.runtime.shapes import fixed_sizes
+from edgelr.runtime.open_graphs import open_graphs
 from edgelr.runtime.tokens import Codec, check_codec, open_codec
 
 if TYPE_CHECKING:
@@ -63,12 +61,7 @@ def open_translator(package: Package, device: Device) -> Translator:
     """
     # First: what its parser lets go of, the sessions use again, a mebibyte of a small package's seven.
     codec = open_codec(package.folder, package.settings)
-    entries, sizes = session_entries(package, device.name), fixed_sizes(package)
-    sessions = {
-        role: open_session(model_path(package, role), device, entries=entries, sizes=sizes)
-        for role in (ENCODER, DECODER)
-    }
-    return _put_together(package, codec, sessions)
+    return _put_together(package, codec, open_graphs(package, device, (ENCODER, DECODER)))
 
 
 def translator_of(package: Package, sessions: Mapping[str, InferenceSession]) -> Translator:

@@ -12,6 +12,7 @@ from edgelr.device.schema import Device
 from edgelr.examples import Utterance
 from edgelr.runtime.examples import example_sound, folder_examples
 from edgelr.runtime.long_audio import Window, windows_of
+from edgelr.runtime.open_graphs import open_graphs
 from edgelr.runtime.package import FEATURES, open_package
 from edgelr.runtime.timed_transcript import timed_transcript
 from edgelr.runtime.tokens import open_codec
@@ -23,7 +24,6 @@ from edgelr.runtime.transcribe import (
     Transcriber,
     transcriber_of,
 )
-from edgelr.timing.sessions import package_sessions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ class TimedTranscript:
     ) -> None:
         self._package = open_package(folder)
         roles = (FEATURES, MODEL) if MODEL in self._package.graphs else ROLES
-        self.sessions = package_sessions(self._package, device, roles, entries, profile)
+        self.sessions = open_graphs(self._package, device, roles, entries, profile)
         self._transcriber = transcriber_of(self._package, self.sessions)
         self._tokens_a_second = tokens_a_second(self._package)
         self._most_tokens = most_tokens(self._transcriber)

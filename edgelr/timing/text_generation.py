@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from edgelr.device.schema import Device
 from edgelr.runtime.causal_decoder import DECODER
 from edgelr.runtime.continue_text import timed_continuation, writer_of
+from edgelr.runtime.open_graphs import open_graphs
 from edgelr.runtime.package import open_package
-from edgelr.timing.sessions import package_sessions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class TimedContinuation:
         self, folder: Path, device: Device, entries: Mapping[str, str] = {}, profile: Path | None = None
     ) -> None:
         package = open_package(folder)
-        self.sessions = package_sessions(package, device, (DECODER,), entries, profile)
+        self.sessions = open_graphs(package, device, (DECODER,), entries, profile)
         self._writer = writer_of(package, self.sessions)
         self.noted: dict[str, list[float]] = {"first_ms": []}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelr.device.schema import Device
+from edgelr.runtime.open_graphs import open_graphs
 from edgelr.runtime.package import open_package
 from edgelr.runtime.translate import DECODER, ENCODER, timed_translation, translator_of
-from edgelr.timing.sessions import package_sessions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class TimedTranslation:
         self, folder: Path, device: Device, entries: Mapping[str, str] = {}, profile: Path | None = None
     ) -> None:
         package = open_package(folder)
-        self.sessions = package_sessions(package, device, (ENCODER, DECODER), entries, profile)
+        self.sessions = open_graphs(package, device, (ENCODER, DECODER), entries, profile)
         self._translator = translator_of(package, self.sessions)
         self.noted: dict[str, list[float]] = {name: [] for name in PARTS}
 

@@ -7,7 +7,7 @@ that a device chooses.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ from edgelr.device.load import load_devices
 from edgelr.device.schema import Device
 from edgelr.device.session import open_session
 from edgelr.errors import UnsupportedModelError
-from edgelr.examples import AnyExample, Passage, Translation, spread
+from edgelr.examples import AnyExample, Passage, Translation, Utterance, spread
 from edgelr.kinds.kind import kind_of
 from edgelr.runtime.examples import folder_examples
 from edgelr.runtime.graph import run_graph
+from edgelr.runtime.open_graphs import open_graphs
 from edgelr.runtime.package import model_path, precisions, session_entries
 from edgelr.runtime.shapes import fixed_sizes
 from edgelr.timing.feeds import feeds as feeds_of
@@ -59,10 +60,10 @@ def compare_across(package: Package, device: Device, lengths: Sequence[int]) -> 
         package: The candidate.
         device: Any that runs.
         lengths: In tokens; the shortest, the middle one and the longest are taken. A package that writes is
-            compared on examples of its own instead, and translates some of them, too.
+            compared on examples of its own instead, and translates or transcribes some of them, too.
 
     Returns:
-        A note on how far they are apart; None for the CPU itself, and for packages of sounds and others of
+        A note on how far they are apart; None for the CPU itself, and for packages with CTC and others of
         several graphs: nothing was compared then.
 
     Raises:
@@ -72,25 +73,21 @@ def compare_across(package: Package, device: Device, lengths: Sequence[int]) -> 
     cases = {} if device.name == REFERENCE else _cases_by_role(package, lengths)
     if not cases:
         return None
-    opened = {role: _opened(package, role, device) for role in cases}
-    worst = max(_furthest(package, role, device, opened[role], feeds) for role, feeds in cases.items())
+    here, there = (open_graphs(package, each, package.graphs) for each in (load_devices()[REFERENCE], device))
+    worst = max(
+        _furthest(package, role, device, (here[role], there[role]), feeds) for role, feeds in cases.items()
+    )
     count = sum(len(feeds) for feeds in cases.values())
     least_exact, tolerance = allowed(package, device)
-    texts = _compare_texts(package, device, opened) if len(cases) > 1 else ""
+    texts = _compare_texts(package, device, (here, there)) if len(cases) > 1 else ""
     return (
         f"{device.name} agrees with {REFERENCE} on {count} inputs of {len(_chosen(lengths))} lengths: "
         f"1 - cosine at most {worst:.1e}, of {tolerance:g} for {least_exact}{texts} ({device.evidence})"
     )
 
 
-def _opened(package: Package, role: str, device: Device) -> tuple[OpenGraph, OpenGraph]:
-    """A graph on the CPU and on the device."""
-    here, there = _ways(package, device)
-    path = model_path(package, role)
-    return here(path), there(path)
-
-
 def _ways(package: Package, device: Device) -> tuple[Open, Open]:
+    """What opens a file here and there."""
     reference, sizes = load_devices()[REFERENCE], fixed_sizes(package)
     entries = session_entries(package, device.name)
     return (
@@ -121,17 +118,12 @@ def _furthest(
     return worst
 
 
-def _compare_texts(
-    package: Package, device: Device, opened: Mapping[str, tuple[OpenGraph, OpenGraph]]
-) -> str:
+def _compare_texts(package: Package, device: Device, opened: Iterable[Mapping[str, Any]]) -> str:
     """Write some texts here and there; what a note says of them."""
     kind = kind_of(package)
     examples = spread(folder_examples(package.folder, kind.EXAMPLE), _TEXTS)
     judge = kind.judge(examples, package.folder)
-    right, found = (
-        judge.answer(package, {role: graphs[place] for role, graphs in opened.items()}, None)
-        for place in range(2)
-    )
+    right, found = (judge.answer(package, sessions, None) for sessions in opened)
     other = [(one, two) for one, two in zip(right, found, strict=True) if one != two]
     if len(other) > len(right) * _DIFFERENT_SHARE:
         raise UnsupportedModelError(
@@ -196,8 +188,6 @@ def _chosen(lengths: Sequence[int]) -> list[int]:
 def _cases_by_role(package: Package, lengths: Sequence[int]) -> Mapping[str, Sequence[Feeds]]:
     """What each graph is run with; nothing for packages that are not compared."""
     kind, roles = kind_of(package), set(package.graphs)
-    if kind.UNIT == "s":
-        return {}
     if roles == {"model"}:
         return {"model": _cases(package, lengths)}
     if "decoder" not in roles:
@@ -209,10 +199,11 @@ def _cases_by_role(package: Package, lengths: Sequence[int]) -> Mapping[str, Seq
 
 
 def _text_length(example: AnyExample) -> int:
+    """Of what is translated, gone on with, or said."""
     match example:
         case Translation():
             return len(example.source)
-        case Passage():
+        case Passage() | Utterance():
             return len(example.text)
         case _:
             return 0

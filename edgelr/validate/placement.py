@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from edgelr.artifacts import Package
 from edgelr.device.schema import Device
 from edgelr.placement.fallback import FallbackRow
+from edgelr.placement.macs import macs_of
 from edgelr.placement.operators import ANALYZED
 from edgelr.placement.placed import Placed, analyzed, recorded
 from edgelr.placement.seen import seen_graph
+from edgelr.runtime.open_graphs import runs_on
 from edgelr.runtime.package import model_path
 from edgelr.runtime.shapes import fixed_sizes
 from edgelr.verdict import PlacementRow
@@ -53,7 +55,7 @@ def recorded_graphs(
         sessions: By role, opened with ``RECORD`` among their entries.
 
     Returns:
-        Of each graph, its nodes.
+        Of each graph that the device is given, its nodes.
 
     Raises:
         UnsupportedModelError: A graph cannot be read.
@@ -62,7 +64,36 @@ def recorded_graphs(
     return [
         recorded(session, seen_graph(model_path(package, role), sizes), device.provider)
         for role, session in sessions.items()
+        if runs_on(role, device) is device
     ]
+
+
+def beside_note(package: Package, device: Device) -> str | None:
+    """Say which graphs of a package run on the CPU beside a device, and how much of the work that is.
+
+    Args:
+        package: Any variant.
+        device: Where it runs.
+
+    Returns:
+        A note; None where the device is given all of them.
+
+    Raises:
+        UnsupportedModelError: A graph cannot be read.
+    """
+    macs = {
+        role: sum(macs_of(node) for node in seen_graph(model_path(package, role), sizes_of(package, device)))
+        for role in package.graphs
+    }
+    beside = [role for role in package.graphs if runs_on(role, device) is not device]
+    if not beside:
+        return None
+    files = ", ".join(package.graphs[role].file for role in beside)
+    share = sum(macs[role] for role in beside) / max(sum(macs.values()), 1)
+    return (
+        f"{files} stays fp32 and runs on the CPU beside {device.name}, {share:.2f} of the work of a window "
+        "and a token; placement is that of the other graphs"
+    )
 
 
 def sizes_of(package: Package, device: Device) -> dict[str, int]:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edgelr.artifact_files import write_json
 from edgelr.artifacts import CANDIDATE, Package
 from edgelr.device.host import threads_note
 from edgelr.device.schema import Device
-from edgelr.device.session import open_session
 from edgelr.kinds.kind import kind_of
 from edgelr.placement.fallback import FallbackRow
 from edgelr.placement.operators import ANALYZED
 from edgelr.placement.placed import Placed
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Validation
-from edgelr.runtime.package import model_path, session_entries
-from edgelr.runtime.shapes import fixed_sizes
+from edgelr.runtime.open_graphs import open_graphs
 from edgelr.runtime.variants import released
 from edgelr.timing.lengths import usable_lengths
 from edgelr.validate.accuracy import (
@@ -36,6 +33,7 @@ from edgelr.validate.ort_files import compare_ort_files
 from edgelr.validate.placement import (
     RECORD,
     analyzed_graphs,
+    beside_note,
     fallback_rows,
     placement_rows,
     recorded_graphs,
@@ -197,19 +195,12 @@ def _analyze(taken: Taken, found: _Found) -> None:
 def _place_emulated(taken: Taken, found: _Found, *, compared: bool) -> None:
     """Placement of its own package where a run takes seconds; what it gives was compared before, or not."""
     device, package = taken.device, taken.packages[taken.own]
-    entries = {**session_entries(package, device.name), **RECORD}
-    sessions = _open(package, device, entries)
+    sessions = open_graphs(package, device, package.graphs, RECORD)
     _place(recorded_graphs(package, device, sessions), taken.own, device, found)
+    beside = beside_note(package, device)
+    found.notes.extend([beside] if beside is not None else [])
     instead = "but held against the CPU" if compared else "nor compared: its graphs were opened, not run"
     found.notes.append(f"{device.name} is emulated: neither timed nor scored, {instead}")
-
-
-def _open(package: Package, device: Device, entries: Mapping[str, str]) -> dict[str, Any]:
-    sizes = fixed_sizes(package)
-    return {
-        role: open_session(model_path(package, role), device, entries=entries, sizes=sizes)
-        for role in package.graphs
-    }
 
 
 def _place(graphs: Sequence[Sequence[Placed]], variant: str, device: Device, found: _Found) -> None:
@@ -226,8 +217,7 @@ def _run(taken: Taken, found: _Found, progress: Progress) -> None:
     total = sum(runs_to_score(package) for package in packages.values())
     with progress.bar(f"accuracy on {device.name}", total) as advance:
         for variant, package in packages.items():
-            entries = {**session_entries(package, device.name), **RECORD}
-            sessions = _open(package, device, entries)
+            sessions = open_graphs(package, device, package.graphs, RECORD)
             if variant in taken.packages:
                 _place(recorded_graphs(package, device, sessions), variant, device, found)
             difference = kind_of(package).parity(package, sessions)

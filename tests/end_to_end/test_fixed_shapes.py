@@ -1,5 +1,8 @@
 """Encoder-decoders in plain operators, by the stages: the same tokens as with caches that grow."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from edgelr.artifacts import Package
@@ -47,12 +50,45 @@ def test_transcripts_are_the_same(
     assert found == expected
 
 
-@pytest.fixture(scope="module")
-def wide(plain_translator: Package, tmp_path_factory: pytest.TempPathFactory) -> Package:
+@pytest.fixture
+def fixed(cpu: Device) -> Device:
+    """A CPU that takes fixed sizes only, and no fp32 but of features."""
+    return replace(cpu, name="fixed", shapes="fixed", accepts=("a16w8",))
+
+
+def test_at_fixed_sizes_a_text_is_cut_like_any_other(
+    dense_translator: Package, plain_translator: Package, cpu: Device, fixed: Device
+) -> None:
+    texts = [each.source for each in folder_examples(dense_translator.folder, Translation)]
+    texts = ["", *texts[:3], " ".join(texts[:12])]
+    notes: dict[str, list[str]] = {"any": [], "fixed": []}
+    expected = list(translate(open_translator(dense_translator, cpu), texts, note=notes["any"].append))
+    found = list(translate(open_translator(plain_translator, fixed), texts, note=notes["fixed"].append))
+    assert found == expected
+    assert notes["fixed"] == notes["any"]
+    assert notes["fixed"][0].startswith("text 5 has ")
+
+
+def test_at_fixed_sizes_a_sound_has_as_many_windows_as_any_other(
+    dense_speech: Package, plain_speech: Package, cpu: Device, fixed: Device
+) -> None:
+    examples = folder_examples(dense_speech.folder, Utterance)[:4]
+    sounds = [read_audio(dense_speech.folder / each.audio) for each in examples]
+    sounds = [np.zeros(100, np.float32), sounds[0], np.concatenate(sounds * 2)]
+    expected, found = (
+        [list(transcribe(open_transcriber(package, device), [sound])) for sound in sounds]
+        for package, device in ((dense_speech, cpu), (plain_speech, fixed))
+    )
+    assert found == expected
+    assert len(found[-1]) > 2, "windows"
+
+
+@pytest.fixture(scope="module", params=["plain_translator", "plain_speech"])
+def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Package:
     settings = Quantize(scheme="a16w8", min_cosine=0.9)  # type: ignore[call-arg]
-    data = data_of_package(plain_translator)
+    package = request.getfixturevalue(request.param)
     folder = tmp_path_factory.mktemp("wide")
-    return quantize(plain_translator, settings, folder, Progress(quiet=True), data=data)
+    return quantize(package, settings, folder, Progress(quiet=True), data=data_of_package(package))
 
 
 @pytest.mark.parametrize("name", ["cpu-4t", "qnn-htp-emulator", "arm64-cortex-a76", "web-wasm"])

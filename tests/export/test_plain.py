@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgelr.export.builder import replace_nodes
 from edgelr.export.plain import write_plainly
 
 HEADS, WIDTH, VALUES = 2, 8, 6
@@ -97,6 +98,7 @@ def test_what_only_bounds_numbers_is_no_mask() -> None:
     proto = attention(scale=None, mask=True)
     proto.graph.initializer.append(numpy_helper.from_array(np.float32(-3e38), "least"))
     proto.graph.node.append(helper.make_node("Max", ["x", "least"], ["bounded"]))
+    proto.graph.output.append(helper.make_tensor_value_info("bounded", TensorProto.FLOAT, [2, 5, WIDTH]))
     write_plainly(proto)
     (least,) = (each for each in proto.graph.initializer if each.name == "least")
     assert numpy_helper.to_array(least) == np.float32(-3e38)
@@ -107,3 +109,34 @@ def test_an_expansion_that_something_else_needs_stays() -> None:
     proto.graph.output.append(helper.make_tensor_value_info("wide", TensorProto.FLOAT, [2, 5, VALUES]))
     write_plainly(proto)
     assert "Expand" in {node.op_type for node in proto.graph.node}
+
+
+def rotated(proto: onnx.ModelProto) -> None:
+    """Take each query apart into heads of 4, join their halves the other way round, and join the heads."""
+    graph = proto.graph
+    constants = {"apart": [0, 0, HEADS, WIDTH // HEADS], "whole": [0, 0, -1], "axis": [3], "step": [1]}
+    constants |= {"0": [0], "1": [1], "4": [4]}
+    graph.initializer.extend(
+        numpy_helper.from_array(np.array(each), name) for name, each in constants.items()
+    )
+    nodes = [
+        helper.make_node("Reshape", ["q1", "apart"], ["split"]),
+        helper.make_node("Transpose", ["split"], ["heads"], perm=[0, 2, 1, 3]),
+        helper.make_node("Slice", ["heads", "0", "1", "axis", "step"], ["left"]),
+        helper.make_node("Slice", ["heads", "1", "4", "axis", "step"], ["right"]),
+        helper.make_node("Concat", ["right", "left"], ["turned"], axis=-1),
+        helper.make_node("Transpose", ["turned"], ["tokens"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["tokens", "whole"], ["q2"]),
+    ]
+    place = next(at for at, node in enumerate(graph.node) if node.name == "attention")
+    graph.node[place].input[0] = "q2"
+    replace_nodes(graph, [*graph.node[:place], *nodes, *graph.node[place:]])
+
+
+def test_the_size_of_heads_is_seen_through_a_rotation() -> None:
+    """Which joins parts of each head: the scale is of their size, where none is written."""
+    proto = attention(scale=None, mask=True)
+    rotated(proto)
+    before = run(proto)
+    assert write_plainly(proto) == 1
+    np.testing.assert_allclose(run(proto), before, rtol=0, atol=2e-6)

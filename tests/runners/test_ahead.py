@@ -42,3 +42,12 @@ def test_every_size_is_compiled_and_computes_the_same(
     feeds = {"input_ids": np.arange(4, 12)[None], "attention_mask": np.ones((1, 8), np.int64)}
     right = open_session(model_path(package), CHIP, sizes=({"batch": 1, "tokens": 8},)).run(None, feeds)
     np.testing.assert_array_equal(open_session(written[0], CHIP).run(None, feeds), right)
+
+
+@pytest.mark.skipif(missing(CHIP) is not None, reason="pip install onnxruntime-qnn")
+def test_what_runs_beside_the_npu_is_not_compiled(
+    make_package: Callable[..., Package], tmp_path: Path
+) -> None:
+    package = make_package()
+    beside = replace(package, graphs={"features": package.graphs["model"]})
+    assert compile_ahead(beside, [CHIP], tmp_path / "out") == []

@@ -1,6 +1,8 @@
 """The simulator of Qualcomm's NPU, where onnxruntime-qnn is installed."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,6 +20,7 @@ from edgelr.device.session import open_session, session_options
 from edgelr.errors import UnsupportedModelError, UsageError
 from edgelr.quantize.whole import quantize_whole
 from edgelr.runners.qnn import CHIPS, PROVIDER, chip_name, write_context
+from edgelr.runtime.audio import write_flac
 from edgelr.runtime.package import model_path
 
 NPU = load_devices()["qnn-htp-emulator"]
@@ -121,3 +124,20 @@ def test_a_chip_has_one_name() -> None:
     names = {name: chip_name(device) for name, device in load_devices().items() if device.runner == "qnn"}
     assert (names["qnn-sm8650"], names["qnn-sa8295p"]) == ("sm8650", "sa8295p")
     assert names["qnn-htp-emulator"] == "sm8650", "the chip that it simulates"
+
+
+def test_sounds_can_be_read_beside_it(wide: Path, tmp_path: Path) -> None:
+    """In a process of its own: the order in which libraries are loaded ended it without a word."""
+    pytest.importorskip("soundfile")
+    sound, profile = tmp_path / "sound.flac", "load_devices()['qnn-htp-emulator']"
+    write_flac(sound, np.zeros(1600, np.float32))
+    program = (
+        "from pathlib import Path\n"
+        "from edgelr.device.load import load_devices\n"
+        "from edgelr.device.session import open_session\n"
+        "from edgelr.runtime.audio import read_audio\n"
+        f"open_session(Path({str(wide)!r}), {profile}, sizes=({SIZES[0]!r},))\n"
+        f"print(len(read_audio(Path({str(sound)!r}))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, ["1600"]), done.stderr

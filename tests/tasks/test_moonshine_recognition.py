@@ -19,6 +19,8 @@ from edgelr.device.session import open_session
 from edgelr.errors import UsageError
 from edgelr.examples import Utterance
 from edgelr.export.graphs import matrix_count, traceable
+from edgelr.export.in_place import keep_caches_in_place
+from edgelr.export.plain import write_plainly
 from edgelr.lowrank.reduce import restructure
 from edgelr.progress import Progress
 from edgelr.quantize.calibration import data_of_package
@@ -28,6 +30,7 @@ from edgelr.recipe.quantize import Quantize
 from edgelr.runtime.arrays import read_arrays
 from edgelr.runtime.caches import COUNTERS
 from edgelr.runtime.examples import example_sound
+from edgelr.runtime.masked_caches import PAST_MASK
 from edgelr.runtime.package import model_path
 from edgelr.runtime.timed_transcript import timed_transcript
 from edgelr.runtime.transcribe import (
@@ -37,6 +40,7 @@ from edgelr.runtime.transcribe import (
     open_transcriber,
     text_of,
     transcribe,
+    transcriber_of,
 )
 from edgelr.structure import Reduction
 from edgelr.survey.sites import find_sites
@@ -208,6 +212,34 @@ def test_beams_that_change_places_keep_their_tokens(
         decoder.step(np.array(tokens))
     decoder.reorder(chosen)
     np.testing.assert_allclose(decoder.step(np.array([11] * 3)), np.stack(alone)[chosen], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_plain_operators_under_a_mask_it_writes_the_same(
+    moonshine_package: Callable[[str], Package],
+    kind: str,
+    cpu: Device,
+    sounds: Path,
+    utterances: Utterances,
+    tmp_path: Path,
+) -> None:
+    package, sessions = moonshine_package(kind), {}
+    for role in package.graphs:
+        proto = onnx.load(model_path(package, role))
+        if role == "decoder":
+            keep_caches_in_place(proto, head_multiple=1)
+        write_plainly(proto)
+        assert not any(node.domain for node in proto.graph.node)
+        onnx.save(proto, tmp_path / f"{role}.onnx")
+        sessions[role] = open_session(tmp_path / f"{role}.onnx", cpu)
+    assert PAST_MASK in {entry.name for entry in sessions["decoder"].get_inputs()}
+    masked, ordinary = transcriber_of(package, sessions), opened(package, cpu)
+    assert isinstance(masked, Transcriber)
+    for example in utterances[:6]:
+        sound = example_sound(sounds, example)
+        for beams in (1, 3):
+            expected = generate(ordinary, sound, beams=beams)
+            assert generate(masked, sound, beams=beams) == expected
 
 
 # --- graphs ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from edgelr.device.load import load_devices
 from edgelr.device.session import open_session
 from edgelr.export import torch_module as stage
 from edgelr.export.graphs import matrix_count, traceable
+from edgelr.export.plain import write_plainly
 from edgelr.export.tidy import _name_outputs
 from edgelr.lowrank.embedding import LowRankEmbedding, LowRankHead
 from edgelr.lowrank.layers import LowRankLinear
@@ -373,6 +374,24 @@ def test_before_any_attention_was_fused_too(family: Exported) -> None:
             len(onnx.load(folder / f"{role}.onnx").graph.node) for folder in (family.folder, family.plain)
         ]
         assert counts[0] < 0.6 * counts[1]
+
+
+def test_in_plain_operators_under_a_mask_too(family: Exported, tmp_path: Path) -> None:
+    """Of T5 the bias of every distance is a table then."""
+    for role in ("encoder", "decoder"):
+        proto = onnx.load(family.folder / f"{role}.onnx")
+        write_plainly(proto)
+        assert not {node.op_type for node in proto.graph.node} & {"GroupQueryAttention", "Log"}
+        assert not any(node.domain for node in proto.graph.node)
+        onnx.save(proto, tmp_path / f"{role}.onnx")
+    assert "past_mask" in {entry.name for entry in proto.graph.input}
+    decoder = family.decoder(tmp_path)
+    expected = [by_transformers(family.model, batch) for batch in batches()]
+    assert list(greedily(decoder, family.model, batches())) == expected
+    for batch in batches():
+        generation = settings(family.model, num_beams=4, max_length=40)
+        found = by_graphs(decoder, batch, lambda rows, how=generation: beam_search(decoder, rows, how, 4))
+        assert found == by_transformers(family.model, batch, num_beams=4, max_length=40)
 
 
 def test_every_attention_is_one_node_but_the_encoders_of_t5(family: Exported) -> None:

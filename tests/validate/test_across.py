@@ -18,6 +18,7 @@ from edgelr.errors import UnsupportedModelError
 from edgelr.examples import Translation, write_examples
 from edgelr.kinds import translation
 from edgelr.kinds.kind import Judge
+from edgelr.runtime import open_graphs
 from edgelr.runtime.package import model_path
 from edgelr.validate import across
 from edgelr.validate.across import TOLERANCES, allowed, compare_across, first_divergence
@@ -116,7 +117,8 @@ def test_a_device_that_disagrees_fails(
     def open_wrongly(path: Path, device: Device, **more: object) -> object:
         return open_session(other if device.name == "npu" and path == model_path(package) else path, cpu)
 
-    monkeypatch.setattr(across, "open_session", open_wrongly)
+    for module in (across, open_graphs):  # files that probe a graph, and the package's own
+        monkeypatch.setattr(module, "open_session", open_wrongly)
     npu = replace(cpu, name="npu")
     with pytest.raises(UnsupportedModelError) as caught:
         compare_across(package, npu, (4, 8))

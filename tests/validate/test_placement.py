@@ -14,6 +14,7 @@ from edgelr.runtime.package import model_path
 from edgelr.validate.placement import (
     RECORD,
     analyzed_graphs,
+    beside_note,
     fallback_rows,
     placement_rows,
     recorded_graphs,
@@ -90,3 +91,17 @@ def test_sizes_are_fixed_where_the_device_wants_them(
     package = make_package()
     assert sizes_of(package, npu) == {"batch": 1, "tokens": package.settings["max_tokens"]}
     assert sizes_of(package, cpu) == {}
+
+
+def test_what_makes_features_of_sound_runs_beside_an_npu(
+    dense_speech: Package, cpu: Device, npu: Device
+) -> None:
+    assert beside_note(dense_speech, cpu) is None
+    note = beside_note(dense_speech, npu)
+    assert note is not None
+    assert note.startswith("features.onnx stays fp32 and runs on the CPU beside qnn-htp-emulator, 0.")
+    assert note.endswith(" of the work of a window and a token; placement is that of the other graphs")
+    sessions = {role: open_session(model_path(dense_speech, role), cpu, entries=RECORD)
+                for role in dense_speech.graphs}  # fmt: skip
+    assert len(recorded_graphs(dense_speech, cpu, sessions)) == 3
+    assert len(recorded_graphs(dense_speech, npu, sessions)) == 2
