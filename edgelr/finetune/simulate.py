@@ -6,7 +6,8 @@ factors is turned before it is rounded, exactly as ``quantize`` turns it.
 
 It is exact where a graph multiplies by the matrices of the model. A decoder's graph packs projections side by
 side; block-wise schemes and a scale for each output are the same there, the turned space between their
-factors is another one. Convolutions, whose weights are only stored as int8, are not simulated.
+factors is another one. Convolutions, whose weights are only stored as int8, are not simulated, nor is the
+tanh form of GELU, which differs from the exact one by less than a step of 8 bits.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def test_what_is_simulated_is_what_the_graph_has(built, student, tmp_path, schem
     assert compared == len(graph.layers) > 10
 
     # As the graph says. Optimized, ONNX Runtime 1.32 computes less exactly than that with 16-bit activations.
-    session = session_of(onnx.load(tmp_path / "q.onnx"), tmp_path)
+    session = session_of(with_exact_gelu(onnx.load(tmp_path / "q.onnx")), tmp_path)
     plain = session_of(onnx.load(package.folder / "model.onnx"), package.folder)
     near, far, moved = [], [], []
     for given in feeds:
@@ -101,6 +101,14 @@ def test_what_is_simulated_is_what_the_graph_has(built, student, tmp_path, schem
         assert 0.6 < np.mean(moved) / np.mean(far) < 1.6
     else:  # a value at an edge of its rounding may fall to either side
         assert np.mean(near) < 0.1 * np.mean(far), (np.mean(near), np.mean(far))
+
+
+def with_exact_gelu(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Rounding alone: the tanh form that 8 bits get is not simulated. In so small a model it would count."""
+    for node in proto.graph.node:
+        if node.op_type == "Gelu":
+            del node.attribute[:]
+    return proto
 
 
 def outputs(model: nn.Module, given: Any) -> np.ndarray:

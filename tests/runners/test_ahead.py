@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelr.artifacts import Package
+from edgelr.artifacts import CANDIDATE, Package
 from edgelr.device.load import load_devices
 from edgelr.device.prepared import missing
 from edgelr.device.schema import Device
@@ -50,4 +50,4 @@ def test_what_runs_beside_the_npu_is_not_compiled(
 ) -> None:
     package = make_package()
     beside = replace(package, graphs={"features": package.graphs["model"]})
-    assert compile_ahead(beside, [CHIP], tmp_path / "out") == []
+    assert compile_ahead({CANDIDATE: beside}, [CHIP], tmp_path / "out") == []
