@@ -70,7 +70,7 @@ def quantize_layers(
     original = {node.name for node in onnx.load(source, load_external_data=False).graph.node}
     islands: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
-        last = _smoothed(source, Path(folder), layers, choices, means)
+        last = narrowed(source, Path(folder), layers, choices, means.learned)
         for scheme in _ORDER:
             kinds = {"product", "table"} if scheme == "fp16" else {"product"}
             nodes = [
@@ -92,12 +92,25 @@ def quantize_layers(
     return islands
 
 
-def _smoothed(source: Path, folder: Path, layers: Sequence[Layer], choices: Choices, means: Means) -> Path:
-    """The graph with what int8 products read made narrower, where calibration data is known."""
+def narrowed(
+    source: Path, folder: Path, layers: Sequence[Layer], choices: Choices, learned: Learned | None
+) -> Path:
+    """Write the fp32 graph with what int8 products read made narrower; it computes the same.
+
+    Args:
+        source: A graph as ``prepare_layers`` leaves it.
+        folder: Where to write.
+        layers: Of the graph.
+        choices: By name of the layer.
+        learned: Of calibration data.
+
+    Returns:
+        The file; ``source`` itself without data, or where nothing becomes int8.
+    """
     nodes = [each.name for each in layers if each.kind == "product" and choices[each.name].scheme in SMOOTHED]
-    if means.learned is None or not nodes:
+    if learned is None or not nodes:
         return source
-    means.learned.smoothing.smooth(source, folder / source.name, nodes)
+    learned.smoothing.smooth(source, folder / source.name, nodes)
     return folder / source.name
 
 

@@ -30,6 +30,7 @@ from edgelr.quantize.graphs import (
 from edgelr.quantize.learned import Learned, learn
 from edgelr.quantize.left import Left, fp32_left, weight_bytes
 from edgelr.quantize.rectify import prepared_for, rectified
+from edgelr.quantize.schemes import narrowed
 from edgelr.quantize.static import Feeds
 from edgelr.quantize.units import units_of
 from edgelr.recipe.quantize import LayerScheme, Quantize
@@ -246,8 +247,12 @@ def _precision(work: _Work, choices: AllChoices) -> LayerScheme:
 
 
 def _errors(work: _Work, role: str, choices: AllChoices, folder: Path) -> tuple[LayerError, ...]:
-    file = folder / work.package.graphs[role].file
-    return list_errors(work.graphs[role], file, choices[role], work.feeds(role), work.progress)
+    """Held against the fp32 graph whose channels are as narrow as those of the quantized one."""
+    file, graph = folder / work.package.graphs[role].file, work.graphs[role]
+    with tempfile.TemporaryDirectory() as scratch:
+        source = narrowed(graph.path, Path(scratch), graph.layers, choices[role], work.learned[role])
+        same = replace(graph, path=source)
+        return list_errors(same, file, choices[role], work.feeds(role), work.progress)
 
 
 def _explain(

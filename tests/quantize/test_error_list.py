@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgelr.progress import Progress
 from edgelr.quantize.choice import choose
 from edgelr.quantize.error_list import EXACT_DB, cosine_distance, list_errors, noise_db
 from edgelr.quantize.graphs import prepare_graph, quantize_prepared
+from edgelr.quantize.learned import learn
+from edgelr.quantize.schemes import narrowed
 from edgelr.recipe.quantize import Quantize
 
 QUIET = Progress(quiet=True)
@@ -68,6 +73,28 @@ def test_of_a_large_graph_only_the_worst_change_the_output(make_tiny, errors, mo
         name for name in part if name in worst
     ]
     assert all(part[name].alone_db == pytest.approx(whole[name].alone_db, abs=3) for name in part)
+
+
+def test_channels_that_are_narrowed_between_two_factors_are_no_error(make_tiny, tmp_path):
+    tiny = make_tiny("factored")
+    proto = onnx.load(tiny.path)
+    (down,) = (each for each in proto.graph.initializer if each.name == "encoder.first.down.weight")
+    matrix = numpy_helper.to_array(down).copy()
+    matrix[:, (3, 17)] *= 20
+    down.CopyFrom(numpy_helper.from_array(matrix, down.name))
+    onnx.save(proto, tiny.path)
+    settings = Quantize(scheme="int8-dynamic")
+    graph = prepare_graph(tiny.path, tmp_path)
+    choices, learned = choose(graph.layers, settings), learn(graph.path, tiny.feeds)
+    quantize_prepared(graph, tmp_path / "q.onnx", choices, settings, tiny.feeds, learned)
+    (tmp_path / "narrowed").mkdir()
+    same = narrowed(graph.path, tmp_path / "narrowed", graph.layers, choices, learned)
+    for source, right in ((same, True), (graph.path, False)):
+        held = replace(graph, path=source)
+        found = list_errors(held, tmp_path / "q.onnx", choices, tiny.feeds, QUIET)
+        decibels = {each.layer: each.alone_db for each in found}
+        assert (min(decibels.values()) > 20) == right, decibels
+        assert all(each.accumulated_db <= each.alone_db + 3 for each in found) or not right
 
 
 def test_decibels():
