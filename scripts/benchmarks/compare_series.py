@@ -29,7 +29,8 @@ from edgelr.compare.sides import common_inputs, open_side
 from edgelr.device.host import describe_host, threads_used
 from edgelr.device.load import load_devices
 from edgelr.progress import Progress
-from edgelr.runtime.package import open_package, seal_package
+from edgelr.runtime.package import open_package
+from edgelr.runtime.package_copy import seal_again
 from edgelr.timing.affinity import choose_cpus
 
 MORE_MACS = 0.07
@@ -202,16 +203,5 @@ def slower_package(package: Path, out: Path) -> float:
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(package, out)
     onnx.save(model, out / "model.onnx")
-    seal_package(
-        out,
-        name=opened.name,
-        task=opened.task,
-        graphs=opened.graphs,
-        precision=opened.precision,
-        cost=opened.cost,
-        settings=opened.settings,
-        source=opened.source,
-        gates=opened.gates,
-        accuracy=opened.accuracy,
-    )
+    seal_again(opened, out)
     return more / whole
