@@ -130,7 +130,12 @@ def read_factored(folder: Path) -> Factored:
         DamagedArtifactError: structure.json is missing, is not JSON, or has another layout.
     """
     with _layout_of(folder / "structure.json") as document:
-        return Factored(folder=folder, reductions=_reductions(document.pop("reductions")), **document)
+        return Factored(
+            folder=folder,
+            reductions=_reductions(document.pop("reductions")),
+            rectified=tuple(document.pop("rectified", ())),
+            **document,
+        )
 
 
 def read_sessions(folder: Path) -> Sessions:

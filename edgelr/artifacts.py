@@ -162,12 +162,14 @@ class Factored:
         reductions: What was done to the dense model; empty for that model itself.
         method: How the factors were made.
         metrics: Validation metrics of the torch model, when the stage measured any.
+        rectified: Modules of the dense model that were GELU, and are ReLU.
     """
 
     folder: Path
     reductions: tuple[Reduction, ...]
     method: str
     metrics: dict[str, float] = field(default_factory=dict)
+    rectified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from edgelr.artifact_files import write_json
 from edgelr.artifacts import Factored, Source
 from edgelr.finetune.loop import tune
 from edgelr.finetune.simulate import simulated
+from edgelr.lowrank.activations import rectify
 from edgelr.lowrank.checkpoint import load_factored_into, save_factored
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
@@ -46,6 +47,10 @@ def finetune(
     task, reading = get_task(recipe.task.type), reading_of(source, recipe.task)
     teacher = task.load_model(source.model_folder).requires_grad_(False).to(accelerator.device)
     student = load_factored_into(load_student(task, reading), factored)
+    if accelerator.device.type == "cpu":
+        for model in (teacher, student):
+            _attend_plainly(model)
+    rectified = rectify(student) if settings.activations == "relu" else factored.rectified
     train, validation = (source.examples(split, task.EXAMPLE) for split in ("train", "validation"))
     loss = task.losses(teacher, reading, train, settings, recipe.seed, scratch, progress)
     validate = task.validator(teacher, reading, validation)
@@ -60,10 +65,18 @@ def finetune(
         folder,
         reductions=factored.reductions,
         method=f"{factored.method}, tuned",
+        rectified=rectified,
         metrics=task.scorer(teacher, reading, validation)(student),
     )
     write_json(folder / "history.json", history)
     return tuned
+
+
+def _attend_plainly(model: nn.Module) -> None:
+    """Take attention apart: on a CPU the gradient of one kernel for all of it takes longer."""
+    for module in model.modules():
+        if callable(choose := getattr(module, "set_attn_implementation", None)):
+            choose("eager")
 
 
 def _rounding(recipe: Recipe) -> Callable[[nn.Module], AbstractContextManager[None]] | None:

@@ -19,7 +19,12 @@ _LARGEST_SHARE: dict[Split, float] = {"test": 0.1, "validation": 0.1, "calibrati
 
 
 def split_by_group(
-    examples: Sequence[Row], counts: Mapping[Split, int], *, seed: int, hold_out: Sequence[str] = ()
+    examples: Sequence[Row],
+    counts: Mapping[Split, int],
+    *,
+    seed: int,
+    hold_out: Sequence[str] = (),
+    train_only: Sequence[str] = (),
 ) -> dict[Split, tuple[Row, ...]]:
     """Split ``examples`` into disjoint groups, deterministically.
 
@@ -32,21 +37,27 @@ def split_by_group(
         counts: Wanted number of examples of each split; ``validation`` and ``test`` take pairs only.
         seed: Changes which group goes where.
         hold_out: Globs of groups that are test data in any case, also when the test needs fewer.
+        train_only: Globs of groups that no other split takes, so that more text to train on changes no test.
 
     Raises:
         DataError: There are fewer examples than asked for (the split, and what there is, are named), or a
-            glob of ``hold_out`` fits no group.
+            glob of ``hold_out`` or ``train_only`` fits no group, or both one.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
     for example in examples:
         groups[example.group].append(example)
-    held = _held_out(groups, hold_out)
+    held, trained = (
+        _fitting(groups, *globs) for globs in (("hold_out", hold_out), ("train_only", train_only))
+    )
+    if both := sorted(held & trained):
+        raise DataError(f"task.data: hold_out and train_only both fit '{both[0]}'", "take it out of one")
     left = sorted(groups, key=lambda name: (name not in held, _digest(seed, name)))
     splits: dict[Split, tuple[Row, ...]] = {}
     for split in _ORDER:
         wanted = counts[split]
         largest = max(1, round(wanted * _LARGEST_SHARE[split]))
-        order = sorted(left, key=lambda name: name not in held and len(groups[name]) > largest)
+        free = left if split == "train" else [name for name in left if name not in trained]
+        order = sorted(free, key=lambda name: name not in held and len(groups[name]) > largest)
         taken: list[Row] = []
         while order and (len(taken) < wanted or order[0] in held):
             name = order.pop(0)
@@ -59,12 +70,12 @@ def split_by_group(
     return splits
 
 
-def _held_out(groups: Mapping[str, object], hold_out: Sequence[str]) -> set[str]:
-    fitting = {glob: [name for name in groups if fnmatch.fnmatchcase(name, glob)] for glob in hold_out}
+def _fitting(groups: Mapping[str, object], key: str, globs: Sequence[str]) -> set[str]:
+    fitting = {glob: [name for name in groups if fnmatch.fnmatchcase(name, glob)] for glob in globs}
     idle = [glob for glob, names in fitting.items() if not names]
     if idle:
         raise DataError(
-            f"task.data.hold_out: no group of the data fits {', '.join(map(repr, idle))} "
+            f"task.data.{key}: no group of the data fits {', '.join(map(repr, idle))} "
             f"({len(groups)} groups; a module written in C has no source to read)",
             f"take it out; groups are named like '{min(groups)}'" if groups else "take it out",
         )

@@ -176,12 +176,12 @@ def _splits(
         return _recorded(
             recipe, data, counts, recipe_folder, folder, _longest_s(recipe, model_folder), progress
         )
-    hold_out = data.hold_out if isinstance(data, PythonDocs) else ()
+    kept = {"hold_out": data.hold_out, "train_only": data.train_only} if isinstance(data, PythonDocs) else {}
     examples = _read(data, recipe_folder, progress)
     _check_some(examples)
     if isinstance(recipe.task, Generate):
         examples = as_passages([each for each in examples if isinstance(each, Example)]) or examples
-    return split_by_group(examples, counts, seed=recipe.seed, hold_out=hold_out)
+    return split_by_group(examples, counts, seed=recipe.seed, **kept)
 
 
 def _recorded(

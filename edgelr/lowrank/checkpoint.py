@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from edgelr.artifact_files import read_factored, write_json
 from edgelr.artifacts import Factored
 from edgelr.errors import DamagedArtifactError, UnsupportedModelError
+from edgelr.lowrank.activations import put_relu
 from edgelr.lowrank.reduce import restructure
 from edgelr.lowrank.stored import bring_in, values_of
 from edgelr.structure import Reduction
@@ -34,6 +35,7 @@ def save_factored(
     reductions: Sequence[Reduction],
     method: str,
     metrics: dict[str, float] | None = None,
+    rectified: Sequence[str] = (),
 ) -> Factored:
     """Write a model's parameters and its structure.
 
@@ -43,6 +45,7 @@ def save_factored(
         reductions: What was done to the dense model.
         method: How the factors were made.
         metrics: Validation metrics, when measured.
+        rectified: What was GELU in the dense model, and is ReLU.
 
     Raises:
         UnsupportedModelError: A weight is not finite; it is named.
@@ -52,7 +55,7 @@ def save_factored(
     for number, part in enumerate(_parts(model.state_dict())):
         save_file(separate(part), folder / (_WEIGHTS if number == 0 else _FURTHER.format(number)))
     rows = [asdict(reduction) for reduction in reductions]
-    document = {"reductions": rows, "method": method, "metrics": metrics or {}}
+    document = {"reductions": rows, "method": method, "metrics": metrics or {}, "rectified": list(rectified)}
     write_json(folder / "structure.json", document)
     return read_factored(folder)
 
@@ -93,6 +96,7 @@ def load_factored_into(model: nn.Module, factored: Factored) -> nn.Module:
         UnsupportedModelError: The structure does not fit the model, or a weight is not finite.
     """
     restructure(model, factored.reductions)
+    put_relu(model, factored.rectified)
     bring_in(model, empty=True)
     path = factored.folder / _WEIGHTS
     missing, unknown = set(model.state_dict()), set()

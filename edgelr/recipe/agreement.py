@@ -94,6 +94,7 @@ _OF_TASK: dict[KeyPath, tuple[str, ...]] = {
     ("finetune", "distill", "attention"): _READING,
     ("finetune", "distill", "temperature"): (*_WRITING, *_CLASSIFY),
     ("finetune", "distill", "sequence"): _WRITING,
+    ("finetune", "max_tokens"): _EMBEDDING,
     ("finetune", "label_smoothing"): (*_WRITING, *_CLASSIFY),
     ("finetune", "mask_time"): _SPEECH,
     ("model", "train"): (*_RECOMMENDATION, "text-classification"),

@@ -41,6 +41,11 @@ class Finetune(Section):
 
     steps: Count = Field(description="optimizer steps, at most")
     batch: int = Field(32, ge=2, description="texts a step")
+    max_tokens: int | None = Field(
+        None,
+        ge=8,
+        description="longer texts are cut in tuning only: short steps show more of them; left out: the task's",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of the tuning's arithmetic; auto is bf16 where the hardware has it"
     )
@@ -62,6 +67,11 @@ class Finetune(Section):
         "SpecAugment, such as 0.05; of Whisper, wav2vec2 and HuBERT",
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross entropy")
+    activations: Literal["kept", "relu"] = Field(
+        "kept",
+        description="relu: in place of GELU from the first step on, which is less to compute than GELU; see "
+        "quantize.activations for one without tuning",
+    )
     quantization_aware: bool = Field(
         False,
         description="the last third of the steps computes with weights and activations rounded as quantize "

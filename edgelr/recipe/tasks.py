@@ -20,6 +20,9 @@ class PythonDocs(Section):
         ("stdlib", "numpy"), min_length=1, description="where to look; 'stdlib' is Python itself"
     )
     hold_out: tuple[str, ...] = Field((), description="globs of modules that are test data in any case")
+    train_only: tuple[str, ...] = Field(
+        (), description="globs of modules that are never test data: more text to tune on, the same test"
+    )
     train: Count = Field(6000, description="texts to tune on")
     validation: Count = Field(200, description="pairs to pick the best checkpoint on")
     test: Count = Field(500, description="pairs to validate on; they travel in the package")

@@ -127,7 +127,8 @@ def losses(
     Raises:
         DataError: There is a task loss, and no pair to compute it on.
     """
-    tokenizer = parse_tokenizer(tokenizer_json(reading.folder), reading.max_tokens)
+    longest = min(settings.max_tokens or reading.max_tokens, reading.max_tokens)
+    tokenizer = parse_tokenizer(tokenizer_json(reading.folder), longest)
     device = next(teacher.parameters()).device
     all_texts = texts(examples)
     lengths = tuple(len(text) for text in all_texts)

@@ -1,3 +1,4 @@
+import onnx
 import pytest
 
 from edgelr.artifact_files import read_factored, read_json
@@ -34,3 +35,16 @@ def test_quantization_is_simulated_where_that_is_asked_for(rebuilt):
     )
     again = build(recipe, rebuilt / "tiny", until="finetune").document["stages"][-1]
     assert again["reused"]
+
+
+@pytest.mark.slow
+def test_a_model_tuned_with_relu_is_written_with_relu(rebuilt):
+    recipe = rebuilt / "tiny.yaml"
+    recipe.write_text(recipe.read_text().replace("validate_every: 3", "validate_every: 3, activations: relu"))
+    rows = {row["stage"]: row for row in build(recipe, rebuilt / "tiny", until="quantize").document["stages"]}
+    tuned = read_factored(rebuilt / ".store" / "finetune" / rows["finetune"]["key"])
+    assert [name.rpartition(".")[2] for name in tuned.rectified] == ["intermediate_act_fn"] * 2
+    graphs = list((rebuilt / ".store" / "export").glob("*/model.onnx"))
+    kinds = [{node.op_type for node in onnx.load(path).graph.node} & {"Relu", "Gelu"} for path in graphs]
+    assert {"Relu"} in kinds, "the candidate"
+    assert {"Gelu"} in kinds, "and the dense model as it was"

@@ -55,3 +55,17 @@ def test_every_glob_that_holds_out_nothing_is_named():
     four = examples(groups=4, each=1)
     with pytest.raises(DataError, match=r"fits 'math', 'time' \(4 groups"):
         split_by_group(four, dict.fromkeys(SPLITS, 1), seed=0, hold_out=["g1", "math", "time"])
+
+
+def test_groups_that_only_train_change_no_other_split():
+    few = examples(groups=25)
+    more = [Example(id=f"more.{n}", group=f"more.{n // 4}", passage="p", query="q") for n in range(40)]
+    before = split_by_group(few, COUNTS, seed=0)
+    after = split_by_group([*more, *few], {**COUNTS, "train": 104}, seed=0, train_only=["more.*"])
+    assert all(after[split] == before[split] for split in SPLITS if split != "train")
+    assert set(more) <= set(after["train"])
+
+
+def test_a_group_cannot_be_test_and_training_data():
+    with pytest.raises(DataError, match="both fit 'g1'"):
+        split_by_group(examples(), COUNTS, seed=0, hold_out=["g1"], train_only=["g*"])

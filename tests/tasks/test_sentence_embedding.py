@@ -64,6 +64,21 @@ def test_with_a_task_loss_every_other_step_is_of_pairs(model, tiny_model, tmp_pa
     assert min(values[1::2]) > 1e-3
 
 
+def test_texts_are_cut_for_tuning_alone(model, tiny_model, tmp_path):
+    long = " ".join(TEXTS * 4)
+    reading = Reading(folder=tiny_model, max_tokens=32)
+    seen = []
+    hook = model.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    for longest in (None, 8, 99):
+        settings = Finetune(steps=4, batch=2, max_tokens=longest)
+        examples = [Example(id=str(n), group="a", passage=f"{long} {n}") for n in range(2)]
+        task.losses(model, reading, examples, settings, 0, tmp_path, Progress(quiet=True))(model, 0)
+    hook.remove()
+    assert seen == [32, 32, 8, 8, 32, 32]
+
+
 def test_a_task_loss_needs_pairs(model, tiny_model, tmp_path):
     examples = [Example(id=text, group="a", passage=text) for text in TEXTS]
     with pytest.raises(DataError, match=r"of 3 examples 0 are pairs"):
