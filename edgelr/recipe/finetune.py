@@ -44,7 +44,7 @@ class Finetune(Section):
     max_tokens: int | None = Field(
         None,
         ge=8,
-        description="longer texts are cut in tuning only: short steps show more of them; left out: the task's",
+        description="longer texts are cut in tuning only: short steps show more of them; as the task",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of the tuning's arithmetic; auto is bf16 where the hardware has it"
