@@ -6,7 +6,7 @@ output for quantization can narrow its input. The two differ by less than 0.17: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -55,8 +55,8 @@ def put_relu(model: nn.Module, names: Sequence[str]) -> None:
         replace_module(model, name, nn.ReLU())
 
 
-def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return model.named_modules(remove_duplicate=False)  # several layers may have one GELU
+def _named(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    return list(model.named_modules(remove_duplicate=False))  # several layers may have one GELU
 
 
 def _is_gelu(module: nn.Module) -> bool:
