@@ -64,8 +64,8 @@ def session_of(proto: Any, folder: Path) -> InferenceSession:  # noqa: ANN401 - 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # Basic ones compute constants. Without, a product of 8-bit activations and weights in blocks (MatMulNBits)
-    # whose scales the graph computes gives zeros, and no error.
+    # Basic ones compute constants. Without, a product of 8-bit activations and weights in blocks whose scales
+    # the graph computes (MatMulNBits) gives zeros, and no error.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return onnxruntime.InferenceSession(
