@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CPU = "CPUExecutionProvider"
 _NO_FALLBACK = "session.disable_cpu_ep_fallback"
 _RECORD = "session.record_ep_graph_assignment_info"
+# Or ONNX Runtime rounds activations of 16 bits to 8 where the weights have 8: quicker on a CPU, but not what
+# the graph says, nor what an NPU computes of it.
+_AS_WRITTEN = {"session.qdq_matmulnbits_accuracy_level": "1"}
 # ONNX Runtime reports these as damaged or failed graphs, but the file is fine: the runtime lacks something.
 _UNSUPPORTED = re.compile(
     r"No Op registered|not a registered function/op|NOT_IMPLEMENTED|Unsupported model IR version|"
@@ -55,7 +58,7 @@ def session_options(
     options.graph_optimization_level = _level(device)
     options.use_deterministic_compute = True
     options.log_severity_level = 4  # fatal: errors come as exceptions, and would else be printed twice
-    wanted = {**device.session.entries, **entries}
+    wanted = {**_AS_WRITTEN, **device.session.entries, **entries}
     # Other runners look at every node themselves, and say which one is elsewhere.
     if device.provider != CPU and device.runner == "in-process":
         wanted[_NO_FALLBACK] = "1" if device.fallback == "forbid" else "0"
@@ -144,7 +147,7 @@ def _open_elsewhere(
 ) -> Any:  # noqa: ANN401 - an OpenGraph, which callers take for a session
     from edgelr.runners.elsewhere import open_elsewhere
 
-    given = {**device.session.entries, **entries}
+    given = {**_AS_WRITTEN, **device.session.entries, **entries}
     # That is always recorded there, and an entry that is set twice is a warning.
     own = {name: value for name, value in entries.items() if name != _RECORD}
     try:

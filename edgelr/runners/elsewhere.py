@@ -45,7 +45,7 @@ def open_elsewhere(
         case "web":
             from edgelr.runners.web import open_web
 
-            return open_web(model, device)
+            return open_web(model, device, entries)
         case "ssh":
             from edgelr.runners.ssh import open_ssh
 

@@ -38,12 +38,13 @@ _SIMULATED_GPU = (
 )
 
 
-def open_web(model: Path, device: Device) -> RemoteGraph:
+def open_web(model: Path, device: Device, entries: Mapping[str, str]) -> RemoteGraph:
     """Open a graph in a browser.
 
     Args:
         model: The ONNX file.
         device: The profile.
+        entries: Session config entries, those of the profile among them.
 
     Raises:
         MissingRequirementError: There is no browser, or it does not start.
@@ -61,6 +62,7 @@ def open_web(model: Path, device: Device) -> RemoteGraph:
         "provider": "webgpu" if gpu else "wasm",
         "threads": max(device.threads, 1),
         "level": level,
+        "entries": dict(entries),
     }
     told, _ = browser.ask(request, {}, START_SECONDS)
     return RemoteGraph(browser.ask, told)

@@ -33,7 +33,7 @@ def test_what_it_refuses_is_told(tmp_path: Path, make_package: Callable[..., Pac
     path = tmp_path / "odd.onnx"
     path.write_bytes(model_path(make_package()).read_bytes()[:100])
     with pytest.raises(Exception, match=r"odd|browser fails"):
-        open_web(path, WASM)
+        open_web(path, WASM, {})
 
 
 def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -66,5 +66,5 @@ def test_a_browser_that_hangs_is_given_up(
 def test_without_a_browser_the_script_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingRequirementError) as caught:
-        open_web(tmp_path / "any.onnx", WASM)
+        open_web(tmp_path / "any.onnx", WASM, {})
     assert caught.value.hint == "scripts/prepare_web"
