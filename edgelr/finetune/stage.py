@@ -18,6 +18,7 @@ from edgelr.lowrank.activations import rectify
 from edgelr.lowrank.checkpoint import load_factored_into, save_factored
 from edgelr.progress import Progress
 from edgelr.recipe.schema import Recipe
+from edgelr.recipe.tasks import SentenceEmbedding
 from edgelr.tasks.arithmetic import same_sums, uses_bf16
 from edgelr.tasks.task import Loss, get_task, load_student, reading_of
 
@@ -47,7 +48,7 @@ def finetune(
     task, reading = get_task(recipe.task.type), reading_of(source, recipe.task)
     teacher = task.load_model(source.model_folder).requires_grad_(False).to(accelerator.device)
     student = load_factored_into(load_student(task, reading), factored)
-    if accelerator.device.type == "cpu":
+    if accelerator.device.type == "cpu" and isinstance(recipe.task, SentenceEmbedding):
         for model in (teacher, student):
             _attend_plainly(model)
     rectified = rectify(student) if settings.activations == "relu" else factored.rectified
@@ -73,7 +74,10 @@ def finetune(
 
 
 def _attend_plainly(model: nn.Module) -> None:
-    """Take attention apart: on a CPU the gradient of one kernel for all of it takes longer."""
+    """Take attention apart: on a CPU the gradient of one kernel for all of it takes longer.
+
+    Over the frames of a sound, or a long text, its weights would take too much memory.
+    """
     for module in model.modules():
         if callable(choose := getattr(module, "set_attn_implementation", None)):
             choose("eager")

@@ -44,7 +44,8 @@ class Finetune(Section):
     max_tokens: int | None = Field(
         None,
         ge=8,
-        description="longer texts are cut in tuning only: short steps show more of them; as the task",
+        description="longer texts are cut in tuning only, since shorter steps show more of them; left out: "
+        "none but what the task cuts",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of the tuning's arithmetic; auto is bf16 where the hardware has it"
