@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgelr.artifacts import Package
 from edgelr.errors import ExportError
 from edgelr.progress import Progress
-from edgelr.runtime.package import ORT
+from edgelr.runtime.package import ORT, precisions
 from edgelr.runtime.package_copy import copy_files, seal_again
 from edgelr.writing import writing
 
 CONFIG = "required_operators_and_types.config"
+_LEVEL = "ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL"  # the tool has no argument for it
+_BASIC = ".basic."  # what it puts into names of files then
 
 
 def write_ort(package: Package, folder: Path, progress: Progress) -> Package:
@@ -39,7 +42,9 @@ def write_ort(package: Package, folder: Path, progress: Progress) -> Package:
     """
     with writing(folder):
         copy_files(package, folder)
-        _convert(folder, package.name)
+        # Beyond basic ones, products of 16 bits become such of 8 (see device/session.py), for good.
+        with _level("basic" if "a16w8" in precisions(package) else "all"):
+            _convert(folder, package.name)
         sealed = seal_again(package, folder)
     for file in sealed.files:
         if file.startswith(ORT):
@@ -65,13 +70,30 @@ def _convert(folder: Path, name: str) -> None:
                 f"ONNX Runtime does not write {name} in its own format: {error}",
                 "take export.ort_format out of the recipe",
             ) from error
+    for file in (folder / ORT).iterdir():
+        file.rename(file.with_name(file.name.replace(_BASIC, ".")))
     _without_places(folder / ORT / CONFIG)
+
+
+@contextlib.contextmanager
+def _level(name: str) -> Iterator[None]:
+    """Let the tool optimize so much."""
+    before = os.environ.get(_LEVEL)
+    os.environ[_LEVEL] = name
+    try:
+        yield
+    finally:
+        del os.environ[_LEVEL]
+        if before is not None:
+            os.environ[_LEVEL] = before
 
 
 def _without_places(config: Path) -> None:
     """The config names the files that it is of by where they were written."""
     lines = config.read_text(encoding="utf-8").splitlines()
-    named = [f"# - {Path(line).name}" if line.startswith("# - ") else line for line in lines]
+    named = [
+        f"# - {Path(line).name}".replace(_BASIC, ".") if line.startswith("# - ") else line for line in lines
+    ]
     config.write_text("\n".join(named) + "\n", encoding="utf-8")
 
 

@@ -13,6 +13,9 @@ from edgelr.device.session import open_session
 from edgelr.errors import ExportError
 from edgelr.ort.stage import CONFIG, write_ort
 from edgelr.progress import Progress
+from edgelr.quantize.calibration import data_of_package
+from edgelr.quantize.stage import quantize
+from edgelr.recipe.schema import Quantize
 from edgelr.runtime.package import ORT, model_path, open_package
 
 QUIET = Progress(quiet=True)
@@ -35,6 +38,22 @@ def test_the_same_package_and_the_other_format(
     np.testing.assert_array_equal(found, right)
     assert capfd.readouterr() == ("", ""), "the tool prints"
     assert logging.getLogger().handlers == handlers
+
+
+def test_16_bits_stay_16_bits(make_package: Callable[..., Package], cpu: Device, tmp_path: Path) -> None:
+    fp32 = make_package()
+    settings = Quantize(scheme="a16w8", min_cosine=0.5)  # type: ignore[call-arg]
+    (tmp_path / "wide").mkdir()
+    wide = quantize(fp32, settings, tmp_path / "wide", QUIET, data=data_of_package(fp32))
+    made = write_ort(wide, tmp_path / "made", QUIET)
+    assert "MatMulNBits" not in (made.folder / ORT / CONFIG).read_text()
+    feeds = {"input_ids": np.array([[5, 6, 7]]), "attention_mask": np.array([[1, 1, 0]])}
+    found, right = (
+        open_session(path, cpu).run(None, feeds)[0]
+        for path in (made.folder / ORT / "model.ort", model_path(made))
+    )
+    # Sums of fp32 in another order, and now and then another step of 16 bits.
+    np.testing.assert_allclose(found, right, atol=1e-4)
 
 
 def test_the_config_names_operators_and_no_place_of_this_host(

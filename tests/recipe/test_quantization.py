@@ -44,3 +44,16 @@ def test_ranks_for_a_latency_need_one_scheme(tiny_recipe: Path) -> None:
     tiny_recipe.write_text(text.replace("keep: {parameters: 0.6}", latency))
     with pytest.raises(UsageError, match=r"tiny.yaml:14: quantize.scheme: kernels are timed with one scheme"):
         load_recipe(tiny_recipe)
+
+
+def test_relu_is_put_in_once(tiny_recipe: Path) -> None:
+    text = tiny_recipe.read_text().replace("validate_every: 3", "validate_every: 3, activations: relu")
+    tiny_recipe.write_text(text)
+    load_recipe(tiny_recipe)
+    tiny_recipe.write_text(text.replace("int8-dynamic", "int8-dynamic, activations: relu"))
+    with pytest.raises(UsageError, match=r"quantize.activations: finetune.activations puts ReLU there"):
+        load_recipe(tiny_recipe)
+    variants = "variants: {npu: {quantize: {scheme: a16w8, activations: relu}}}\n"
+    tiny_recipe.write_text(f"{text}\n{variants}")
+    with pytest.raises(UsageError, match=r"npu.quantize.activations: finetune.activations puts ReLU there"):
+        load_recipe(tiny_recipe)
