@@ -47,9 +47,29 @@ def cross_cache(decoder: nn.Module, states: Tensor, mask: Tensor | None) -> tupl
     Returns:
         Key and value of each layer in turn, ``[batch, heads, source, size]``.
     """
+    return _flat(_first_step(decoder, states, mask).cross_attention_cache)
+
+
+def empty_cache(model: nn.Module) -> tuple[Tensor, ...]:
+    """What the layers of a decoder know before the first token.
+
+    Their heads may be of another size than those over the source, where either were made smaller.
+
+    Args:
+        model: An encoder-decoder of transformers.
+
+    Returns:
+        Key and value of each layer in turn, ``[1, heads, 0, size]``.
+    """
+    decoder: nn.Module = model.get_decoder()  # type: ignore[operator]
+    cache = _first_step(decoder, torch.zeros(1, 1, _width(model)), None).self_attention_cache
+    return tuple(tensor[:, :, :0] for tensor in _flat(cache))
+
+
+def _first_step(decoder: nn.Module, states: Tensor, mask: Tensor | None) -> Any:  # noqa: ANN401
+    """The caches after any token; of what is made of it, a graph keeps only what is read."""
     from transformers import DynamicCache, EncoderDecoderCache
 
-    # One step over any token fills the cache; everything else of it is dropped from the graph.
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     masked = {} if mask is None else {"encoder_attention_mask": mask}
     decoder(
@@ -60,7 +80,7 @@ def cross_cache(decoder: nn.Module, states: Tensor, mask: Tensor | None) -> tupl
         use_cache=True,
         **masked,
     )
-    return _flat(cache.cross_attention_cache)
+    return cache
 
 
 def next_token(
@@ -171,16 +191,19 @@ def _has_matrix(module: nn.Module) -> bool:
 
 
 @torch.inference_mode()
-def step_arguments(cases: Sequence[tuple[tuple[Tensor, ...], Tensor]], step: Step) -> list[Batch]:
+def step_arguments(
+    cases: Sequence[tuple[tuple[Tensor, ...], Tensor]], step: Step, empty: Sequence[Tensor]
+) -> list[Batch]:
     """What a decoder's graph takes at the steps of ``STEPS``, with the caches that the steps before leave.
 
     Args:
         cases: What the encoder's graph gave, and tokens ``[batch, target]``, start token first.
         step: The decoder.
+        empty: As of ``empty_cache``.
     """
     taken = []
     for number, ((cross, tokens), before) in enumerate(zip(cases, STEPS, strict=True)):
-        cache = tuple(tensor[:, :, :0] for tensor in cross)
+        cache = tuple(tensor.expand(len(tokens), -1, -1, -1) for tensor in empty)
         for at in range(before):
             _, *filled = step(number, tokens[:, at : at + 1], (*cache, *cross))
             cache = tuple(filled)

@@ -17,6 +17,7 @@ from edgelr.tasks.encoder_decoder import (
     cross_cache,
     cross_projections,
     decoder_spec,
+    empty_cache,
     encoder_spec,
     next_token,
     step_arguments,
@@ -120,6 +121,7 @@ def _specs(
     steps = step_arguments(
         [(encoder(**each), tokens) for each, (_, tokens) in zip(read, cases, strict=True)],
         lambda _, tokens, cache: decoder(tokens, cache),
+        empty_cache(model),
     )
     return [
         features_spec(front, name, axes, [pcm for pcm, _ in cases]),

@@ -16,6 +16,7 @@ from edgelr.tasks.encoder_decoder import (
     cross_cache,
     cross_projections,
     decoder_spec,
+    empty_cache,
     encoder_spec,
     next_token,
     step_arguments,
@@ -98,6 +99,7 @@ def graph_specs(model: nn.Module, cases: Sequence[tuple[Batch, Tensor]]) -> list
     steps = step_arguments(
         [(encoder(**batch), tokens) for batch, tokens in cases],
         lambda number, tokens, cache: decoder(tokens, sources[number]["attention_mask"], cache),
+        empty_cache(model),
     )
     given = [
         {"input_ids": step.pop("input_ids"), "attention_mask": batch["attention_mask"], **step}

@@ -18,18 +18,21 @@ class Summing:
     def __call__(self, number: int, tokens: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         past, cross = cache[: len(cache) // 2], cache[len(cache) // 2 :]
         self.calls.append((number, tokens.flatten().tolist(), past[0].shape[2]))
-        assert [each.shape[2] for each in cross] == [9, 9]
+        assert [each.shape[2:] for each in cross] == [(9, 5)] * 2
         more = tokens.float()[:, None, :, None].expand(-1, 2, -1, 4)
         return (tokens, *(torch.cat([each, more], 2) for each in past))
 
 
+EMPTY = (torch.zeros(1, 2, 0, 4),) * 2  # heads of another size than those over the source
+
+
 def cases(widths: tuple[int, ...] = (2, 1, 3)) -> list[tuple[tuple[Tensor, ...], Tensor]]:
-    return [((torch.zeros(rows, 2, 9, 4),) * 2, torch.arange(8).repeat(rows, 1)) for rows in widths]
+    return [((torch.zeros(rows, 2, 9, 5),) * 2, torch.arange(8).repeat(rows, 1)) for rows in widths]
 
 
 def test_cases_of_a_step_have_the_caches_that_the_steps_before_leave() -> None:
     decoder = Summing()
-    taken = step_arguments(cases(), decoder)
+    taken = step_arguments(cases(), decoder, EMPTY)
     assert [list(each) for each in taken] == [
         ["input_ids", "past_key_0", "past_value_0", "cross_key_0", "cross_value_0"]
     ] * 3
@@ -45,7 +48,7 @@ def test_cases_of_a_step_have_the_caches_that_the_steps_before_leave() -> None:
 
 def test_there_is_a_case_for_every_step() -> None:
     with pytest.raises(ValueError, match="zip"):
-        step_arguments(cases((2, 1)), Summing())
+        step_arguments(cases((2, 1)), Summing(), EMPTY)
 
 
 def test_the_first_step_has_nothing_behind_it_and_is_not_the_one_that_is_traced() -> None:

@@ -50,11 +50,14 @@ def dense() -> Any:
     return model
 
 
-def narrow(query_key: int | None = 7, value_output: int | None = 3) -> Any:
-    """Small heads everywhere; of the decoder, as many channels as said."""
+PLACES = ("encoder.layers.0.self_attn", "decoder.layers.0.self_attn", "decoder.layers.0.encoder_attn")
+
+
+def narrow(query_key: int | None = 7, value_output: int | None = 3, places: tuple[str, ...] = PLACES) -> Any:
+    """Small heads everywhere, or in some places; of the decoder, as many channels as said."""
     model = dense()
     pairs = []
-    for name in ("encoder.layers.0.self_attn", "decoder.layers.0.self_attn", "decoder.layers.0.encoder_attn"):
+    for name in places:
         first, second = (5, 6) if name.startswith("encoder") else (query_key, value_output)
         q, k, v, out = (f"model.{name}.{part}_proj" for part in ("q", "k", "v", "out"))
         if first is not None:
@@ -113,8 +116,13 @@ def test_the_model_is_not_changed_and_what_is_not_narrow_is_shared() -> None:
     assert with_narrow_caches(plain) is plain
 
 
-def test_graphs_keep_small_keys_and_values_and_translate_alike(tmp_path: Path) -> None:
-    model = narrow()
+@pytest.mark.parametrize(
+    ("places", "own", "cross"), [(PLACES, 8, 8), (PLACES[:2], 8, 16), (PLACES[2:], 16, 8)]
+)
+def test_graphs_keep_small_keys_and_values_and_translate_alike(
+    tmp_path: Path, places: tuple[str, ...], own: int, cross: int
+) -> None:
+    model = narrow(places=places)
     tokens = torch.randint(5, 50, (3, 8), generator=torch.Generator().manual_seed(2))
     one = {name: each[:1] for name, each in batch().items()}
     for spec in graph_specs(model, [(batch(), tokens), (one, tokens[:1]), (batch(), tokens)]):
@@ -128,8 +136,9 @@ def test_graphs_keep_small_keys_and_values_and_translate_alike(tmp_path: Path) -
         for value in (*graph.input, *graph.output)
         if "_key_" in value.name or "_value_" in value.name
     }
-    assert set(kept.values()) == {8}
-    assert {"cross_key_0", "past_value_0", "present_key_0"} <= set(kept)
+    parts = ("key", "value")
+    expected_sizes = {f"{state}_{part}_0": own for state in ("past", "present") for part in parts}
+    assert kept == expected_sizes | {f"cross_{part}_0": cross for part in parts}
     device = load_devices()["cpu-1t"]
     decoder = GraphDecoder(*(open_session(tmp_path / f"{role}.onnx", device) for role in graphs))
     settings = {"decoder_start_token_id": 2, "eos_token_id": None, "pad_token_id": 1, "max_length": 12}
