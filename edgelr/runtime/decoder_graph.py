@@ -150,19 +150,24 @@ class GraphDecoder:
 
     def _bind_rows(self, texts: NDArray[np.int64], sources: list[OrtValue]) -> None:
         """Bind what stays the same from step to step, for rows of these texts of the batch."""
-        import numpy as np
-
-        self._texts, self._rows = texts, len(texts)
-        self._tokens = np.zeros((self._rows, 1), np.int64)
-        logits = np.empty((self._rows, 1, self.vocabulary), np.float32)
-        self._logits = logits[:, 0]
-        # A new binding: the old one's outputs are as large as its rows were.
-        self._binding = self._decoder.io_binding()
-        self._binding.bind_ortvalue_input("input_ids", value_of(self._tokens))
+        self._texts = texts
+        if len(texts) != self._rows:
+            self._bind_new(len(texts))
         if self._mask is not None:
             self._binding.bind_ortvalue_input(MASK, value_of(self._mask[texts]))
         for name, source in zip(self._cross, sources, strict=True):
             self._binding.bind_ortvalue_input(name, source)
+
+    def _bind_new(self, rows: int) -> None:
+        """Begin a new binding: the outputs of another number of rows have another size."""
+        import numpy as np
+
+        self._rows = rows
+        self._tokens = np.zeros((rows, 1), np.int64)
+        logits = np.empty((rows, 1, self.vocabulary), np.float32)
+        self._logits = logits[:, 0]
+        self._binding = self._decoder.io_binding()
+        self._binding.bind_ortvalue_input("input_ids", value_of(self._tokens))
         # Before all other outputs, which come after it in their order then.
         self._binding.bind_ortvalue_output("logits", value_of(logits))
 

@@ -131,8 +131,9 @@ def test_caches_are_handed_on_as_they_are(growing: GraphDecoder, monkeypatch: py
     bound = all_bound(binding, monkeypatch)
     growing.step(TOKENS[:, 1])
     assert bound == values, "the outputs of a step are the inputs of the next, and nothing else is bound"
+    del bound[:]
     growing.reorder(np.array([1, 1]))
-    assert growing._binding is not binding
+    assert len(bound) == 1 + 4, "other texts: the mask, and keys and values of two layers"
 
 
 def test_a_buffer_is_bound_once_and_again_when_it_is_full(
@@ -155,14 +156,33 @@ def test_a_buffer_is_bound_once_and_again_when_it_is_full(
     np.testing.assert_allclose(np.stack(found, axis=1), expected, atol=NOISE)
 
 
-def test_only_a_change_of_texts_binds_the_encoders_output_again(decoder: GraphDecoder) -> None:
+def test_only_a_change_of_texts_binds_the_encoders_output_again(
+    decoder: GraphDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decoder.start(2)
     decoder.step(TOKENS[:, 0])
     decoder.reorder(np.array([0, 0, 1, 1]))
-    binding = decoder._binding
     decoder.step(np.array([4, 5, 6, 7]))
+    bound = all_bound(decoder._binding, monkeypatch)
     decoder.reorder(np.array([1, 0, 3, 3]))
+    assert not bound
+
+
+def test_the_next_batch_of_as_many_texts_binds_what_it_has_anew_and_nothing_else(
+    in_place: Path, cpu: Device, marian_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = open_graphs(in_place, cpu)
+    decoder.read({"input_ids": IDS[::-1, :3].copy(), "attention_mask": np.ones((2, 3), np.int64)})
+    decoder.start(2)
+    run(decoder, TOKENS)
+    binding = decoder._binding
+    bound = all_bound(binding, monkeypatch)
+    decoder.read({"input_ids": IDS, "attention_mask": MASK})
+    decoder.start(2)
+    found = run(decoder, TOKENS)
     assert decoder._binding is binding
+    assert len(bound) == 1 + 4, "the mask, and keys and values of two layers"
+    np.testing.assert_allclose(found, torch_logits(marian_model, [0, 1], TOKENS), atol=NOISE)
 
 
 def test_a_failure_names_graph_and_shape(decoder: GraphDecoder) -> None:
