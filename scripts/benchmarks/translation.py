@@ -10,7 +10,8 @@ r"""How fast translation packages write, next to CTranslate2's int8, which is wh
 
 Every side has a process of its own, with the same number of threads, and gets the same source ids. It writes
 greedily, exactly as many tokens as the source has, whether or not it would have ended sooner. In each round
-every side is timed once at every length, the sides of a length one after the other in a random order. A ratio
+every side is timed once at every length, the sides of a length one after the other in a random order. A round
+has new processes: one is up to a tenth faster than another of the same side for as long as it lives. A ratio
 is the geometric mean over rounds of that of a round's medians, with the bootstrap over rounds. Threads do not
 spin while they wait (``--spinning`` lets them, on all sides) but as ``tune`` has found best for a package at
 a number of threads, by the search of stage sessions. The time to the first token is, for CTranslate2, that of
@@ -26,7 +27,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """The process of one side: what it holds and what it took to start."""
+    """The last process of one side: what it holds and what it took to start."""
 
     threads: int
     side: str
@@ -244,7 +245,24 @@ def measure(
     times: Times = {(side.name, shape): [] for side in sides for shape in shapes}
     order = random.Random(threads)
     label = f"{threads} threads"
-    with ExitStack() as stack, progress.bar(label, (settings.rounds + 1) * len(times)) as advance:
+    with progress.bar(label, settings.rounds * len(times)) as advance:
+        for _ in range(settings.rounds):
+            processes = measure_round(sides, shapes, threads, settings, times, order, advance)
+    return rows_of(sides, shapes, threads, times), processes
+
+
+def measure_round(
+    sides: Sequence[Side],
+    shapes: Sequence[Shape],
+    threads: int,
+    settings: Settings,
+    times: Times,
+    order: random.Random,
+    advance: Callable[[], None],
+) -> list[Process]:
+    """Every side at every length once, in new processes; ``times`` gets the calls."""
+    label = f"{threads} threads"
+    with ExitStack() as stack:
         workers = {
             side.name: stack.enter_context(running_worker(f"{side.name}, {label}", WORKER)) for side in sides
         }
@@ -253,18 +271,13 @@ def measure(
         ids = {shape: source_ids(shape, min([settings.vocabulary, *known]), settings.eos) for shape in shapes}
         for name, shape in times:
             time_block(workers[name], ids[shape], shape, settings.beams, 0.0, calls=WARM_CALLS)
-            advance()
-        for _ in range(settings.rounds):
-            for shape in order.sample(shapes, len(shapes)):
-                for side in order.sample(list(sides), len(sides)):
-                    block = time_block(
-                        workers[side.name], ids[shape], shape, settings.beams, settings.seconds
-                    )
-                    times[side.name, shape].append(block)
-                    time.sleep(SETTLE_S if settings.spinning else 0.0)
-                    advance()
-        processes = [process_of(workers[name], name, threads, reply) for name, reply in opened.items()]
-    return rows_of(sides, shapes, threads, times), processes
+        for shape in order.sample(shapes, len(shapes)):
+            for side in order.sample(list(sides), len(sides)):
+                block = time_block(workers[side.name], ids[shape], shape, settings.beams, settings.seconds)
+                times[side.name, shape].append(block)
+                time.sleep(SETTLE_S if settings.spinning else 0.0)
+                advance()
+        return [process_of(workers[name], name, threads, reply) for name, reply in opened.items()]
 
 
 def open_side(worker: Worker, side: Side, threads: int, settings: Settings) -> dict[str, Any]:
