@@ -18,6 +18,7 @@ from edgelr.finetune.rounding import (
     round_table,
     straight_through,
 )
+from edgelr.quantize.weights import block_of
 from edgelr.recipe.quantize import LayerScheme, Quantize
 from edgelr.runtime.layer_names import matches, unwrapped
 
@@ -59,9 +60,9 @@ class Schemes:
             case "a16w8":
                 return round_rows(exact, EIGHT_BITS)
             case "weight-int8":
-                return round_blocks(exact, 8, self.settings.block_size)
+                return round_blocks(exact, 8, self._block(exact))
             case "weight-int4":
-                return round_blocks(exact, 4, self.settings.block_size)
+                return round_blocks(exact, 4, self._block(exact))
             case "fp16" | "fp32":
                 return exact
             case _:
@@ -79,14 +80,14 @@ class Schemes:
             return exact
         if (self.settings.vocabulary or scheme in _BLOCKED) and (tied or exact.numel() >= _LARGE_TABLE):
             bits: Literal[4, 8] = 4 if self.settings.vocabulary == "int4" else 8
-            return round_table(exact, bits, self.settings.block_size)
+            return round_table(exact, bits, self._block(exact))
         if tied:
             return self.matrix(path, exact)
         return round_rows(exact, EIGHT_BITS) if exact.numel() >= _LARGE_CONSTANT else exact
 
     def inputs(self, path: str) -> Callable[[Tensor], Tensor]:
         """What rounds the values that a layer multiplies, ``[batch, ..., dim]``."""
-        scheme, size = self.of(path), self.settings.block_size
+        scheme = self.of(path)
         match scheme:
             case "int8-dynamic":
                 return _through(lambda values: round_activation(values, 8, each=True))
@@ -95,11 +96,14 @@ class Schemes:
             case "a16w8":
                 return _through(lambda values: round_activation(values, 16, each=False))
             case "weight-int8" | "weight-int4":
-                return _through(lambda values: round_activation_blocks(values, size))
+                return _through(lambda values: round_activation_blocks(values, self._block(values)))
             case "fp16" | "fp32":
                 return lambda values: values
             case _:
                 assert_never(scheme)
+
+    def _block(self, rows: Tensor) -> int:
+        return block_of(rows.shape[-1], self.settings.block_size)
 
 
 def _through(rounding: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

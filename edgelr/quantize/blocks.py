@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgelr.quantize.vocabulary import SMALLEST_TABLE
+from edgelr.quantize.weights import block_of
 from edgelr.runtime.subgraphs import read_inside
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _LONGEST_SHAPE = 64  # axes; a larger constant is no shape
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """Bits of a number, and how many numbers of a row share a scale; the last block may be shorter."""
+    """Bits of a number, and how many numbers of a row share a scale, at most; see ``block_of``."""
 
     bits: Bits
     size: int
@@ -69,18 +70,21 @@ def quantize_shared_tables(
         name: table for name, table in _tables(graph).items() if chosen is None or table.matrix.name in chosen
     }
     axes = _axes(proto) if tables else {}
+    blocks = {
+        name: replace(settings, size=block_of(table.dim, settings.size)) for name, table in tables.items()
+    }
     for name, table in tables.items():
-        _store(graph, name, table, settings)
+        _store(graph, name, table, blocks[name])
     multiplied = {table.matrix.name: name for name, table in tables.items() if table.transposed}
     nodes = []
     for node in graph.node:
         if node.op_type == "Gather" and node.input[0] in tables:
             name = node.input[0]
-            blocks = _look_up(node, name, settings)
-            nodes += [blocks, *_join(graph, node, tables[name].dim, axes.get(node.input[1]), settings)]
+            nodes.append(_look_up(node, name, blocks[name]))
+            nodes += _join(graph, node, tables[name].dim, axes.get(node.input[1]), blocks[name])
         elif node.op_type == "MatMul" and node.input[1] in multiplied:
             name = multiplied[node.input[1]]
-            nodes.append(_multiply(node, name, tables[name].matrix, settings))
+            nodes.append(_multiply(node, name, tables[name].matrix, blocks[name]))
         elif not (node.op_type == "Transpose" and node.output[0] in tables):
             nodes.append(node)
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from edgelr.quantize.quiet import quiet
 from edgelr.runtime.subgraphs import subgraphs
 
+_LEAST_BLOCK = 16
 _ACCURACY_LEVEL = 4  # of MatMulNBits: activations are rounded to int8, block by block
 
 
@@ -31,15 +32,44 @@ def quantize_weights(
         target: Where to write the quantized one.
         nodes: Names of those to quantize; all when None.
         bits: Of a weight.
-        block_size: Weights of a column that share a scale and a zero point; the last block may be shorter.
+        block_size: Weights of a column that share a scale and a zero point, at most; see ``block_of``.
     """
     import onnx
 
     from edgelr.lowrank.graph_file import write_graph
 
     proto = onnx.load(source)
-    every = [*proto.graph.node, *(node for _, inner in subgraphs(proto.graph) for node in inner.node)]
-    others = [] if nodes is None else [node.name for node in every if node.name not in set(nodes)]
+    graphs = [proto.graph, *(inner for _, inner in subgraphs(proto.graph))]
+    rows = {tensor.name: tensor.dims[0] for graph in graphs for tensor in graph.initializer if tensor.dims}
+    every = [node for graph in graphs for node in graph.node]
+    sizes = {
+        node.name: block_of(rows[node.input[1]], block_size)
+        for node in every
+        if node.op_type == "MatMul" and node.input[1] in rows and (nodes is None or node.name in nodes)
+    }
+    for size in sorted(set(sizes.values())):
+        others = [node.name for node in every if sizes.get(node.name) != size]
+        proto = _in_blocks(proto, others, bits, size)
+    _store_once(proto.graph)
+    write_graph(proto, target)
+
+
+def block_of(dim: int, most: int) -> int:
+    """The largest block that rows of a matrix fill: what fills up the last one is stored and multiplied too.
+
+    Args:
+        dim: Numbers of a row.
+        most: Of a block, a power of 2.
+
+    Returns:
+        A power of 2, 16 at least; zeros are a third of the numbers at most, but where it is 16.
+    """
+    while most > _LEAST_BLOCK and 3 * (-dim % most) > dim:
+        most //= 2
+    return most
+
+
+def _in_blocks(proto: Any, others: Sequence[str], bits: Literal[4, 8], block_size: int) -> Any:  # noqa: ANN401
     with quiet():
         from onnxruntime.quantization import matmul_nbits_quantizer as nbits
 
@@ -52,9 +82,7 @@ def quantize_weights(
         )
         quantizer = nbits.MatMulNBitsQuantizer(proto, bits=bits, nodes_to_exclude=others, algo_config=config)
         quantizer.process()
-    result = quantizer.model.model
-    _store_once(result.graph)
-    write_graph(result, target)
+    return quantizer.model.model
 
 
 def _store_once(graph: Any) -> None:  # noqa: ANN401 - onnx is not typed

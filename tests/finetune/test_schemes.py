@@ -32,6 +32,8 @@ def test_matrices():
     ):
         assert torch.equal(schemes(scheme).matrix("layer", WEIGHT), rounded)
     assert torch.equal(schemes("weight-int4", block_size=16).matrix("a", WEIGHT), round_blocks(WEIGHT, 4, 16))
+    short = WEIGHT[:, :40]
+    assert torch.equal(schemes("weight-int4", block_size=256).matrix("a", short), round_blocks(short, 4, 16))
     assert torch.equal(schemes(layers={"a": "fp32"}).matrix("a", WEIGHT), WEIGHT)
 
 

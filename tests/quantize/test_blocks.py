@@ -12,11 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.quantize.blocks import Bits, Blocks, quantize_blocks, quantize_shared_tables
 from edgelr.quantize.vocabulary import SMALLEST_TABLE
+from edgelr.quantize.weights import block_of
 
 Array = NDArray[Any]
 DRAW = np.random.default_rng(0)
 ROWS = 700
-# Whole blocks of 32, one and a half, and less than one.
+# Whole blocks of 32, one and a half, and less than one of 32, more than one of 16.
 DIMS = (96, 48, 20)
 
 
@@ -154,7 +155,7 @@ def test_one_table_is_looked_up_and_multiplied_by(bits: Bits, dim: int) -> None:
     values, given = table(dim=dim), feeds(dim)
     proto = model(values, head=True)
     assert quantize_shared_tables(proto, Blocks(bits=bits, size=32)) == 1
-    codes, scales = quantize_blocks(values, Blocks(bits=bits, size=32))
+    codes, scales = quantize_blocks(values, Blocks(bits=bits, size=block_of(dim, 32)))
     numbers = unpacked(codes, scales, bits, dim)
     found = run(proto, given)
     np.testing.assert_allclose(found["found"], numbers[given["ids"]], rtol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.quantize.dynamic import unquantized_matrices
-from edgelr.quantize.weights import quantize_weights
+from edgelr.quantize.weights import block_of, quantize_weights
 
 RANDOM = np.random.default_rng(0)
 
@@ -60,6 +60,44 @@ def test_smaller_blocks_lose_less(tmp_path):
         session = onnxruntime.InferenceSession(str(tmp_path / "q.onnx"), providers=["CPUExecutionProvider"])
         errors.append(np.linalg.norm(session.run(None, {"x": x})[0] - x @ matrix))
     assert errors == sorted(errors)
+
+
+@pytest.mark.parametrize(
+    ("dim", "most", "block"),
+    [
+        *((256, 128, 128), (192, 128, 128), (96, 128, 128), (80, 128, 32), (64, 128, 64), (16, 256, 16)),
+        *((5, 128, 16), (160, 128, 64), (48, 32, 32), (40, 32, 16), (100, 32, 32)),
+    ],
+)
+def test_a_block_is_the_largest_that_rows_fill(dim: int, most: int, block: int) -> None:
+    assert block_of(dim, most) == block
+
+
+def test_short_rows_are_stored_without_what_would_fill_a_block(tmp_path):
+    matrices = {
+        "a": RANDOM.normal(size=(32, 96)),
+        "b": RANDOM.normal(size=(96, 256)),
+        "c": RANDOM.normal(size=(256, 8)),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", [before, name], [f"y{name}"], name=name)
+            for before, name in (("x", "a"), ("ya", "b"), ("yb", "c"))
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 32])],
+        [helper.make_tensor_value_info("yc", TensorProto.FLOAT, ["n", 8])],
+        [numpy_helper.from_array(matrix.astype(np.float32), name) for name, matrix in matrices.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "a.onnx")
+    quantize_weights(tmp_path / "a.onnx", tmp_path / "q.onnx", bits=8, block_size=128)
+    nodes = onnx.load(tmp_path / "q.onnx").graph.node
+    sizes = {node.name: {each.name: each.i for each in node.attribute}["block_size"] for node in nodes}
+    assert sizes == {"a_Q8": 32, "b_Q8": 128, "c_Q8": 128}
+    x = RANDOM.normal(size=(3, 32)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(tmp_path / "q.onnx"), providers=["CPUExecutionProvider"])
+    expected = x @ matrices["a"] @ matrices["b"] @ matrices["c"]
+    assert np.linalg.norm(session.run(None, {"x": x})[0] - expected) < 0.02 * np.linalg.norm(expected)
 
 
 def test_the_root_logger_is_left_alone(tmp_path):
