@@ -40,7 +40,7 @@ class Quantize(Section):
     block_size: Literal[16, 32, 64, 128, 256] = Field(
         32,
         description="weights that share a scale, of weight-int8, weight-int4 and vocabulary, at most: fewer "
-        "where rows are shorter; for one token a call 128 is a fifth faster than 32, and less exact in 4 bits",
+        "where rows are shorter; for one token a call 128 is a fifth faster than 32, less exact in 4 bits",
     )
     rounding: Rounding = Field(
         "compensated",
