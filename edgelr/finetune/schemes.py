@@ -18,8 +18,8 @@ from edgelr.finetune.rounding import (
     round_table,
     straight_through,
 )
-from edgelr.quantize.weights import block_of
 from edgelr.recipe.quantize import LayerScheme, Quantize
+from edgelr.runtime.block_size import block_of
 from edgelr.runtime.layer_names import matches, unwrapped
 
 _BLOCKED = ("weight-int8", "weight-int4")

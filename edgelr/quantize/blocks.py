@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgelr.quantize.vocabulary import SMALLEST_TABLE
-from edgelr.quantize.weights import block_of
+from edgelr.runtime.block_size import block_of
 from edgelr.runtime.subgraphs import read_inside
 
 if TYPE_CHECKING:

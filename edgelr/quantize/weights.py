@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelr.quantize.quiet import quiet
+from edgelr.runtime.block_size import block_of
 from edgelr.runtime.subgraphs import subgraphs
 
-_LEAST_BLOCK = 16
 _ACCURACY_LEVEL = 4  # of MatMulNBits: activations are rounded to int8, block by block
 
 
@@ -52,21 +52,6 @@ def quantize_weights(
         proto = _in_blocks(proto, others, bits, size)
     _store_once(proto.graph)
     write_graph(proto, target)
-
-
-def block_of(dim: int, most: int) -> int:
-    """The largest block that rows of a matrix fill: what fills up the last one is stored and multiplied too.
-
-    Args:
-        dim: Numbers of a row.
-        most: Of a block, a power of 2.
-
-    Returns:
-        A power of 2, 16 at least; zeros are a third of the numbers at most, but where it is 16.
-    """
-    while most > _LEAST_BLOCK and 3 * (-dim % most) > dim:
-        most //= 2
-    return most
 
 
 def _in_blocks(proto: Any, others: Sequence[str], bits: Literal[4, 8], block_size: int) -> Any:  # noqa: ANN401

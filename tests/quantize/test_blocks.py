@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.quantize.blocks import Bits, Blocks, quantize_blocks, quantize_shared_tables
 from edgelr.quantize.vocabulary import SMALLEST_TABLE
-from edgelr.quantize.weights import block_of
+from edgelr.runtime.block_size import block_of
 
 Array = NDArray[Any]
 DRAW = np.random.default_rng(0)

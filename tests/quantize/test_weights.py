@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelr.quantize.dynamic import unquantized_matrices
-from edgelr.quantize.weights import block_of, quantize_weights
+from edgelr.quantize.weights import quantize_weights
 
 RANDOM = np.random.default_rng(0)
 
@@ -60,17 +60,6 @@ def test_smaller_blocks_lose_less(tmp_path):
         session = onnxruntime.InferenceSession(str(tmp_path / "q.onnx"), providers=["CPUExecutionProvider"])
         errors.append(np.linalg.norm(session.run(None, {"x": x})[0] - x @ matrix))
     assert errors == sorted(errors)
-
-
-@pytest.mark.parametrize(
-    ("dim", "most", "block"),
-    [
-        *((256, 128, 128), (192, 128, 128), (96, 128, 128), (80, 128, 32), (64, 128, 64), (16, 256, 16)),
-        *((5, 128, 16), (160, 128, 64), (48, 32, 32), (40, 32, 16), (100, 32, 32)),
-    ],
-)
-def test_a_block_is_the_largest_that_rows_fill(dim: int, most: int, block: int) -> None:
-    assert block_of(dim, most) == block
 
 
 def test_short_rows_are_stored_without_what_would_fill_a_block(tmp_path):
