@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 VOCABULARY = 58101
-# Nearly as many numbers as uniform ranks leave at ``keep: {parameters: 0.35}``: every attention has 24 of its
-# 64 channels a head, where two factors of rank 96 would have been; the vocabulary has rank 128, not 160.
+# 0.30 of the numbers. Where uniform ranks at ``keep: {parameters: 0.35}`` give every attention two factors of
+# rank 96, it has 24 of its 64 channels a head; the vocabulary has rank 128, not 160.
 HEAD_CHANNELS, FEED_FORWARD_RANK, VOCABULARY_RANK = 24, 128, 128
 IN_INT8 = {  # what runs on all tokens of a text at once
     "encoder.layers.*": "int8-dynamic",
