@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from once import MakeOnce
 
 from edgelr.artifacts import Package
 from edgelr.runtime.package import open_package
@@ -105,14 +106,15 @@ def write_recipe(folder: Path, gates: str = "[{metric: agreement, min: 0.1}]") -
 
 
 @pytest.fixture(scope="session")
-def built_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_classifier(make_once: MakeOnce) -> Path:
     """Output folder of a build; its dense-fp32 package is in the store beside it."""
     from edgelr.pipeline import build
 
-    folder = tmp_path_factory.mktemp("classifier")
-    write_classifier(folder / "model")
-    build(write_recipe(folder), folder / "out")
-    return folder / "out"
+    def fill(folder: Path) -> None:
+        write_classifier(folder / "model")
+        build(write_recipe(folder), folder / "out")
+
+    return make_once("built-classifier", fill) / "out"
 
 
 @pytest.fixture(scope="session")
@@ -173,16 +175,17 @@ validate:
 
 
 @pytest.fixture(scope="session")
-def built_image_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_image_classifier(make_once: MakeOnce) -> Path:
     """Output folder of a build."""
     from edgelr.pipeline import build
 
-    folder = tmp_path_factory.mktemp("images")
-    write_image_classifier(folder / "model")
-    write_images(folder / "images.npz")
-    (folder / "places.yaml").write_text(IMAGE_RECIPE, encoding="utf-8")
-    build(folder / "places.yaml", folder / "out")
-    return folder / "out"
+    def fill(folder: Path) -> None:
+        write_image_classifier(folder / "model")
+        write_images(folder / "images.npz")
+        (folder / "places.yaml").write_text(IMAGE_RECIPE, encoding="utf-8")
+        build(folder / "places.yaml", folder / "out")
+
+    return make_once("built-image-classifier", fill) / "out"
 
 
 # --- tagged texts -----------------------------------------------------------------------------------
@@ -221,17 +224,19 @@ def write_tagger(folder: Path, family: str = "bert") -> Path:
 
 
 @pytest.fixture(scope="session")
-def built_tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_tagger(make_once: MakeOnce) -> Path:
     """Output folder of a build."""
     from edgelr.pipeline import build
 
-    folder = tmp_path_factory.mktemp("tagger")
-    write_tagger(folder / "model")
-    texts = [zip(text.split(), tags.split(), strict=True) for text, tags in tagged_texts(120)]
-    lines = ["\n".join(f"{word} x {tag}" for word, tag in text) for text in texts]
-    (folder / "words.conll").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    recipe = RECIPE.format(gates="[{metric: agreement, min: 0.1}]")
-    recipe = recipe.replace("text-classification", "token-classification").replace("words.csv", "words.conll")
-    (folder / "words.yaml").write_text(recipe, encoding="utf-8")
-    build(folder / "words.yaml", folder / "out")
-    return folder / "out"
+    def fill(folder: Path) -> None:
+        write_tagger(folder / "model")
+        texts = [zip(text.split(), tags.split(), strict=True) for text, tags in tagged_texts(120)]
+        lines = ["\n".join(f"{word} x {tag}" for word, tag in text) for text in texts]
+        (folder / "words.conll").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+        recipe = RECIPE.format(gates="[{metric: agreement, min: 0.1}]")
+        recipe = recipe.replace("text-classification", "token-classification")
+        recipe = recipe.replace("words.csv", "words.conll")
+        (folder / "words.yaml").write_text(recipe, encoding="utf-8")
+        build(folder / "words.yaml", folder / "out")
+
+    return make_once("built-tagger", fill) / "out"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import pytest
+from once import MakeOnce, once_in
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -25,7 +26,7 @@ from edgelr.device.session import open_session
 from edgelr.examples import Example, Translation, write_examples
 from edgelr.runtime.arrays import write_arrays
 from edgelr.runtime.graph import describe_graph
-from edgelr.runtime.package import seal_package
+from edgelr.runtime.package import open_package, seal_package
 from edgelr.runtime.text import batch_tokens, embed, embedding, load_tokenizer, write_index
 
 pytest_plugins = ["classifiers", "generation_fixtures", "recommendation_fixtures", "speech_fixtures"]
@@ -165,6 +166,15 @@ def seal(
 
 
 @pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """``make_once("model", fill)``: the folder that ``fill`` filled, once in a run; only read it."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    home.mkdir(exist_ok=True)
+    return once_in(home)
+
+
+@pytest.fixture(scope="session")
 def cpu() -> Device:
     """The profile cpu-1t."""
     return load_devices()["cpu-1t"]
@@ -214,9 +224,12 @@ NOUNS = ("file", "folder", "list", "table", "socket", "thread", "image", "string
 
 
 @pytest.fixture(scope="session")
-def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pairs_file(make_once: MakeOnce) -> Path:
     """100 pairs in ten groups, as a user would bring them."""
-    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    return make_once("pairs", lambda folder: write_pairs(folder / "pairs.jsonl")) / "pairs.jsonl"
+
+
+def write_pairs(path: Path) -> None:
     rows = [
         {
             "id": f"{noun}.{verb}",
@@ -228,17 +241,19 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, verb in enumerate(VERBS)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs_file: Path) -> Path:
+def tiny_model(make_once: MakeOnce, pairs_file: Path) -> Path:
     """A BERT of two layers with random weights, saved by transformers itself, with its tokenizer."""
+    return make_once("tiny-model", lambda folder: write_tiny_model(folder, pairs_file))
+
+
+def write_tiny_model(folder: Path, pairs_file: Path) -> None:
     import torch
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("model")
     tokenizer = BertWordPieceTokenizer(lowercase=True)
     tokenizer.train([str(pairs_file)], vocab_size=600, min_frequency=1, show_progress=False)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -254,7 +269,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs_file: Path) -> Pa
     torch.manual_seed(0)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n", encoding="utf-8")
-    return folder
 
 
 TINY_RECIPE = """\
@@ -282,15 +296,16 @@ validate:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, pairs_file: Path) -> Path:
+def built(make_once: MakeOnce, tiny_model: Path, pairs_file: Path) -> Path:
     """The tiny recipe, built: ``tiny.yaml``, ``tiny/`` and ``.store/``. ``rebuilt`` is a copy."""
     from edgelr.pipeline import build
 
-    home = tmp_path_factory.mktemp("built")
-    recipe = home / "tiny.yaml"
-    recipe.write_text(TINY_RECIPE.format(model=tiny_model, pairs=pairs_file), encoding="utf-8")
-    build(recipe, home / "tiny")
-    return home
+    def fill(home: Path) -> None:
+        recipe = home / "tiny.yaml"
+        recipe.write_text(TINY_RECIPE.format(model=tiny_model, pairs=pairs_file), encoding="utf-8")
+        build(recipe, home / "tiny")
+
+    return make_once("built", fill)
 
 
 VARIANT = """\
@@ -410,20 +425,24 @@ def odd_texts(text_lines: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def marian_tokenizer(tmp_path_factory: pytest.TempPathFactory, text_lines: list[str]) -> Path:
+def marian_tokenizer(
+    make_once: MakeOnce, tmp_path_factory: pytest.TempPathFactory, text_lines: list[str]
+) -> Path:
     """The files of a multilingual MarianTokenizer, saved by transformers itself."""
+    raw = tmp_path_factory.mktemp("marian-raw")
+    return make_once("marian-tokenizer", lambda folder: write_marian_tokenizer(folder, raw, text_lines))
+
+
+def write_marian_tokenizer(folder: Path, raw: Path, text_lines: list[str]) -> None:
     from transformers import MarianTokenizer
 
-    raw = tmp_path_factory.mktemp("marian-raw")
     pieces = write_pieces(raw / "source.spm", text_lines)
     pieces += write_pieces(raw / "target.spm", [line.swapcase()[::-1] for line in text_lines])
     tokens = dict.fromkeys(["</s>", "<unk>", *pieces, ">>fra<<", ">>deu<<", "<pad>"])
     vocabulary = {token: index for index, token in enumerate(tokens)}
     (raw / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     files = (str(raw / name) for name in ("source.spm", "target.spm", "vocab.json"))
-    folder = tmp_path_factory.mktemp("marian")
     MarianTokenizer(*files, source_lang="en", target_lang="fr").save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -576,17 +595,16 @@ def export_marian(model: Any, folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def translation_files(
-    tmp_path_factory: pytest.TempPathFactory, marian_tokenizer: Path, marian_model: Any
-) -> Path:
+def translation_files(make_once: MakeOnce, marian_tokenizer: Path, marian_model: Any) -> Path:
     """Everything of a translation package but its manifest."""
     from edgelr.runtime.generation import generation_of, write_generation
 
-    folder = tmp_path_factory.mktemp("translation") / "files"
-    shutil.copytree(marian_tokenizer, folder)
-    export_marian(marian_model, folder)
-    write_generation(folder, generation_of(marian_model.generation_config.to_dict()))
-    return folder
+    def fill(folder: Path) -> None:
+        shutil.copytree(marian_tokenizer, folder, dirs_exist_ok=True)
+        export_marian(marian_model, folder)
+        write_generation(folder, generation_of(marian_model.generation_config.to_dict()))
+
+    return make_once("translation-files", fill)
 
 
 @pytest.fixture(scope="session")
@@ -672,12 +690,15 @@ def number_tokenizer(texts: list[str]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_translator(make_once: MakeOnce) -> Path:
     """A Marian of two and two layers with random weights, saved by transformers itself, and ``pairs.tsv``."""
+    return make_once("tiny-translator", write_tiny_translator)
+
+
+def write_tiny_translator(folder: Path) -> None:
     import torch
     from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
-    folder = tmp_path_factory.mktemp("translator")
     pairs = number_pairs()
     tokenizer = number_tokenizer([text for pair in pairs for text in pair])
     pad = tokenizer.pad_token_id
@@ -720,7 +741,6 @@ def tiny_translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n", encoding="utf-8")
     lines = "".join(f"{source}\t{target}\n" for source, target in pairs)
     (folder / "pairs.tsv").write_text(lines, encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -773,17 +793,23 @@ def export_translator(
 
 @pytest.fixture(scope="session")
 def dense_translator(
-    tmp_path_factory: pytest.TempPathFactory, tiny_translator: Path, translations: tuple[Translation, ...]
+    make_once: MakeOnce, tiny_translator: Path, translations: tuple[Translation, ...]
 ) -> Package:
     """The package of ``tiny_translator``, dense and fp32, by the stage itself; not to be changed."""
-    home = tmp_path_factory.mktemp("dense-translator")
-    return export_translator(home, tiny_translator, translations[:24], "fused")
+    home = make_once(
+        "dense-translator",
+        lambda folder: export_translator(folder, tiny_translator, translations[:24], "fused"),
+    )
+    return open_package(home / "package")
 
 
 @pytest.fixture(scope="session")
 def plain_translator(
-    tmp_path_factory: pytest.TempPathFactory, tiny_translator: Path, translations: tuple[Translation, ...]
+    make_once: MakeOnce, tiny_translator: Path, translations: tuple[Translation, ...]
 ) -> Package:
     """``dense_translator`` in plain operators; not to be changed."""
-    home = tmp_path_factory.mktemp("plain-translator")
-    return export_translator(home, tiny_translator, translations[:24], "plain")
+    home = make_once(
+        "plain-translator",
+        lambda folder: export_translator(folder, tiny_translator, translations[:24], "plain"),
+    )
+    return open_package(home / "package")

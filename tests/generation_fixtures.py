@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from once import MakeOnce
 
 from edgelr.artifact_files import read_source, write_json
 from edgelr.artifacts import SPLITS, Package
 from edgelr.examples import Passage, write_examples
+from edgelr.runtime.package import open_package
 
 CAUSAL_TOKENS = 64
 _SHAPE = {
@@ -37,17 +39,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="session")
-def make_causal(tmp_path_factory: pytest.TempPathFactory, text_lines: list[str]) -> Callable[[str], Path]:
+def make_causal(make_once: MakeOnce, text_lines: list[str]) -> Callable[[str], Path]:
     """``make_causal("llama")`` is the folder of a model of that family."""
-    made: dict[str, Path] = {}
-
-    def make(family: str) -> Path:
-        if family not in made:
-            made[family] = tmp_path_factory.mktemp(family)
-            write_causal(made[family], family, text_lines)
-        return made[family]
-
-    return make
+    return lambda family: make_once(family, lambda folder: write_causal(folder, family, text_lines))
 
 
 def write_causal(folder: Path, family: str, lines: list[str]) -> None:
@@ -82,20 +76,25 @@ def passages(text_lines: list[str]) -> tuple[Passage, ...]:
 
 @pytest.fixture(scope="session")
 def dense_writer(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_causal: Callable[[str], Path],
-    passages: tuple[Passage, ...],
+    make_once: MakeOnce, make_causal: Callable[[str], Path], passages: tuple[Passage, ...]
 ) -> Package:
     """The tiny Llama as an fp32 package, not to be changed."""
+    model = make_causal("llama")
+    return open_package(
+        make_once("dense-writer", lambda home: export_writer(model, passages, home)) / "package"
+    )
+
+
+def export_writer(model: Path, passages: tuple[Passage, ...], home: Path) -> None:
+    """Run the stage on the folder of a model: the dense package, fp32."""
     from edgelr.export.stage import Label, export
     from edgelr.progress import Progress
     from edgelr.recipe.schema import Export
     from edgelr.recipe.tasks import Generate
 
-    home = tmp_path_factory.mktemp("writer")
     for split in SPLITS:
         write_examples(home / "source" / "data" / f"{split}.jsonl", passages)
-    described = {"model_folder": str(make_causal("llama")), "fingerprint": "0" * 64, "title": "tiny"}
+    described = {"model_folder": str(model), "fingerprint": "0" * 64, "title": "tiny"}
     counts = dict.fromkeys(SPLITS, len(passages))
     write_json(home / "source" / "source.json", {**described, "license": None, "counts": counts})
     data = {"source": "file", "path": "none.txt"}
@@ -103,4 +102,4 @@ def dense_writer(
     label = Label(name="tiny-writer", task=task, macs=1000)
     (home / "package").mkdir()
     source, progress = read_source(home / "source"), Progress(quiet=True)
-    return export(source, None, label, Export(), home / "package", progress)
+    export(source, None, label, Export(), home / "package", progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from once import MakeOnce
 
 from edgelr.artifacts import Package
 from edgelr.load.interactions import list_catalog, model_catalog, read_met, split_by_time
@@ -36,13 +37,16 @@ def write_shop(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shop(make_once: MakeOnce) -> Path:
     """A folder with the data, and a model of each kind with random weights next to it."""
+    return make_once("shop", write_shop_and_models)
+
+
+def write_shop_and_models(folder: Path) -> None:
     import torch
 
     from edgelr.tasks.recommendation_model import Layout, make_model, save_model
 
-    folder = tmp_path_factory.mktemp("shop")
     write_shop(folder)
     for kind in ("matrix-factorization", "two-tower"):
         (folder / kind).mkdir()
@@ -52,7 +56,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = make_model(Layout(model_type=kind, users=USERS, items=ITEMS, dim=16, hidden=hidden))
         model.items.weight.data *= 10
         save_model(model, folder / kind)
-    return folder
 
 
 def shop_data() -> InteractionsFile:
@@ -105,13 +108,15 @@ def shop_recipe(shop: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def shop_package_folder(shop: Path, shop_recipe: Callable[..., Path], tmp_path_factory) -> Path:
+def shop_package_folder(make_once: MakeOnce, shop: Path, shop_recipe: Callable[..., Path]) -> Path:
     """An fp32 package of the factored two-tower, which ranks inside its graph."""
     from edgelr.pipeline import build
 
-    home = tmp_path_factory.mktemp("shop-package")
-    recipe = shop_recipe(home, {"path": str(shop / "two-tower")}, export={"top": 20})
-    build(recipe, home / "shop", until="export")
+    def fill(home: Path) -> None:
+        recipe = shop_recipe(home, {"path": str(shop / "two-tower")}, export={"top": 20})
+        build(recipe, home / "shop", until="export")
+
+    home = make_once("shop-package", fill)
     (manifest,) = (home / ".store" / "export").glob("*/package.json")
     return manifest.parent
 

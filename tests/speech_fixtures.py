@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from once import MakeOnce
 
 from edgelr.artifacts import SPLITS, Package, Source
 from edgelr.examples import Utterance, write_examples
 from edgelr.progress import Progress
 from edgelr.runtime.audio import SAMPLE_RATE, write_flac
+from edgelr.runtime.package import open_package
 
 WINDOW_S = 2
 MAX_TOKENS = 24
@@ -50,9 +52,12 @@ def speech() -> Callable[[int, float], np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sounds(make_once: MakeOnce) -> Path:
     """A folder of ``audio/*.flac`` and ``utterances.jsonl``, as a user would bring them."""
-    folder = tmp_path_factory.mktemp("sounds")
+    return make_once("sounds", write_sounds)
+
+
+def write_sounds(folder: Path) -> None:
     (folder / "audio").mkdir()
     rows = []
     for number in range(UTTERANCES):
@@ -221,27 +226,21 @@ def write_whisper(folder: Path, seed: int, languages: Sequence[str] = (), *, tim
 
 
 @pytest.fixture(scope="session")
-def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_whisper(make_once: MakeOnce) -> Path:
     """A folder of a Whisper that knows English only."""
-    folder = tmp_path_factory.mktemp("whisper")
-    write_whisper(folder, seed=6)
-    return folder
+    return make_once("whisper", lambda folder: write_whisper(folder, seed=6))
 
 
 @pytest.fixture(scope="session")
-def many_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def many_whisper(make_once: MakeOnce) -> Path:
     """A folder of a Whisper of several languages, which has tokens of times, too."""
-    folder = tmp_path_factory.mktemp("many-whisper")
-    write_whisper(folder, seed=9, languages=LANGUAGES)
-    return folder
+    return make_once("many-whisper", lambda folder: write_whisper(folder, seed=9, languages=LANGUAGES))
 
 
 @pytest.fixture(scope="session")
-def timed_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def timed_whisper(make_once: MakeOnce) -> Path:
     """A folder of a Whisper that may tell the times of what it hears."""
-    folder = tmp_path_factory.mktemp("timed-whisper")
-    write_whisper(folder, seed=8, timed=True)
-    return folder
+    return make_once("timed-whisper", lambda folder: write_whisper(folder, seed=8, timed=True))
 
 
 @pytest.fixture(scope="session")
@@ -317,59 +316,60 @@ def export_whisper(sounds: Path, utterances: tuple[Utterance, ...]) -> Callable[
 
 
 @pytest.fixture(scope="session")
-def dense_speech(
-    tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, export_whisper: Callable[..., Package]
-) -> Package:
+def dense_speech(make_once: MakeOnce, tiny_whisper: Path, export_whisper: Callable[..., Package]) -> Package:
     """The package of ``tiny_whisper``, dense and fp32; not to be changed."""
-    return export_whisper(tiny_whisper, tmp_path_factory.mktemp("dense-speech") / "home")
+    home = make_once("dense-speech", lambda folder: export_whisper(tiny_whisper, folder))
+    return open_package(home / "package")
+
+
+@pytest.fixture(scope="session")
+def timed_speech(make_once: MakeOnce, timed_whisper: Path, export_whisper: Callable[..., Package]) -> Package:
+    """The package of ``timed_whisper``, dense and fp32; not to be changed."""
+    home = make_once("timed-speech", lambda folder: export_whisper(timed_whisper, folder))
+    return open_package(home / "package")
 
 
 @pytest.fixture(scope="session")
 def plain_speech(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_whisper: Path,
-    sounds: Path,
-    utterances: tuple[Utterance, ...],
+    make_once: MakeOnce, tiny_whisper: Path, sounds: Path, utterances: tuple[Utterance, ...]
 ) -> Package:
     """``dense_speech`` in plain operators; not to be changed."""
-    home = tmp_path_factory.mktemp("plain-speech") / "home"
-    return export_speech(tiny_whisper, sounds, utterances, home, {}, "plain")
+    home = make_once(
+        "plain-speech",
+        lambda folder: export_speech(tiny_whisper, sounds, utterances, folder, {}, "plain"),
+    )
+    return open_package(home / "package")
 
 
 @pytest.fixture(scope="session")
-def small_speech(tmp_path_factory: pytest.TempPathFactory, dense_speech: Package) -> Package:
+def small_speech(make_once: MakeOnce, dense_speech: Package) -> Package:
     """``dense_speech`` in 8 bits; not to be changed."""
     from edgelr.quantize.stage import quantize
     from edgelr.recipe.schema import Quantize
 
-    folder = tmp_path_factory.mktemp("small-speech")
     settings = Quantize(scheme="int8-dynamic", min_cosine=0.5)
-    return quantize(dense_speech, settings, folder, Progress(quiet=True))
+    return open_package(
+        make_once(
+            "small-speech", lambda folder: quantize(dense_speech, settings, folder, Progress(quiet=True))
+        )
+    )
 
 
 # --- models with CTC ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
-def make_ctc(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def make_ctc(make_once: MakeOnce) -> Callable[[str], Path]:
     """``make_ctc("wav2vec2")``, ``"wav2vec2-layer"`` or ``"hubert"``: a tiny random one, made once."""
-    home, made = tmp_path_factory.mktemp("ctc-models"), dict[str, Path]()
-
-    def make(name: str) -> Path:
-        if name not in made:
-            made[name] = write_ctc(home / name, *name.partition("-")[::2])
-        return made[name]
-
-    return make
+    return lambda name: make_once(name, lambda folder: write_ctc(folder, *name.partition("-")[::2]))
 
 
-def write_ctc(folder: Path, kind: str, norm: str) -> Path:
+def write_ctc(folder: Path, kind: str, norm: str) -> None:
     """Letters in capitals, as wav2vec2-base-960h has them; ``norm`` is that of its first layers."""
     import torch
     import transformers
     from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
-    folder.mkdir()
     tokens = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAOINSHRDLUMWCFGYPBVK'XJQZ"]
     (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
     layered = norm == "layer"
@@ -396,35 +396,29 @@ def write_ctc(folder: Path, kind: str, norm: str) -> Path:
         model.lm_head.weight.mul_(30)  # letters vary along a sound
     model.save_pretrained(folder)
     Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def ctc_package(
+    make_once: MakeOnce,
     make_ctc: Callable[[str], Path],
     sounds: Path,
     utterances: tuple[Utterance, ...],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> Package:
     """The dense fp32 package of ``make_ctc("wav2vec2")``, of a window of two seconds; not to be changed."""
-    home = tmp_path_factory.mktemp("ctc-package") / "home"
-    return export_speech(make_ctc("wav2vec2"), sounds, utterances, home, {"window_s": WINDOW_S})
+    model, window = make_ctc("wav2vec2"), {"window_s": WINDOW_S}
+    home = make_once("ctc-package", lambda folder: export_speech(model, sounds, utterances, folder, window))
+    return open_package(home / "package")
 
 
 # --- Moonshine ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
-def make_moonshine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def make_moonshine(make_once: MakeOnce) -> Callable[[str], Path]:
     """``make_moonshine("plain")`` or ``"odd"``, whose heads are no multiple of 8: a tiny one, made once."""
-    home, made = tmp_path_factory.mktemp("moonshines"), dict[str, Path]()
-
-    def make(name: str) -> Path:
-        if name not in made:
-            made[name] = write_moonshine(home / name, head=12 if name == "odd" else 8)
-        return made[name]
-
-    return make
+    heads = {"plain": 8, "odd": 12}
+    return lambda name: make_once(f"moonshine-{name}", lambda folder: write_moonshine(folder, heads[name]))
 
 
 def moonshine_tokenizer() -> Any:
@@ -451,7 +445,7 @@ def moonshine_tokenizer() -> Any:
     )
 
 
-def write_moonshine(folder: Path, head: int) -> Path:
+def write_moonshine(folder: Path, head: int) -> None:
     """Two and two layers of random weights, whose transcripts vary and end, saved as transformers does."""
     import torch
     from transformers import (
@@ -485,22 +479,22 @@ def write_moonshine(folder: Path, head: int) -> Path:
     model.save_pretrained(folder)
     extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
     Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def moonshine_package(
+    make_once: MakeOnce,
     make_moonshine: Callable[[str], Path],
     sounds: Path,
     utterances: tuple[Utterance, ...],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Package]:
     """``moonshine_package("plain")``: the dense fp32 package of ``make_moonshine``; not to be changed."""
-    home, made = tmp_path_factory.mktemp("moonshine-packages"), dict[str, Package]()
 
     def make(name: str) -> Package:
-        if name not in made:
-            made[name] = export_speech(make_moonshine(name), sounds, utterances, home / name, {})
-        return made[name]
+        home = make_once(
+            f"moonshine-{name}-package",
+            lambda folder: export_speech(make_moonshine(name), sounds, utterances, folder, {}),
+        )
+        return open_package(home / "package")
 
     return make

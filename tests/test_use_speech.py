@@ -137,16 +137,10 @@ def test_json_is_the_last_line(package: Path, files: list[str], capsys: pytest.C
     assert re.fullmatch(r"  transcribing  2/2 \(100%\)  \d+\.\d s", err.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def timed(
-    timed_whisper: Path, export_whisper: Callable[..., Package], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    return export_whisper(timed_whisper, tmp_path_factory.mktemp("timed-use") / "home").folder
-
-
 def test_a_model_that_tells_times_is_asked_for_them(
-    timed: Path, files: list[str], cpu: Device, capsys: pytest.CaptureFixture[str]
+    timed_speech: Package, files: list[str], cpu: Device, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    timed = timed_speech.folder
     (row,) = answer(timed, files[-1:], device="cpu-1t", segments=True)["transcripts"]
     transcriber = open_transcriber(open_package(timed), cpu)
     (whole,) = transcribe(transcriber, [read_audio(Path(files[-1]))], times=True)

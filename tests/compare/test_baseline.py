@@ -83,7 +83,9 @@ def test_a_strangers_file_reaches_nothing(entry, tmp_path):
 
 # Named: gzip writes the time into its bytes, and two workers would give the test two names.
 @pytest.mark.parametrize(
-    "damage", [b"", b"no archive", gzip.compress(b"x" * 2000)], ids=["empty", "no archive", "gzip of no archive"]
+    "damage",
+    [b"", b"no archive", gzip.compress(b"x" * 2000)],
+    ids=["empty", "no archive", "gzip of no archive"],
 )
 def test_a_damaged_file_is_named(damage, tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(damage)

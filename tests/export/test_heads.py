@@ -114,7 +114,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("case", "biases"), [*((case, True) for case in CASES), ("both", False)])
+@pytest.mark.parametrize(
+    ("case", "biases"),
+    [
+        ("query-key", True),
+        ("both", True),
+        ("both", False),
+        ("full", True),
+        ("joint", True),
+        pytest.param("value-output", True, marks=pytest.mark.slow),  # as in "joint"; tracing takes seconds
+    ],
+)
 def test_the_graph_equals_torch_on_every_shape(
     case: str, biases: bool, tiny_model: Path, tmp_path: Path
 ) -> None:

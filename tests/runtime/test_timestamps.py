@@ -24,15 +24,8 @@ NEW = 23  # tokens after the start, of the 24 that the package allows
 
 
 @pytest.fixture(scope="module")
-def package(
-    timed_whisper: Path, export_whisper: Callable[..., Package], tmp_path_factory: pytest.TempPathFactory
-) -> Package:
-    return export_whisper(timed_whisper, tmp_path_factory.mktemp("timed") / "home")
-
-
-@pytest.fixture(scope="module")
-def transcriber(package: Package, cpu: Device) -> Any:
-    return open_transcriber(package, cpu)
+def transcriber(timed_speech: Package, cpu: Device) -> Any:
+    return open_transcriber(timed_speech, cpu)
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,12 @@ def test_the_model_is_not_changed_and_what_is_not_narrow_is_shared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("places", "own", "cross"), [(PLACES, 8, 8), (PLACES[:2], 8, 16), (PLACES[2:], 16, 8)]
+    ("places", "own", "cross"),
+    [
+        (PLACES[:2], 8, 16),
+        (PLACES[2:], 16, 8),
+        pytest.param(PLACES, 8, 8, marks=pytest.mark.slow),  # both at once; tracing takes seconds
+    ],
 )
 def test_graphs_keep_small_keys_and_values_and_translate_alike(
     tmp_path: Path, places: tuple[str, ...], own: int, cross: int
