@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_function_of_a_file(tmp_path: Path) -> None:
+def test_a_function_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # a compiled copy is not to be taken for the file
     path = written(tmp_path / "own.py", "def twice(x):\n    return 2 * x\n")
     assert own_function(f"{path}:twice")(3) == 6
     assert own_function(f"{path}:twice") is own_function(f"{path}:twice"), "imported once"
