@@ -65,11 +65,9 @@ def main(packages: tuple[str, ...], windows: int, vocabulary: int, out: Path) ->
     out.mkdir(parents=True, exist_ok=True)
     (out / "shared_cores.json").write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     one = sum(each <= ONE_CORE for each in worth) / len(worth)
-    print(
-        f"on one core {one:.0%} of the time",
-        table(list(rows[0]), [list(row.values()) for row in rows]),
-        sep="\n\n",
-    )
+    print(f"on one core {one:.0%} of the time")
+    if rows:
+        print("", table(list(rows[0]), [list(row.values()) for row in rows]), sep="\n")
 
 
 def products_per_s(threads: int) -> float:
@@ -103,7 +101,7 @@ def tokens_per_s(translator: Translator, ids: list[list[int]]) -> float:
 def rows_of(
     name: str, worth: list[float], speeds: list[dict[tuple[str, int], float]]
 ) -> list[dict[str, str | int]]:
-    """Medians of a package on two cores and on one."""
+    """Medians of a package on two cores and on one, if the machine was so for a whole window."""
     found: list[dict[str, str | int]] = []
     for cores, least, most in (("two", TWO_CORES, float("inf")), ("one", 0.0, ONE_CORE)):
         there = [
@@ -111,14 +109,15 @@ def rows_of(
             for speed, *around in zip(speeds, worth, worth[1:], strict=False)
             if all(least <= each <= most for each in around)
         ]
-        median = {
-            threads: round(statistics.median([speed[name, threads] for speed in there] or [0]))
+        if not there:
+            continue
+        medians = {
+            f"tokens/s, {threads} thread{'s' * (threads > 1)}": round(
+                statistics.median(speed[name, threads] for speed in there)
+            )
             for threads in (1, 2)
         }
-        found.append(
-            {"cores": cores, "package": name, "windows": len(there)}
-            | {f"tokens/s, {threads} thread{'s' * (threads > 1)}": median[threads] for threads in (1, 2)}
-        )
+        found.append({"cores": cores, "package": name, "windows": len(there), **medians})
     return found
 
 
