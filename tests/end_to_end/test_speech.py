@@ -271,7 +271,7 @@ def test_a_model_of_many_languages_must_be_told_one(
     (tmp_path / "sounds").symlink_to(home / "sounds")
     path = tmp_path / "tiny-speech.yaml"
     path.write_text(RECIPE.format(model=many_whisper))
-    assert run_command(cli, ["build", str(path)]) == 2
+    assert run_command(cli, ["build", str(path), "--out", str(tmp_path / "out")]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "hears several languages, and no language is given" in error
     assert "set it to one of: de, en, zh" in error
