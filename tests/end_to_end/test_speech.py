@@ -260,7 +260,7 @@ def test_what_cannot_be_meant_is_said_before_anything_is_trained(
     (tmp_path / "sounds").symlink_to(home / "sounds")
     path = tmp_path / "tiny-speech.yaml"
     path.write_text((home / "tiny-speech.yaml").read_text().replace(*change))
-    assert run_command(cli, ["build", str(path)]) == exit_code
+    assert run_command(cli, ["build", str(path), "--out", str(tmp_path / "out")]) == exit_code
     assert message in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.glob(".store/finetune/*"))
 
