@@ -4,9 +4,10 @@ r"""What the second thread of this machine is worth, second by second, to a matr
 
 A virtual machine says that it has two processors; whether they are two cores or two threads of one is up to
 its host, which may change it at any time and counts nothing as stolen. A plain product of two matrices
-tells: on two cores two threads multiply twice as much as one, on one core hardly more. In each window every
-package writes sentences with one thread and with two; the products of that window and of the next one say
-on what, and windows in which that changed are left out. All in one process. Prints a table, writes JSON.
+tells when two threads run as if on one core: else they multiply twice as much as one thread. In each window
+every package writes sentences with one thread and with two; the products of that window and of the next one
+say on what, and windows in which that changed are left out. All in one process. Prints a table, writes
+JSON.
 """
 
 from __future__ import annotations
