@@ -54,7 +54,7 @@ def _import(path: Path) -> ModuleType:
         with running(path):
             # Not by the loader: it knows Python's compiled copy by size and whole seconds, and would run that
             # in place of a file that was changed within a second.
-            exec(compile(content, str(path), "exec"), module.__dict__)
+            exec(compile(content, str(path), "exec", dont_inherit=True), module.__dict__)
     except EdgelrError:
         del sys.modules[name]
         raise

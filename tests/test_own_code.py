@@ -21,6 +21,11 @@ def test_a_function_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert own_function(f"{path}:twice")(3) == 12, "and again after a change"
 
 
+def test_a_file_has_its_own_future_and_not_ours(tmp_path: Path) -> None:
+    path = written(tmp_path / "own.py", "def twice(x: int):\n    return 2 * x\n")
+    assert own_function(f"{path}:twice").__annotations__ == {"x": int}, "a class, not its name"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

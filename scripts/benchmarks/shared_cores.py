@@ -23,7 +23,7 @@ os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # of one pr
 
 import click
 import numpy as np
-from translation import source_ids
+from translation import sides_of, source_ids
 from translation_worker import device_with
 
 from edgelr.device.host import describe_host, host_state
@@ -45,10 +45,10 @@ ONE_CORE, TWO_CORES = 1.3, 1.7  # products of two threads per product of one: at
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), show_default=True)
 def main(packages: tuple[str, ...], windows: int, vocabulary: int, out: Path) -> None:
     """Measure, print the table, write OUT/shared_cores.json."""
-    names = dict(each.split("=", 1) for each in packages)
+    sides = sides_of(packages, None)
     opened = {
-        (name, threads): open_translator(open_package(Path(folder)), device_with(threads, spinning=False))
-        for name, folder in names.items()
+        (side.name, threads): open_translator(open_package(side.folder), device_with(threads, spinning=False))
+        for side in sides
         for threads in (1, 2)
     }
     ids = source_ids((TOKENS, 1), vocabulary, eos=0)
@@ -61,12 +61,12 @@ def main(packages: tuple[str, ...], windows: int, vocabulary: int, out: Path) ->
             speeds.append({side: tokens_per_s(translator, ids) for side, translator in opened.items()})
             advance()
     worth.append(products_per_s(2) / products_per_s(1))
-    rows = [row for name in names for row in rows_of(name, worth, speeds)]
+    rows = [row for side in sides for row in rows_of(side.name, worth, speeds)]
     run = {"host": {**describe_host(), **host_state()}, "worth_of_two": worth, "rows": rows}
     out.mkdir(parents=True, exist_ok=True)
     (out / "shared_cores.json").write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     one = sum(each <= ONE_CORE for each in worth) / len(worth)
-    print(f"on one core {one:.0%} of the time")
+    print(f"as if on one core in {one:.0%} of the looks")
     if rows:
         print("", table(list(rows[0]), [list(row.values()) for row in rows]), sep="\n")
 
